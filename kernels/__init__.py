@@ -1,0 +1,1 @@
+"""How an operator's shape becomes a tile program for a chip."""

@@ -1,0 +1,290 @@
+"""Tile programs: the arrays of :mod:`uarch.program`, and a writer with which kernel builders fill them.
+
+A builder describes a *grid*: many blocks with the same sequence of steps, whose sizes and coordinates are arrays over
+the blocks. A step or loop that a block does not need gets ``repeat`` 0 there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.address_space import Tensor
+from uarch.program import BLOCK, MASK, NONE, OPERAND, OUT, STEP, TENSOR, A, B, Function, MaskKind, Op, StructArray
+
+Ints = int | npt.NDArray[np.int64]
+"""One value for all blocks of a grid, or one for each."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a tensor, ``n_batch x n_rows x n_cols`` from ``(batch, row, col)``, moved by ``step_*`` per iteration."""
+
+    tensor: Tensor
+    n_rows: Ints
+    n_cols: Ints
+    row: Ints = 0
+    col: Ints = 0
+    batch: Ints = 0
+    n_batch: Ints = 1
+    step_row: Ints = 0
+    step_col: Ints = 0
+    step_batch: Ints = 0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A matrix that stays in the core for the time of a block, or ``n_cols`` of its columns from ``col`` on."""
+
+    index: int
+    col: Ints = 0
+    n_cols: Ints = 0
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which scores of a tile are kept: a causal mask and the tile's place in it."""
+
+    diagonal: int
+    """Key j is kept for query i if ``j <= i + diagonal``."""
+    row: Ints
+    col: Ints
+    row_repeat: int = 1
+    """How many consecutive rows of the tile are the same query (packed heads of a group)."""
+    step_col: Ints = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TileProgram:
+    """One kernel for one chip's cores: struct arrays as described in :mod:`uarch.program`.
+
+    ``kind`` is the operator's kind (``gemm``, ``norm``, ...), ``shape`` a text for people, ``dtype`` the datatype of matrix
+    work, ``useful_flops`` what the operator needs: twice its MACs, for masked attention those of the kept scores only.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    dtype: str
+    tensors: StructArray
+    blocks: StructArray
+    steps: StructArray
+    operands: StructArray
+    masks: StructArray
+    n_counters: int
+    n_granules: int
+    useful_flops: int
+    tensor_names: tuple[str, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that the program executes."""
+        return int((self.executions() * self.steps["m"] * self.steps["n"] * self.steps["k"])[self.is_matrix()].sum())
+
+    @property
+    def padding_macs(self) -> int:
+        """Executed multiply-accumulates that the operator does not need: masked parts of tiles."""
+        return self.macs - self.useful_flops // 2 if self.macs else 0
+
+    @property
+    def dynamic_steps(self) -> int:
+        """Steps executed, loops counted."""
+        return int(self.executions().sum())
+
+    def is_matrix(self) -> npt.NDArray[np.bool_]:
+        """Which steps are matrix steps; shape ``(len(steps),)``."""
+        matrix: npt.NDArray[np.bool_] = self.steps["op"] == Op.MATMUL
+        return matrix
+
+    def executions(self) -> npt.NDArray[np.int64]:
+        """How often each step is executed; shape ``(len(steps),)``."""
+        heads = np.flatnonzero(self.steps["body"] > 0)
+        return np.repeat(self.steps["repeat"][heads], self.steps["body"][heads])
+
+    def key(self) -> bytes:
+        """Equal for programs that the engine cannot tell apart."""
+        arrays = (self.tensors, self.blocks, self.steps, self.operands)
+        return b"".join((self.dtype.encode(), *(array.tobytes() for array in arrays)))
+
+
+class Grid:
+    """``n_blocks`` blocks of ``n_steps`` steps each; all setters take one value or one per block."""
+
+    def __init__(self, writer: ProgramWriter, n_blocks: int, n_steps: int) -> None:
+        self._writer = writer
+        self.blocks = np.zeros(n_blocks, BLOCK)
+        self.steps = np.zeros((n_blocks, n_steps), STEP)
+        self.operands = np.zeros((n_blocks, n_steps, 3), OPERAND)
+        for name in ("wait_counter", "signal_counter"):
+            self.blocks[name] = NONE
+        self.blocks["n_steps"] = n_steps
+        self.steps["body"] = 1
+        self.steps["repeat"] = 1
+        self.steps["mask"] = self.steps["state"] = NONE
+        self.operands["tensor"] = self.operands["slot"] = NONE
+
+    def resources(self, *, stages: int, l1_bytes: Ints, register_bytes: Ints = 0) -> None:
+        """How many steps' operands are in flight or in use at a time, and what a block occupies on its core."""
+        self.blocks["stages"] = stages
+        self.blocks["l1_bytes"] = l1_bytes
+        self.blocks["register_bytes"] = register_bytes
+
+    def wait(self, counter: Ints, value: Ints) -> None:
+        """Start a block only when a counter has reached a value; the signalling blocks must come earlier."""
+        self.blocks["wait_counter"] = counter
+        self.blocks["wait_value"] = value
+
+    def signal(self, counter: Ints) -> None:
+        """Add one to a counter when a block ends."""
+        self.blocks["signal_counter"] = counter
+
+    def loop(self, first: int, n_steps: int, repeat: Ints) -> None:
+        """Execute steps ``first`` to ``first + n_steps - 1`` ``repeat`` times."""
+        self.steps["body"][:, first] = n_steps
+        self.steps["body"][:, first + 1 : first + n_steps] = 0
+        self.steps["repeat"][:, first] = repeat
+
+    def matmul(
+        self,
+        j: int,
+        a: Box | Slot,
+        b: Box | Slot,
+        out: Slot,
+        *,
+        m: Ints,
+        n: Ints,
+        k: Ints,
+        accumulate: bool = True,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+    ) -> None:
+        """Step ``j``: ``out (+)= a @ b``."""
+        self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
+        self.steps["accumulate"][:, j] = accumulate
+        self.steps["transpose_a"][:, j] = transpose_a
+        self.steps["transpose_b"][:, j] = transpose_b
+
+    def vector(
+        self,
+        j: int,
+        function: Function,
+        a: Box | Slot,
+        out: Slot,
+        *,
+        m: Ints,
+        n: Ints,
+        b: Box | Slot | None = None,
+        state: Slot | None = None,
+        store: Box | None = None,
+        parameter: float = 0.0,
+        ops_per_element: float = 1,
+        special_per_element: float = 0,
+        special_per_row: float = 0,
+        mask: Mask | None = None,
+    ) -> None:
+        """Step ``j``: ``out = function(a, b)`` on an ``m x n`` tile, stored to ``store`` if given."""
+        self._step(j, Op.VECTOR, a, b, out, store, m=m, n=n, k=0)
+        step = self.steps[:, j]
+        step["function"] = function
+        step["parameter"] = parameter
+        step["state"] = NONE if state is None else state.index
+        elements = step["m"] * step["n"]
+        step["vector_ops"] = np.ceil(elements * ops_per_element)
+        step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)
+        if mask is not None:
+            step["mask"] = self._writer.mask_index(mask.diagonal)
+            step["mask_row"] = mask.row
+            step["mask_row_repeat"] = mask.row_repeat
+            step["mask_col"] = mask.col
+            step["mask_step_col"] = mask.step_col
+
+    def _step(
+        self,
+        j: int,
+        op: Op,
+        a: Box | Slot,
+        b: Box | Slot | None,
+        out: Slot,
+        store: Box | None,
+        *,
+        m: Ints,
+        n: Ints,
+        k: Ints,
+    ) -> None:
+        step = self.steps[:, j]
+        step["op"], step["m"], step["n"], step["k"] = op, m, n, k
+        self._operand(j, A, a)
+        self._operand(j, B, b)
+        self._operand(j, OUT, store)
+        self.operands["slot"][:, j, OUT] = out.index
+
+    def _operand(self, j: int, which: int, operand: Box | Slot | None) -> None:
+        row = self.operands[:, j, which]
+        if isinstance(operand, Slot):
+            row["slot"], row["col"], row["n_cols"] = operand.index, operand.col, operand.n_cols
+        elif operand is not None:
+            row["tensor"] = self._writer.tensor_index(operand.tensor)
+            for name in OPERAND.names[2:] if OPERAND.names else ():
+                row[name] = getattr(operand, name)
+
+
+@dataclass
+class ProgramWriter:
+    """Collects the grids of one program."""
+
+    name: str
+    kind: str
+    shape: str
+    dtype: str
+    n_counters: int = 0
+    _tensors: list[Tensor] = field(default_factory=list)
+    _masks: list[int] = field(default_factory=list)
+    _grids: list[Grid] = field(default_factory=list)
+
+    def grid(self, n_blocks: int, n_steps: int) -> Grid:
+        """Blocks to be dispatched after those of earlier grids."""
+        grid = Grid(self, n_blocks, n_steps)
+        self._grids.append(grid)
+        return grid
+
+    def tensor_index(self, tensor: Tensor) -> int:
+        """Row of a tensor in the table, which it enters on first use."""
+        if tensor not in self._tensors:
+            self._tensors.append(tensor)
+        return self._tensors.index(tensor)
+
+    def mask_index(self, diagonal: int) -> int:
+        """Row of a causal mask in the table."""
+        if diagonal not in self._masks:
+            self._masks.append(diagonal)
+        return self._masks.index(diagonal)
+
+    def finish(self, useful_flops: int) -> TileProgram:
+        """The program; ``useful_flops`` is what the operator needs, from its shape alone."""
+        steps = np.concatenate([grid.steps.ravel() for grid in self._grids])
+        operands = np.concatenate([grid.operands.reshape(-1, 3) for grid in self._grids])
+        blocks = np.concatenate([grid.blocks for grid in self._grids])
+        blocks["first_step"] = np.cumsum(blocks["n_steps"]) - blocks["n_steps"]
+        masks = np.array([(int(MaskKind.CAUSAL), diagonal) for diagonal in self._masks], MASK)
+        return TileProgram(
+            name=self.name,
+            kind=self.kind,
+            shape=self.shape,
+            dtype=self.dtype,
+            tensors=np.array([tensor.record() for tensor in self._tensors], TENSOR),
+            blocks=blocks,
+            steps=steps,
+            operands=operands,
+            masks=masks,
+            n_counters=self.n_counters,
+            n_granules=max(_end_granule(tensor) for tensor in self._tensors),
+            useful_flops=useful_flops,
+            tensor_names=tuple(tensor.name for tensor in self._tensors),
+        )
+
+
+def _end_granule(tensor: Tensor) -> int:
+    down = -(-tensor.batch * tensor.rows // tensor.granule_rows)
+    return tensor.first_granule + down * -(-tensor.cols // tensor.granule_cols)

@@ -1,0 +1,1 @@
+"""Figures from traces: every function returns a matplotlib figure, :func:`results.plots.style.save` writes it."""

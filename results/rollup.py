@@ -1,0 +1,120 @@
+"""The numbers of a whole run, added up from its op instances."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from results.schema import (
+    BOUND_NAMES,
+    CAUSE_FIELDS,
+    ENERGY_COMPONENTS,
+    ENERGY_FIELDS,
+    STALL_CAUSES,
+    Table,
+    matrix,
+    text,
+)
+
+
+def rollup(
+    layers: Table,
+    *,
+    clock_hz: float,
+    phase: str,
+    tokens: int,
+    n_chips: int,
+    peak_tensor_flops_per_second: float,
+    peak_vector_flops_per_second: float,
+    peak_dram_bytes_per_second: float,
+    peak_l2_bytes_per_second: float,
+) -> dict[str, float | int | str]:
+    """Roll the layers table of one chip up.
+
+    Everything is of one chip of the TP group, except that ``tokens_per_second`` and ``energy_per_token_joules`` are the
+    group's: all ``n_chips`` chips work on the same tokens and each spends the energy of this one.
+
+    Args:
+        layers: op instances of one phase, dtype ``LAYER_DTYPE``.
+        clock_hz: tensor clock, in which the table's cycles are counted.
+        phase: prefill, decode or verify.
+        tokens: tokens that the phase processes (prefill: batch x sequence) or produces (decode: batch).
+        n_chips: TP degree.
+        peak_tensor_flops_per_second: of the arrays, in the datatype of the run.
+        peak_vector_flops_per_second: of the vector units.
+        peak_dram_bytes_per_second: of the device memory.
+        peak_l2_bytes_per_second: of all L2 slices together.
+
+    Returns:
+        Flat dictionary; units are in the names (see :func:`results.schema.unit_of`). ``utilization`` is useful FLOP
+        over what the arrays can do in that time. ``cause_<cause>_seconds`` is the mean core's time by stall cause,
+        ``kind_<kind>_seconds`` the time by op kind, ``energy_<component>_joules`` the energy by component.
+    """
+    seconds = float(layers["seconds"].sum())
+    flops = float(layers["flops"].sum())
+    dram_bytes = float(layers["dram_read_bytes"].sum() + layers["dram_write_bytes"].sum())
+    energy_joules = float(matrix(layers, ENERGY_FIELDS).sum())
+    return {
+        "phase": phase,
+        "tokens": tokens,
+        "n_chips": n_chips,
+        "clock_hz": clock_hz,
+        "cycles": int((layers["end_cycle"] - layers["start_cycle"]).sum()),
+        "seconds": seconds,
+        "tokens_per_second": _ratio(tokens, seconds),
+        "flops": flops,
+        "macs": float(layers["macs"].sum()),
+        "flops_per_second": _ratio(flops, seconds),
+        "utilization": _ratio(flops, seconds * peak_tensor_flops_per_second),
+        "dram_bytes": dram_bytes,
+        "dram_bytes_per_second": _ratio(dram_bytes, seconds),
+        "dram_bandwidth_fraction": _ratio(dram_bytes, seconds * peak_dram_bytes_per_second),
+        "dram_row_hit_rate": _hit_rate(layers, "dram_row_hits", "dram_row_misses"),
+        "l2_bytes": float(layers["l2_bytes"].sum()),
+        "l2_hit_rate": _hit_rate(layers, "l2_hits", "l2_misses"),
+        "link_bytes": float(layers["link_bytes"].sum()),
+        "energy_joules": energy_joules,
+        "energy_per_token_joules": _ratio(energy_joules * n_chips, tokens),
+        "average_power_watts": _ratio(energy_joules, seconds),
+        "bound_by": bound_by(layers),
+        "peak_tensor_flops_per_second": peak_tensor_flops_per_second,
+        "peak_vector_flops_per_second": peak_vector_flops_per_second,
+        "peak_dram_bytes_per_second": peak_dram_bytes_per_second,
+        "peak_l2_bytes_per_second": peak_l2_bytes_per_second,
+        **_energy_by_component(layers),
+        **_seconds_by_cause(layers, clock_hz),
+        **_seconds_by_kind(layers),
+    }
+
+
+def bound_by(layers: Table) -> str:
+    """The cause that takes most core time over all given rows, as one of ``BOUND_NAMES``' values; idle without rows.
+
+    Of causes with equal time the one of higher priority is named.
+    """
+    if not len(layers):
+        return BOUND_NAMES["idle"]
+    return BOUND_NAMES[STALL_CAUSES[int(np.argmax(matrix(layers, CAUSE_FIELDS).sum(axis=0)))]]
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else 0.0
+
+
+def _hit_rate(layers: Table, hits: str, misses: str) -> float:
+    n_hits = float(layers[hits].sum())
+    return _ratio(n_hits, n_hits + float(layers[misses].sum()))
+
+
+def _energy_by_component(layers: Table) -> dict[str, float]:
+    return {f"energy_{name}_joules": float(layers[f"{name}_joules"].sum()) for name in ENERGY_COMPONENTS}
+
+
+def _seconds_by_cause(layers: Table, clock_hz: float) -> dict[str, float]:
+    return {f"cause_{name}_seconds": float(layers[f"{name}_cycles"].sum() / clock_hz) for name in STALL_CAUSES}
+
+
+def _seconds_by_kind(layers: Table) -> dict[str, float]:
+    kinds = np.array(text(layers["kind"]))
+    return {
+        f"kind_{kind}_seconds": float(layers["seconds"][kinds == kind].sum()) for kind in sorted(set(kinds.tolist()))
+    }

@@ -1,0 +1,58 @@
+"""Cycle-approximate simulator of chips for LLM inference; the public names load what they need on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from results.trace import Trace
+    from uarch.chip import Chip
+    from uarch.chip_file import load_chip
+    from uarch.engine import execute
+    from uarch.errors import InputError
+    from workloads.model import load_model
+    from workloads.runner import simulate
+    from workloads.single_kernel import simulate_kernel
+
+__all__ = [
+    "Chip",
+    "InputError",
+    "Trace",
+    "__version__",
+    "execute",
+    "load_chip",
+    "load_model",
+    "simulate",
+    "simulate_kernel",
+]
+
+_MODULE_OF = {
+    "Chip": "uarch.chip",
+    "InputError": "uarch.errors",
+    "Trace": "results.trace",
+    "execute": "uarch.engine",
+    "load_chip": "uarch.chip_file",
+    "load_model": "workloads.model",
+    "simulate": "workloads.runner",
+    "simulate_kernel": "workloads.single_kernel",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("uarch")
+    except metadata.PackageNotFoundError:  # run from the sources, not installed
+        return "0+source"
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

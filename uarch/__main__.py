@@ -1,0 +1,6 @@
+"""``python -m uarch``."""
+
+from uarch.cli import main
+
+if __name__ == "__main__":
+    main()

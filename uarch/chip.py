@@ -1,0 +1,283 @@
+"""A chip as data: the schema of ``uarch/chips/*.toml`` and the peaks that follow from it.
+
+Sizes in bytes are binary (1 KB of L1 = 1024 bytes), capacities of device memory are GiB, rates are SI. All sections are
+frozen, hashable and picklable; :mod:`uarch.chip_file` reads them from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
+
+from uarch.errors import InputError
+
+Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+DATATYPES: tuple[str, ...] = get_args(Datatype)
+
+Dataflow = Literal["os", "ws", "is"]
+Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
+Rate = Annotated[float, Field(gt=0, le=64)]
+
+
+def _whole_number(value: Any) -> Any:
+    """1e6 is a whole number, although TOML reads it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError("must be a power of two")
+    return value
+
+
+@dataclass(frozen=True)
+class DatatypeRates(Mapping[str, float]):
+    """A hashable mapping from datatype to a rate; in a file, a table with some of ``DATATYPES`` as keys."""
+
+    FIELD_NAMES: ClassVar[tuple[str, ...]] = DATATYPES
+
+    pairs: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        table = handler.generate_schema(Annotated[Mapping[Datatype, Rate], Field(min_length=1)])
+        return no_info_after_validator_function(
+            cls._from_table, table, serialization=plain_serializer_function_ser_schema(dict)
+        )
+
+    @classmethod
+    def _from_table(cls, rates: Mapping[str, float]) -> DatatypeRates:
+        return cls(tuple((name, rates[name]) for name in DATATYPES if name in rates))
+
+    def __getitem__(self, dtype: str) -> float:
+        for name, rate in self.pairs:
+            if name == dtype:
+                return rate
+        raise KeyError(dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+Whole = Annotated[int, BeforeValidator(_whole_number)]
+Count = Annotated[Whole, Field(ge=1, le=1 << 20)]
+Bytes = Annotated[Whole, Field(ge=1, le=1 << 40)]
+Interleave = Annotated[Whole, Field(ge=32, le=1 << 20), AfterValidator(_power_of_two)]
+Cycles = Annotated[Whole, Field(ge=0, le=1_000_000)]
+Hertz = Annotated[float, Field(ge=1e6, le=1e11)]
+BytesPerSecond = Annotated[float, Field(ge=1e6, le=1e16)]
+BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
+Seconds = Annotated[float, Field(ge=0, le=1)]
+Watts = Annotated[float, Field(ge=0, le=1e5)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+
+
+class Section(BaseModel):
+    """Base of all tables of a chip file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Clock(Section):
+    """Clock domains; memory and link have rates of their own."""
+
+    tensor_hz: Hertz
+    """Systolic arrays and L1."""
+    vector_hz: Hertz
+    """Vector and special-function units."""
+    l2_hz: Hertz
+    """L2 slices and NoC."""
+
+
+class Systolic(Section):
+    """One systolic array; a core has one per lane."""
+
+    rows: Annotated[Whole, Field(ge=1, le=4096)]
+    cols: Annotated[Whole, Field(ge=1, le=4096)]
+    dataflow: Dataflow
+    mac_stages: Annotated[Whole, Field(ge=1, le=64)]
+    """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
+    macs_per_pe_per_cycle: DatatypeRates
+    """By datatype; one that is absent is not supported."""
+
+
+class Vector(Section):
+    """Vector unit of one core lane."""
+
+    width: Annotated[Whole, Field(ge=1, le=4096)]
+    """fp32 fused multiply-adds per cycle."""
+    special_width: Annotated[float, Field(gt=0, le=4096)]
+    """Special-function results (exp, rsqrt, tanh, reciprocal) per cycle."""
+
+
+class L1(Section):
+    """Banked scratchpad of one core."""
+
+    bytes: Annotated[Bytes, Field(ge=1024)]
+    banks: Annotated[Whole, Field(ge=1, le=1024)]
+    bank_bytes: Annotated[Whole, Field(ge=1, le=1024)]
+    """Bytes per bank and tensor cycle."""
+    latency_cycles: Cycles
+
+
+class Core(Section):
+    """Core (SM) with its lanes (sub-cores)."""
+
+    count: Annotated[Whole, Field(ge=1, le=65536)]
+    lanes: Annotated[Whole, Field(ge=1, le=64)]
+    max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
+    block_launch_seconds: Seconds
+    """Cost of starting a block on a core."""
+    register_bytes: Annotated[Bytes, Field(ge=1024)]
+    """Register file of a core, which holds accumulators and other slots."""
+    systolic: Systolic
+    vector: Vector
+    l1: L1
+
+
+class L2(Section):
+    """Global buffer, in address-interleaved slices."""
+
+    bytes: Annotated[Bytes, Field(ge=1 << 16)]
+    slices: Annotated[Whole, Field(ge=1, le=4096)]
+    bytes_per_cycle_per_slice: BytesPerCycle
+    interleave_bytes: Interleave
+    latency_seconds: Seconds
+    """Core to L2 and back on a hit, without the transfer."""
+
+
+class Noc(Section):
+    """Ports of the cores to the network between cores and L2, per L2 cycle."""
+
+    read_bytes_per_cycle_per_core: BytesPerCycle
+    write_bytes_per_cycle_per_core: BytesPerCycle
+    multicast_cores: Annotated[Whole, Field(ge=1, le=65536)]
+    """Neighbouring cores that share one response of L2 when they ask for the same data at the same time."""
+
+
+class Memory(Section):
+    """Device memory."""
+
+    technology: Technology
+    standard: Name
+    """Table of DRAM timings, such as ``hbm3-5200``."""
+    bandwidth_bytes_per_second: BytesPerSecond
+    capacity_gib: Annotated[float, Field(gt=0, le=65536)]
+    packages: Annotated[Whole, Field(ge=1, le=256)]
+    channels: Annotated[Whole, Field(ge=1, le=4096)]
+    """Independent channels or pseudo-channels of the whole chip."""
+    bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
+    interleave_bytes: Interleave
+    latency_seconds: Seconds
+    """Controller and interconnect, beyond the DRAM's own timing."""
+    usable_fraction: Annotated[float, Field(gt=0, le=1)]
+    """Part of the capacity that weights, KV cache and activations may take."""
+
+
+class Link(Section):
+    """Chip-to-chip (scale-up) link."""
+
+    bandwidth_bytes_per_second: BytesPerSecond
+    """One direction, whole chip."""
+    latency_seconds: Seconds
+    payload_bytes: Count
+    header_bytes: Annotated[Whole, Field(ge=0, le=1 << 20)]
+
+
+class Power(Section):
+    """Power of the package."""
+
+    tdp_watts: Annotated[Watts, Field(gt=0)]
+    static_watts: Watts
+    """Drawn whatever the chip does: leakage, clock tree, DRAM background."""
+
+
+class Energy(Section):
+    """Where the energy per event comes from."""
+
+    table: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Name of a table in ``uarch/energy_tables``, or path of one."""
+
+
+class Chip(Section):
+    """A chip; see the presets in ``uarch/chips`` for examples."""
+
+    name: Name
+    description: str
+    kind: Literal["silicon", "model"]
+    """``silicon``: public specification of a real chip; ``model``: a paper's chip with the paper's numbers."""
+    process_nm: Annotated[float, Field(gt=0, le=1000)]
+    sources: Annotated[tuple[str, ...], Strict(False)]
+    clock: Clock
+    core: Core
+    l2: L2
+    noc: Noc
+    memory: Memory
+    link: Link
+    power: Power
+    energy: Energy
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Datatypes that the systolic arrays compute in."""
+        return tuple(self.core.systolic.macs_per_pe_per_cycle)
+
+    def macs_per_pe_per_cycle(self, dtype: str) -> float:
+        """Multiply-accumulates of one PE per tensor cycle; ``InputError`` if the arrays do not support ``dtype``."""
+        rates = self.core.systolic.macs_per_pe_per_cycle
+        if dtype not in rates:
+            raise InputError(f"dtype = {dtype!r}: not supported by chip {self.name}; allowed: {', '.join(rates)}")
+        return rates[dtype]
+
+    def peak_flops(self, dtype: str) -> float:
+        """FLOP/s of all systolic arrays (2 per multiply-accumulate); ``InputError`` if ``dtype`` is not supported."""
+        pes = self.core.count * self.core.lanes * self.core.systolic.rows * self.core.systolic.cols
+        return 2 * pes * self.macs_per_pe_per_cycle(dtype) * self.clock.tensor_hz
+
+    @property
+    def peak_vector_flops(self) -> float:
+        """FLOP/s in fp32 of all vector units (2 per fused multiply-add)."""
+        return 2 * self.core.count * self.core.lanes * self.core.vector.width * self.clock.vector_hz
+
+    @property
+    def peak_special_ops_per_second(self) -> float:
+        """Special-function results per second of all cores."""
+        return self.core.count * self.core.lanes * self.core.vector.special_width * self.clock.vector_hz
+
+    @property
+    def l1_bytes_per_second(self) -> float:
+        """Bytes per second between all L1s and their cores, without bank conflicts."""
+        return self.core.count * self.core.l1.banks * self.core.l1.bank_bytes * self.clock.tensor_hz
+
+    @property
+    def l2_bytes_per_second(self) -> float:
+        """Bytes per second that all L2 slices deliver."""
+        return self.l2.slices * self.l2.bytes_per_cycle_per_slice * self.clock.l2_hz
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """L1 of all cores and L2."""
+        return self.core.count * self.core.l1.bytes + self.l2.bytes
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Device memory in bytes (``capacity_gib`` x 2^30)."""
+        return int(self.memory.capacity_gib * (1 << 30))
+
+    @property
+    def usable_bytes(self) -> int:
+        """Device memory that weights, KV cache and activations may take."""
+        return int(self.capacity_bytes * self.memory.usable_fraction)
+
+    @property
+    def bits_per_second_per_pin(self) -> float:
+        """Data rate of one data pin of the memory bus."""
+        return self.memory.bandwidth_bytes_per_second * 8 / self.memory.bus_bits

@@ -1,0 +1,80 @@
+"""Chips from files: presets by name, custom chips by path, and ``dotted.field=value`` overrides of both."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uarch.chip import Chip
+from uarch.errors import InputError
+from uarch.input_file import field_names, one_line, read_toml, unknown_name, validate
+
+_PRESETS = Path(__file__).parent / "chips"
+
+
+def preset_names() -> list[str]:
+    """Names of the chips that come with the package, sorted."""
+    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+
+
+def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
+    """Load a chip.
+
+    Parameters
+    ----------
+    name_or_path
+        A preset (see :func:`preset_names`) or the path of a TOML file of the same layout.
+    overrides
+        ``dotted.field=value`` each, such as ``memory.channels=80``; values are written as in TOML, strings may be bare.
+
+    Raises
+    ------
+    InputError
+        For an unknown chip, an unreadable or malformed file, an unknown field or a value out of range.
+    """
+    data = read_toml(_find(name_or_path))
+    for override in overrides:
+        _apply(data, override)
+    return validate(Chip, data, f"chip {name_or_path}")
+
+
+def _find(name_or_path: str) -> Path:
+    names = preset_names()
+    if name_or_path in names:
+        return _PRESETS / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    raise InputError(f"chip {name_or_path!r}: no such preset or TOML file; {unknown_name(name_or_path, names)}")
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Write one override into the contents of a chip file; values are checked later, with the whole chip."""
+    field, equals, text = override.partition("=")
+    shown = f"--set {one_line(override)}"
+    path = tuple(part.strip() for part in field.split("."))
+    if not equals or not all(path):
+        raise InputError(f"{shown}: must have the form dotted.field=value, such as memory.channels=80")
+    for depth, name in enumerate(path):
+        names = field_names(Chip, path[:depth])
+        if names is None:
+            raise InputError(f"{shown}: {'.'.join(path[:depth])} is a value, it has no fields")
+        if name not in names:
+            wrong = ".".join(path[: depth + 1])
+            raise InputError(f"{shown}: {wrong} is not a field; {unknown_name(name, names)}")
+    table = data
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise InputError(f"{shown}: {name} of this chip must be a table")
+    table[path[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

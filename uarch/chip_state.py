@@ -1,0 +1,142 @@
+"""Everything on a chip that has state while a kernel runs: struct arrays that the jitted parts of the engine share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.contexts import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
+from uarch.dram.bank_bus import BankBus, BankBusTiming, open_bank_bus
+from uarch.events import Cause, Event
+from uarch.jit import inline
+from uarch.l2 import L2State, open_l2
+from uarch.machine import Machine
+from uarch.program import NONE, StructArray
+
+IntArray = npt.NDArray[np.int64]
+
+CORE = np.dtype(
+    [
+        ("array_free_ps", np.int64),  # when each unit and port is free again
+        ("vector_free_ps", np.int64),
+        ("read_port_free_ps", np.int64),
+        ("write_port_free_ps", np.int64),
+        ("charged_ps", np.int64),  # up to when the core's time has been charged to a cause
+        ("cause_ps", np.int64, (len(Cause),)),
+    ]
+)
+
+WAITER = np.dtype(
+    [
+        ("context", np.int64),
+        ("stage", np.int64),
+        ("size_bytes", np.int64),
+        ("remote", np.int64),
+        ("next", np.int64),
+    ]
+)
+
+RESPONSE = np.dtype([("key", np.int64), ("until_ps", np.int64)])
+RESPONSES = 1 << 14
+"""Responses of L2 that can be shared at a time; a newer one takes the place of an older one with the same hash."""
+
+SHARED = np.dtype(
+    [
+        ("next_block", np.int64),
+        ("ended_blocks", np.int64),
+        ("link_free_ps", np.int64),
+        ("free_waiter", np.int64),
+    ]
+)
+
+
+class Program(NamedTuple):
+    """The arrays of a tile program and its step costs."""
+
+    tensors: StructArray
+    blocks: StructArray
+    steps: StructArray
+    operands: StructArray
+    costs: StructArray
+
+
+class ChipState(NamedTuple):
+    """State of one kernel's execution."""
+
+    machine: Machine
+    dram_timing: BankBusTiming
+    dram: BankBus
+    granules: StructArray
+    groups: StructArray
+    contexts: StructArray
+    walks: StructArray
+    """Shape ``(contexts, 2)``."""
+    stages: StructArray
+    """Shape ``(contexts, MAX_STAGES)``."""
+    wake: IntArray
+    cores: StructArray
+    waiters: StructArray
+    responses: StructArray
+    counters: IntArray
+    """Of the program: what blocks wait for and signal."""
+    events: IntArray
+    shared: StructArray
+    """One record."""
+
+
+def open_chip(
+    machine: Machine,
+    dram_timing: BankBusTiming,
+    l2_state: L2State,
+    resident_blocks: int,
+    n_granules: int,
+    n_counters: int,
+    n_waiters: int,
+) -> ChipState:
+    """An idle chip with a given L2 content and room for ``resident_blocks`` on each core."""
+    n_contexts = machine.cores * resident_blocks
+    granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
+    contexts = np.zeros(n_contexts, CONTEXT)
+    contexts["block"] = NONE
+    waiters = np.empty(n_waiters, WAITER)
+    waiters["next"] = np.append(np.arange(1, n_waiters), NONE)
+    return ChipState(
+        machine=machine,
+        dram_timing=dram_timing,
+        dram=open_bank_bus(dram_timing, len(granules)),
+        granules=granules,
+        groups=groups,
+        contexts=contexts,
+        walks=np.zeros((n_contexts, 2), WALK),
+        stages=np.zeros((n_contexts, MAX_STAGES), STAGE),
+        wake=new_wake_tree(n_contexts),
+        cores=np.zeros(machine.cores, CORE),
+        waiters=waiters,
+        responses=np.zeros(RESPONSES, RESPONSE),
+        counters=np.zeros(max(1, n_counters), np.int64),
+        events=np.zeros(len(Event), np.int64),
+        shared=np.zeros(1, SHARED),
+    )
+
+
+@inline
+def charge(chip: ChipState, core: int, now_ps: int) -> None:
+    """Charge the core's time since the last call to the most important cause among its contexts."""
+    elapsed_ps = now_ps - chip.cores[core]["charged_ps"]
+    if elapsed_ps <= 0:
+        return
+    first = chip.contexts[core]["cause"]
+    for c in range(core + chip.machine.cores, len(chip.contexts), chip.machine.cores):
+        first = min(first, chip.contexts[c]["cause"])
+    chip.cores[core]["cause_ps"][first] += elapsed_ps
+    chip.cores[core]["charged_ps"] = now_ps
+
+
+@inline
+def set_cause(chip: ChipState, c: int, cause: int, now_ps: int) -> None:
+    """From now on the context's time belongs to ``cause``."""
+    if chip.contexts[c]["cause"] != cause:
+        charge(chip, c % chip.machine.cores, now_ps)
+        chip.contexts[c]["cause"] = cause

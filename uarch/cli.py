@@ -1,0 +1,98 @@
+"""The command line. Each command is a module of :mod:`uarch.commands`; heavy code is imported when a command runs.
+
+Exit codes: 0, 2 for wrong input (one line on standard error), 130 when interrupted, 1 when the reader of a pipe left.
+Anything else that is raised is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from uarch.errors import InputError
+
+COMMANDS = ("chips", "models", "kernel", "run", "plot", "systolic", "scalesim", "dram", "demo")
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+PIPE_CLOSED = 1
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import uarch
+
+        typer.echo(f"uarch {uarch.__version__}")
+        raise typer.Exit
+
+
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Cycles, energy and stalls of LLM kernels and models on a chip, tile by tile."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def build_app() -> typer.Typer:
+    """The typer application with all commands."""
+    app = typer.Typer(
+        name="uarch",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_start)
+    for command in COMMANDS:
+        if find_spec(f"uarch.commands.{command}"):
+            import_module(f"uarch.commands.{command}").register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    try:
+        code = build_app()(args=list(arguments), prog_name="uarch", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (InputError, typer.TyperException) as error:
+        return _refuse(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+    except BrokenPipeError:
+        _discard_standard_output()
+        return PIPE_CLOSED
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        if error.filename is None:
+            _discard_standard_output()
+        return _refuse(f"{error.filename or 'output'}: {error.strerror}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def main() -> None:
+    """Entry point of ``uarch`` and ``python -m uarch``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return WRONG_INPUT
+
+
+def _discard_standard_output() -> None:
+    """What is still buffered cannot be written; the interpreter must not try again, and complain, when it exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

@@ -1,0 +1,83 @@
+"""What all commands share: the ``--json`` and ``--set`` options, and where results go.
+
+Results go to standard output: with ``--json`` exactly one JSON object and nothing else, otherwise text for people.
+Progress and messages go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, with units in its keys.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the chip, e.g. memory.channels=80. Repeatable."
+    ),
+]
+
+_PIPE_COLUMNS = 160
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def emit(payload: Mapping[str, Any], as_json: bool, render: Callable[[], None]) -> None:
+    """Print ``payload`` as one JSON object if ``as_json``, otherwise call ``render``, which prints text.
+
+    NumPy scalars and arrays become numbers and lists. A NaN or an infinity is a defect and raises ``ValueError``.
+    """
+    if as_json:
+        typer.echo(json.dumps(payload, indent=2, allow_nan=False, default=_plain))
+    else:
+        render()
+
+
+def console() -> Console:
+    """Console on standard output; wide enough for tables if that is a file or a pipe."""
+    from rich.console import Console
+
+    terminal = Console(highlight=False, markup=False)
+    if not sys.stdout.isatty():
+        terminal.width = max(terminal.width, _PIPE_COLUMNS)
+    return terminal
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> Table:
+    """A table whose first ``left`` columns are left-aligned and whose others, numbers, are right-aligned."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    result = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        result.add_column(Text(column), justify="left" if index < left else "right")
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
+
+
+def quantity(value: float, unit: str) -> str:
+    """Three digits and an SI prefix: ``quantity(3.352e12, "B/s")`` is ``3.35 TB/s``."""
+    for factor, prefix in _PREFIXES:
+        if abs(value) >= factor * 0.9995:
+            return f"{_three_digits(value / factor)} {prefix}{unit}"
+    return f"{_three_digits(value)} {unit}"
+
+
+def _three_digits(value: float) -> str:
+    decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"not JSON: {value!r}")

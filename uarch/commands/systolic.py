@@ -1,0 +1,192 @@
+"""``uarch systolic``: one GEMM on one array, and heat maps of utilisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from uarch.commands.output import JsonOption, console, emit, table
+from uarch.errors import InputError
+
+if TYPE_CHECKING:
+    from uarch.sparsity import Structure
+    from uarch.systolic import SystolicArray
+    from uarch.systolic_report import TileReport
+
+HEATMAP_SIZES = tuple(2**power for power in range(14))
+"""M and N of a heat map over shapes, 1 to 8192."""
+HEATMAP_EDGES = tuple(2**power for power in range(2, 10))
+"""Rows and columns of a heat map over arrays, 4 to 512."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+
+    @app.command()
+    def systolic(
+        rows: Annotated[int, typer.Option("--rows", help="PE rows.")],
+        cols: Annotated[int, typer.Option("--cols", help="PE columns.")],
+        m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
+        n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
+        k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
+        dataflow: Annotated[Literal["os", "ws", "is"], typer.Option(help="What stays in the PEs.")] = "ws",
+        overlap: Annotated[
+            Literal["none", "full"],
+            typer.Option(help="none: each fold pays fill and drain (SCALE-Sim). full: folds go back to back."),
+        ] = "full",
+        mac_stages: Annotated[int, typer.Option(help="Pipeline stages of a MAC.")] = 1,
+        feed: Annotated[Literal["skewed", "broadcast"], typer.Option(help="How operands reach the PEs.")] = "skewed",
+        drain: Annotated[
+            Literal["direct", "shift"], typer.Option(help="How OS results leave: each PE, or down the column.")
+        ] = "direct",
+        dtype: Annotated[
+            Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option(help="Of the operands.")
+        ] = "fp16",
+        macs_per_pe_cycle: Annotated[
+            str | None, typer.Option(metavar="RATE", help="MACs of a PE per cycle, e.g. 2 or 1/4; default: by dtype.")
+        ] = None,
+        accumulator_rows: Annotated[
+            int | None, typer.Option(help="Sums that fit below each column (ws, is); default: all.")
+        ] = None,
+        sparsity: Annotated[str, typer.Option(metavar="N:M", help="Weights kept of each group along K.")] = "1:1",
+        banks: Annotated[int | None, typer.Option(help="L1 banks: adds bank conflicts to the result.")] = None,
+        bank_bytes: Annotated[int, typer.Option(help="Bytes of an L1 bank's word.")] = 4,
+        layout: Annotated[Literal["plain", "padded", "swizzled"], typer.Option(help="Of A and B in L1.")] = "plain",
+        heatmap: Annotated[
+            Path | None, typer.Option(metavar="PNG", help="Also draw utilisation as a heat map (PNG, SVG or PDF).")
+        ] = None,
+        heatmap_over: Annotated[
+            Literal["shapes", "arrays"], typer.Option(help="Axes: M and N at this K, or rows and columns.")
+        ] = "shapes",
+        as_json: JsonOption = False,
+    ) -> None:
+        """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
+        from uarch.sparsity import parse_structure
+        from uarch.systolic import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
+        from uarch.systolic_report import ELEMENT_BITS, report, step_of_rate
+
+        k_per_step, cycles_per_step = step_of_rate(_rate(macs_per_pe_cycle, dtype))
+        array = SystolicArray(
+            dataflow=int(Dataflow[dataflow.upper()]),
+            rows=rows,
+            cols=cols,
+            overlap=int(Overlap[overlap.upper()]),
+            mac_stages=mac_stages,
+            feed=int(Feed[feed.upper()]),
+            drain=int(Drain[drain.upper()]),
+            k_per_step=k_per_step,
+            cycles_per_step=cycles_per_step,
+            accumulator_rows=UNBOUNDED if accumulator_rows is None else accumulator_rows,
+        )
+        structure = parse_structure(sparsity, "--sparsity")
+        result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
+        payload = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k, "overlap": overlap}
+        payload |= _payload(result, k, n, structure, ELEMENT_BITS[dtype])
+        if banks is not None:
+            payload["l1_bank_conflict_cycles"] = _conflicts(
+                array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8
+            )
+        if heatmap is not None:
+            _draw(array, (m, n, k), heatmap_over, heatmap)
+            payload["heatmap"] = str(heatmap)
+        emit(payload, as_json, lambda: _render(payload))
+
+
+def _rate(text: str | None, dtype: str) -> Any:
+    from fractions import Fraction
+
+    from uarch.systolic_report import MACS_PER_PE_CYCLE
+
+    if text is None:
+        return MACS_PER_PE_CYCLE[dtype]
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"--macs-per-pe-cycle {text!r}; allowed: a number or a fraction, e.g. 2 or 1/4") from error
+
+
+def _payload(result: TileReport, k: int, n: int, structure: Structure, element_bits: int) -> dict[str, Any]:
+    from uarch.sparsity import structured_bytes
+
+    traffic = result.traffic
+    reads = {"a": traffic.a_reads, "b": traffic.b_reads, "partial": traffic.partial_reads}
+    writes = {"partial": traffic.partial_writes, "output": traffic.output_writes}
+    return {
+        "cycles": result.cycles,
+        "last_cycle_index": result.last_cycle_index,
+        "folds": result.folds,
+        "utilization": result.utilization,
+        "pe_utilization": result.pe_utilization,
+        "mapping_efficiency": result.mapping_efficiency,
+        "macs": result.macs,
+        "sram_reads": sum(reads.values()),
+        "sram_writes": sum(writes.values()),
+        "sram_reads_by_operand": reads,
+        "sram_writes_by_operand": writes,
+        "sram_read_bytes": result.l1_read_bytes,
+        "sram_write_bytes": result.l1_write_bytes,
+        "weight_bytes": structured_bytes(k, n, structure, element_bits),
+    }
+
+
+def _conflicts(
+    array: SystolicArray, shape: tuple[int, int, int], banks: tuple[int, int], layout: str, element_bytes: int
+) -> dict[str, int]:
+    """Cycles lost while each operand is read once, all folds along its vectors included."""
+    from uarch.l1 import Layout, Scratchpad, check_scratchpad, operand_vectors, read_cycles
+    from uarch.systolic import Dataflow
+
+    pad, chosen = Scratchpad(*banks), Layout[layout.upper()]
+    check_scratchpad(pad, chosen, element_bytes)
+    lost = {}
+    for name, vectors in zip(
+        "ab", operand_vectors(Dataflow(array.dataflow), array.rows, array.cols, *shape), strict=True
+    ):
+        cycles, count = read_cycles(pad, int(chosen), vectors, element_bytes)
+        lost[name] = int(cycles - count)
+    return lost
+
+
+def _draw(array: SystolicArray, shape: tuple[int, int, int], over: str, target: Path) -> None:
+    import numpy as np
+
+    from results.plots.heatmap import plot
+    from results.plots.style import PlotError, file_format, save
+    from uarch.systolic import Dataflow, Overlap
+    from uarch.systolic_report import utilization_over_arrays, utilization_over_shapes
+
+    m, n, k = shape
+    convention = f"{Dataflow(array.dataflow).name}, overlap {Overlap(array.overlap).name.lower()}"
+    sizes, edges = np.array(HEATMAP_SIZES), np.array(HEATMAP_EDGES)
+    try:
+        file_format(target)
+        if over == "shapes":
+            shares = utilization_over_shapes(array, sizes, sizes, k)
+            title = f"Utilisation of a {array.rows} x {array.cols} array"
+            made = plot(shares, ("M", HEATMAP_SIZES), ("N", HEATMAP_SIZES), title, f"K = {k}, {convention}")
+        else:
+            shares = utilization_over_arrays(array, edges, edges, shape)
+            title = f"Utilisation by M = {m}, N = {n}, K = {k}"
+            made = plot(shares, ("array rows", HEATMAP_EDGES), ("array columns", HEATMAP_EDGES), title, convention)
+        save(made, target)
+    except PlotError as error:
+        raise InputError(f"--heatmap {error}") from error
+    except OSError as error:
+        raise InputError(f"--heatmap {target}: cannot be written: {error.strerror or error}") from error
+
+
+def _render(payload: dict[str, Any]) -> None:
+    title = "GEMM {m} x {n} x {k} on a {rows} x {cols} array, {dataflow}, overlap {overlap}".format(**payload)
+    percentages = ("utilization", "pe_utilization", "mapping_efficiency")
+    shown = []
+    for key, value in list(payload.items())[7:]:
+        if isinstance(value, dict):
+            text = ", ".join(f"{name} {count:,}" for name, count in value.items())
+        elif key in percentages:
+            text = f"{100 * value:.2f} %"
+        else:
+            text = f"{value:,}" if isinstance(value, int) else str(value)
+        shown.append((key.replace("_", " "), text))
+    console().print(table(title, ("", ""), shown))

@@ -1,0 +1,1 @@
+"""Command-level model of one memory (pseudo-)channel: standards, controller, energy, traces."""

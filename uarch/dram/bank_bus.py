@@ -1,0 +1,228 @@
+"""A bank-and-bus model of the memory channels behind the engine's resumable DRAM interface.
+
+The engine talks to DRAM through four jitted functions and knows nothing of what stands behind them:
+:func:`enqueue_read` and :func:`enqueue_write` hand over a granule at a time, :func:`next_event` says when the next
+read completes, :func:`pop_completion` takes it.
+
+Here a *unit* is a channel, or the group of channels over which one granule is interleaved and which therefore act
+together. Each unit has banks with an open row, a data bus that serves requests in order of arrival, a write buffer
+that is drained in one go when full (so that the bus turns round once per batch), and all-bank refresh. A granule is
+cut into chunks that go to units by address. Timing values are those of the memory standard (JEDEC names).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.events import Event
+from uarch.jit import inline
+from uarch.program import GRANULE_BYTES, NONE, StructArray
+from uarch.rates import duration_ps
+
+IntArray = npt.NDArray[np.int64]
+
+WRITE_BUFFER_CHUNKS = 16
+"""Chunks that a unit buffers before it drains them: a 32-entry write queue of 64-byte bursts in each of 8 to 16 channels."""
+NEVER = 2**62
+
+_READ_BYTES = int(Event.DRAM_READ_BYTES)
+_WRITE_BYTES = int(Event.DRAM_WRITE_BYTES)
+_ROW_HITS = int(Event.DRAM_ROW_HITS)
+_ROW_MISSES = int(Event.DRAM_ROW_MISSES)
+_REFRESHES = int(Event.DRAM_REFRESHES)
+_BUS_PS = int(Event.DRAM_BUS_PS)
+
+UNIT = np.dtype(
+    [
+        ("bus_free_ps", np.int64),
+        ("next_refresh_ps", np.int64),
+        ("n_writes", np.int64),
+        ("write_address", np.int64, (WRITE_BUFFER_CHUNKS,)),
+        ("write_bytes", np.int64, (WRITE_BUFFER_CHUNKS,)),
+    ]
+)
+
+BANK = np.dtype(
+    [
+        ("open_row", np.int64),
+        ("activate_ps", np.int64),  # earliest next activate
+        ("column_ps", np.int64),  # when the open row can be read or written
+    ]
+)
+
+COMPLETION = np.dtype([("time_ps", np.int64), ("granule", np.int64)])
+
+
+class BankBusTiming(NamedTuple):
+    """Constants of the model; times in picoseconds, sizes in bytes."""
+
+    units: int
+    banks: int
+    chunk_bytes: int
+    row_span_bytes: int
+    """Bytes of consecutive addresses that share a row of every channel of a group."""
+    byte: int
+    """Rate of the data bus: see :mod:`uarch.rates`."""
+    row_to_column_ps: int
+    precharge_ps: int
+    row_cycle_ps: int
+    column_to_data_ps: int
+    turnaround_ps: int
+    refresh_interval_ps: int
+    refresh_ps: int
+    latency_ps: int
+    """Controller and interconnect, beyond the DRAM's own timing."""
+
+
+class BankBus(NamedTuple):
+    """Working state."""
+
+    units: StructArray
+    """Of ``UNIT``."""
+    banks: StructArray
+    """Of ``BANK``, ``unit * banks + bank``."""
+    completions: StructArray
+    """Of ``COMPLETION``: a binary heap from index 1 on; ``completions[0]["granule"]`` is its size."""
+
+
+def open_bank_bus(timing: BankBusTiming, n_granules: int) -> BankBus:
+    """Idle channels with closed rows; refreshes of the units are staggered over the interval."""
+    units = np.zeros(timing.units, UNIT)
+    units["next_refresh_ps"] = np.arange(1, timing.units + 1) * timing.refresh_interval_ps // timing.units
+    banks = np.zeros(timing.units * timing.banks, BANK)
+    banks["open_row"] = NONE
+    completions = np.empty(n_granules + 2, COMPLETION)
+    completions[0] = (NEVER, 0)
+    return BankBus(units, banks, completions)
+
+
+@inline
+def enqueue_read(
+    dram: BankBus, timing: BankBusTiming, granule: int, address: int, size_bytes: int, now_ps: int, events: IntArray
+) -> None:
+    """Ask for a granule; its completion appears in :func:`next_event`."""
+    done_ps = now_ps
+    for offset in range(0, size_bytes, timing.chunk_bytes):
+        chunk_bytes = min(timing.chunk_bytes, size_bytes - offset)
+        unit = unit_of(address + offset, timing)
+        done_ps = max(done_ps, _transfer(dram, timing, unit, address + offset, chunk_bytes, now_ps, events))
+    events[_READ_BYTES] += size_bytes
+    _heap_push(dram.completions, done_ps + timing.latency_ps, granule)
+
+
+@inline
+def enqueue_write(
+    dram: BankBus, timing: BankBusTiming, address: int, size_bytes: int, now_ps: int, events: IntArray
+) -> None:
+    """Hand over a dirty granule; nobody waits for it, but it takes bank and bus time when its buffer is drained."""
+    for offset in range(0, size_bytes, timing.chunk_bytes):
+        unit = unit_of(address + offset, timing)
+        slot = dram.units[unit]["n_writes"]
+        dram.units[unit]["write_address"][slot] = address + offset
+        dram.units[unit]["write_bytes"][slot] = min(timing.chunk_bytes, size_bytes - offset)
+        dram.units[unit]["n_writes"] = slot + 1
+        if slot + 1 == WRITE_BUFFER_CHUNKS:
+            _drain_writes(dram, timing, unit, now_ps, events)
+    events[_WRITE_BYTES] += size_bytes
+
+
+@inline
+def next_event(dram: BankBus) -> int:
+    """Time of the next read completion, or NEVER."""
+    return int(dram.completions[1]["time_ps"]) if dram.completions[0]["granule"] > 0 else NEVER
+
+
+@inline
+def pop_completion(dram: BankBus) -> int:
+    """Granule of the next read completion, which is taken off the list."""
+    heap = dram.completions
+    granule = heap[1]["granule"]
+    size = heap[0]["granule"]
+    time_ps, moved = heap[size]["time_ps"], heap[size]["granule"]
+    size -= 1
+    heap[0]["granule"] = size
+    hole, child = 1, 2
+    while child <= size:
+        if child < size and heap[child + 1]["time_ps"] < heap[child]["time_ps"]:
+            child += 1
+        if heap[child]["time_ps"] >= time_ps:
+            break
+        heap[hole]["time_ps"], heap[hole]["granule"] = heap[child]["time_ps"], heap[child]["granule"]
+        hole, child = child, 2 * child
+    heap[hole]["time_ps"], heap[hole]["granule"] = time_ps, moved
+    return int(granule)
+
+
+@inline
+def unit_of(address: int, timing: BankBusTiming) -> int:
+    """Channel (group) of a byte address: whole rows stay together, rows are spread by a multiplicative hash."""
+    row = address // timing.row_span_bytes
+    base = (((row * 2654435769) & 0xFFFFFFFF) * timing.units) >> 32
+    unit = base + (address % GRANULE_BYTES) // timing.chunk_bytes
+    return unit % timing.units
+
+
+@inline
+def _transfer(
+    dram: BankBus, timing: BankBusTiming, unit: int, address: int, size_bytes: int, now_ps: int, events: IntArray
+) -> int:
+    """Reserve bank and bus for one chunk; returns when its last byte has passed."""
+    channel = dram.units[unit]
+    if max(now_ps, channel["bus_free_ps"]) >= channel["next_refresh_ps"]:
+        _refresh(dram, timing, unit, now_ps, events)
+    row = address // timing.row_span_bytes
+    bank = dram.banks[unit * timing.banks + ((((row * 2246822519) & 0xFFFFFFFF) * timing.banks) >> 32)]
+    if bank["open_row"] == row:
+        events[_ROW_HITS] += 1
+    else:
+        events[_ROW_MISSES] += 1
+        precharge_ps = timing.precharge_ps if bank["open_row"] != NONE else 0
+        activate_ps = max(now_ps + precharge_ps, bank["activate_ps"])
+        bank["open_row"] = row
+        bank["activate_ps"] = activate_ps + timing.row_cycle_ps
+        bank["column_ps"] = activate_ps + timing.row_to_column_ps
+    data_ps = max(now_ps, bank["column_ps"]) + timing.column_to_data_ps
+    busy_ps = duration_ps(size_bytes, timing.byte)
+    end_ps = max(data_ps, channel["bus_free_ps"]) + busy_ps
+    channel["bus_free_ps"] = end_ps
+    events[_BUS_PS] += busy_ps
+    return int(end_ps)
+
+
+@inline
+def _drain_writes(dram: BankBus, timing: BankBusTiming, unit: int, now_ps: int, events: IntArray) -> None:
+    """Write the whole buffer; the bus turns round before and after."""
+    channel = dram.units[unit]
+    channel["bus_free_ps"] = max(channel["bus_free_ps"], now_ps) + timing.turnaround_ps
+    for i in range(channel["n_writes"]):
+        _transfer(dram, timing, unit, channel["write_address"][i], channel["write_bytes"][i], now_ps, events)
+    channel["n_writes"] = 0
+    channel["bus_free_ps"] += timing.turnaround_ps
+
+
+@inline
+def _refresh(dram: BankBus, timing: BankBusTiming, unit: int, now_ps: int, events: IntArray) -> None:
+    """All-bank refreshes that are due: of those that fell into an idle gap only the last can delay anything."""
+    channel = dram.units[unit]
+    due_ps = max(now_ps, channel["bus_free_ps"]) - channel["next_refresh_ps"]
+    count = due_ps // timing.refresh_interval_ps + 1
+    last_ps = channel["next_refresh_ps"] + (count - 1) * timing.refresh_interval_ps
+    channel["bus_free_ps"] = max(channel["bus_free_ps"], last_ps) + timing.refresh_ps
+    channel["next_refresh_ps"] = last_ps + timing.refresh_interval_ps
+    for index in range(unit * timing.banks, (unit + 1) * timing.banks):
+        dram.banks[index]["open_row"] = NONE
+        dram.banks[index]["activate_ps"] = max(dram.banks[index]["activate_ps"], channel["bus_free_ps"])
+    events[_REFRESHES] += count
+
+
+@inline
+def _heap_push(heap: StructArray, time_ps: int, granule: int) -> None:
+    hole = heap[0]["granule"] + 1
+    heap[0]["granule"] = hole
+    while hole > 1 and heap[hole // 2]["time_ps"] > time_ps:
+        heap[hole]["time_ps"], heap[hole]["granule"] = heap[hole // 2]["time_ps"], heap[hole // 2]["granule"]
+        hole //= 2
+    heap[hole]["time_ps"], heap[hole]["granule"] = time_ps, granule

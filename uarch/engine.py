@@ -1,0 +1,167 @@
+"""The engine: executes a tile program on a chip and says how long it took, why, and what it cost in events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from uarch.chip import Chip
+from uarch.chip_state import IntArray, Program, open_chip
+from uarch.contexts import MAX_STAGES
+from uarch.errors import InputError
+from uarch.event_loop import run
+from uarch.events import Cause, Event
+from uarch.l2 import L2State, close_l2
+from uarch.machine import Machine, lower, lower_dram
+from uarch.program import NONE, StructArray
+from uarch.rates import PS_PER_SECOND, picoseconds
+from uarch.step_costs import step_costs
+
+ENGINE_FIDELITIES = ("tile", "burst")
+
+
+class TileProgramArrays(Protocol):
+    """What the engine needs of a tile program; see :mod:`uarch.program` for the arrays."""
+
+    @property
+    def name(self) -> str:
+        """Of the operator, for messages."""
+
+    @property
+    def dtype(self) -> str:
+        """Datatype of matrix work."""
+
+    @property
+    def tensors(self) -> StructArray:
+        """Array of ``TENSOR``."""
+
+    @property
+    def blocks(self) -> StructArray:
+        """Array of ``BLOCK``."""
+
+    @property
+    def steps(self) -> StructArray:
+        """Array of ``STEP``."""
+
+    @property
+    def operands(self) -> StructArray:
+        """Array of ``OPERAND``, shape ``(len(steps), 3)``."""
+
+    @property
+    def n_counters(self) -> int:
+        """Counters that blocks wait for and signal."""
+
+    @property
+    def n_granules(self) -> int:
+        """Granules of the address space that the tensors lie in."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelResult:
+    """One execution of a tile program.
+
+    ``causes_ps``: int64, shape ``(cores, len(Cause))``, where each core's time went, every row adding up to ``total_ps``;
+    ``events``: int64, shape ``(len(Event),)``.
+    """
+
+    total_ps: int
+    causes_ps: IntArray
+    events: IntArray
+    tensor_hz: float
+
+    @property
+    def seconds(self) -> float:
+        """Time from the launch to the end of the last block."""
+        return self.total_ps / PS_PER_SECOND
+
+    @property
+    def cycles(self) -> int:
+        """The same in tensor-clock cycles."""
+        return round(self.seconds * self.tensor_hz)
+
+    def count(self, event: Event) -> int:
+        """How often an event occurred."""
+        return int(self.events[event])
+
+    def cause_seconds(self, cause: Cause) -> float:
+        """Time of a cause, as the mean over cores."""
+        return float(self.causes_ps[:, cause].mean()) / PS_PER_SECOND
+
+    @property
+    def dram_bytes(self) -> int:
+        """Read and written."""
+        return self.count(Event.DRAM_READ_BYTES) + self.count(Event.DRAM_WRITE_BYTES)
+
+    @property
+    def l2_bytes(self) -> int:
+        """Read and written."""
+        return self.count(Event.L2_READ_BYTES) + self.count(Event.L2_WRITE_BYTES)
+
+
+def execute(
+    chip: Chip,
+    program: TileProgramArrays,
+    l2_state: L2State | None = None,
+    *,
+    launch_seconds: float = 0.0,
+    fidelity: str = "tile",
+) -> tuple[KernelResult, L2State]:
+    """Execute a program on a chip whose L2 holds ``l2_state`` (nothing if None); returns the result and the new L2 state.
+
+    Pure: neither argument is changed, and equal arguments give equal results.
+
+    Raises :class:`InputError` if a block does not fit into a core, or the chip has no rate for the program's datatype.
+    """
+    if fidelity not in ENGINE_FIDELITIES:
+        raise InputError(f"fidelity: {fidelity!r} is not executed by the engine; allowed are {', '.join(ENGINE_FIDELITIES)}")
+    machine = lower(chip, program.dtype)
+    resident = resident_blocks(machine, program, chip.name)
+    waiters = machine.cores * resident * _granules_per_context(program)
+    state = open_chip(
+        machine,
+        lower_dram(chip, fidelity),
+        l2_state or L2State.empty(),
+        resident,
+        program.n_granules,
+        program.n_counters,
+        waiters,
+    )
+    costs = step_costs(machine, program.tensors, program.steps, program.operands)
+    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, costs)
+    total_ps = run(state, arrays, picoseconds(launch_seconds))
+    if total_ps < 0:
+        raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
+    result = KernelResult(total_ps, state.cores["cause_ps"].copy(), state.events, chip.clock.tensor_hz)
+    return result, close_l2(state.granules, state.groups)
+
+
+def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str) -> int:
+    """Blocks that a core holds at a time: as many as fit into L1 and registers, and no more than there are to share out.
+
+    Raises :class:`InputError` if not even one fits.
+    """
+    limit = min(machine.max_resident_blocks, -(-len(program.blocks) // machine.cores))
+    for field, available in (("l1_bytes", machine.l1_bytes), ("register_bytes", machine.register_bytes)):
+        needed = int(program.blocks[field].max())
+        if needed > available:
+            raise InputError(
+                f"{program.name}: a block needs {needed} bytes of {field.removesuffix('_bytes')}; {chip_name} has {available} per core"
+            )
+        limit = min(limit, available // max(1, needed))
+    return max(1, limit)
+
+
+def _granules_per_context(program: TileProgramArrays) -> int:
+    """Upper bound of the granules that one context can wait for: its stages, times those of the largest step."""
+    operands = program.operands[:, :2]
+    in_memory = operands["tensor"] != NONE
+    tensors = program.tensors[np.where(in_memory, operands["tensor"], 0)]
+    down = (operands["n_rows"] - 1) // tensors["granule_rows"] + 2
+    across = (operands["n_cols"] - 1) // tensors["granule_cols"] + 2
+    granules = np.where(in_memory, operands["n_batch"] * down * across, 0).sum(axis=1)
+    stages = int(program.blocks["stages"].max())
+    if stages > MAX_STAGES:
+        raise ValueError(f"{program.name}: {stages} stages; at most {MAX_STAGES}")
+    return max(1, stages * int(granules.max()))

@@ -1,0 +1,88 @@
+"""Reading declarative TOML files: a mistake in one becomes one :class:`InputError` line with the path of the field."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from uarch.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Contents of a TOML file; ``InputError`` (file and position) if it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{one_line(str(path))}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{one_line(str(path))}: not a text file in UTF-8 (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{one_line(str(path))}: not valid TOML: {one_line(str(error))}") from error
+
+
+def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
+    """``data`` as a ``model``; ``InputError`` names the first wrong field of ``source`` and counts the others."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise InputError(f"{one_line(source)}: {_describe(model, details[0])}{more}") from error
+
+
+def unknown_name(name: str, allowed: list[str]) -> str:
+    """``allowed: ...`` with the nearest name first, for messages about a name that does not exist."""
+    nearest = get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{hint}allowed: {', '.join(allowed)}"
+
+
+def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | None:
+    """Names allowed below the dotted ``path`` of ``model``; ``None`` if ``path`` is a plain value or does not exist.
+
+    A field may be a model itself, or a mapping class whose ``FIELD_NAMES`` lists its keys.
+    """
+    node: Any = model
+    for name in path:
+        if not _is_model(node) or name not in node.model_fields:
+            return None
+        node = node.model_fields[name].annotation
+    if _is_model(node):
+        return list(node.model_fields)
+    return list(node.FIELD_NAMES) if hasattr(node, "FIELD_NAMES") else None
+
+
+def one_line(text: str) -> str:
+    """``text`` with its line breaks and runs of blanks turned into single blanks."""
+    return " ".join(text.split())
+
+
+def _is_model(node: Any) -> bool:
+    return isinstance(node, type) and issubclass(node, BaseModel)
+
+
+def _describe(model: type[BaseModel], details: ErrorDetails) -> str:
+    location = [str(part) for part in details["loc"] if part != "[key]"]
+    field = ".".join(location) or "file"
+    if details["type"] == "missing":
+        return f"{field} is missing"
+    names = field_names(model, tuple(location[:-1])) if location else None
+    if details["type"] == "extra_forbidden" or "[key]" in details["loc"]:
+        return f"{field} is not a field; {unknown_name(location[-1], names or [])}"
+    if details["type"] in {"model_type", "mapping_type"}:
+        return f"{field} must be a table, not {_shorten(details['input'])}"
+    reason = one_line(details["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{field} = {_shorten(details['input'])}: {reason}"
+
+
+def _shorten(value: Any) -> str:
+    text = one_line(repr(value))
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,82 @@
+"""The one owner of Numba's options: every jitted function of the project is made by :func:`kernel` or :func:`inline`.
+
+Compiled code is cached on disk, in the directory that ``NUMBA_CACHE_DIR`` names or else in the user's cache directory,
+under a key of all simulator sources: Numba itself looks only at the file that a function stands in, and would go on
+using stale machine code after a change in a function that it calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import platformdirs
+from numba.core import config as numba_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).parent
+_NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
+
+
+@cache
+def sources_key() -> str:
+    """Hash (hex, 16 digits) of the sources from which machine code is made, and of Numba's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        relative = path.relative_to(_PACKAGE)
+        if relative.parts[0] not in _NOT_COMPILED:
+            digest.update(relative.as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_directory() -> Path:
+    """Directory of compiled code and other derived data; a temporary one if the user's cache cannot be written."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(named) if named else Path(platformdirs.user_cache_dir("uarch"))
+    directory = base / f"uarch-{sources_key()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(directory)
+    except OSError:
+        directory = Path(tempfile.gettempdir()) / f"uarch-{os.getuid() if hasattr(os, 'getuid') else 0}-{sources_key()}"
+        directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@contextmanager
+def _our_cache_directory() -> Iterator[None]:
+    """Numba reads the directory once, when a function is decorated: other users of Numba keep their own."""
+    before = numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = str(cache_directory())
+    try:
+        yield
+    finally:
+        numba_config.CACHE_DIR = before
+
+
+def kernel(function: F) -> F:
+    """Compile an entry point: integer-exact (no fastmath), without the GIL, cached on disk."""
+    with _our_cache_directory():
+        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def loop_kernel(function: F) -> F:
+    """Compile an entry point that allocates nothing: without reference counting, which costs far more than the work."""
+    with _our_cache_directory():
+        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+
+
+def inline(function: F) -> F:
+    """Compile a helper that kernels call and that allocates nothing; it is cached as part of them."""
+    return cast("F", numba.njit(nogil=True, error_model="numpy", _nrt=False)(function))

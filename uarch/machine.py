@@ -1,0 +1,117 @@
+"""Lowering: from a chip file to the few integers that the engine computes with.
+
+Time is integer picoseconds; rates (``*_cycle``, ``*_byte``, ``*_op``) are integers as :mod:`uarch.rates` has them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from uarch.chip import Chip
+from uarch.dram.bank_bus import BankBusTiming
+from uarch.dram.standards import load_standard
+from uarch.errors import InputError
+from uarch.program import GRANULE_BYTES
+from uarch.rates import picoseconds, rate_of
+from uarch.systolic import Dataflow
+
+class Machine(NamedTuple):
+    """A chip as the engine sees it, for one datatype of the systolic arrays."""
+
+    cores: int
+    max_resident_blocks: int
+    block_launch_ps: int
+    lanes: int
+    rows: int
+    cols: int
+    dataflow: int
+    mac_stages: int
+    array_cycle: int
+    """A cycle in which every PE does one MAC of the program's datatype."""
+    vector_op: int
+    """One lane-operation of the whole core."""
+    special_op: int
+    l1_bytes: int
+    l1_byte: int
+    l1_latency_ps: int
+    register_bytes: int
+    noc_read_byte: int
+    noc_write_byte: int
+    multicast_cores: int
+    """Neighbouring cores that share one response of L2 when they ask for the same granule."""
+    l2_groups: int
+    l2_group_bytes: int
+    l2_group_byte: int
+    l2_latency_ps: int
+    link_byte: int
+    link_latency_ps: int
+
+
+@lru_cache(maxsize=256)
+def lower(chip: Chip, dtype: str) -> Machine:
+    """The machine of a chip for matrix work in ``dtype``.
+
+    Raises :class:`InputError` if the chip's arrays do not support the datatype.
+    """
+    rates = chip.core.systolic.macs_per_pe_per_cycle
+    if dtype not in rates:
+        raise InputError(f"dtype: {chip.name} has no matrix rate for {dtype!r}; allowed are {', '.join(sorted(rates))}")
+    core, clock, l2 = chip.core, chip.clock, chip.l2
+    stripe = max(1, GRANULE_BYTES // l2.interleave_bytes)
+    groups = max(1, l2.slices // stripe)
+    overhead = (chip.link.payload_bytes + chip.link.header_bytes) / chip.link.payload_bytes
+    return Machine(
+        cores=core.count,
+        max_resident_blocks=core.max_resident_blocks,
+        block_launch_ps=picoseconds(core.block_launch_seconds),
+        lanes=core.lanes,
+        rows=core.systolic.rows,
+        cols=core.systolic.cols,
+        dataflow=int(Dataflow[core.systolic.dataflow.upper()]),
+        mac_stages=core.systolic.mac_stages,
+        array_cycle=rate_of(clock.tensor_hz * rates[dtype]),
+        vector_op=rate_of(clock.vector_hz * core.lanes * core.vector.width),
+        special_op=rate_of(clock.vector_hz * core.lanes * core.vector.special_width),
+        l1_bytes=core.l1.bytes,
+        l1_byte=rate_of(clock.tensor_hz * core.l1.banks * core.l1.bank_bytes),
+        l1_latency_ps=picoseconds(core.l1.latency_cycles / clock.tensor_hz),
+        register_bytes=core.register_bytes,
+        noc_read_byte=rate_of(clock.l2_hz * chip.noc.read_bytes_per_cycle_per_core),
+        noc_write_byte=rate_of(clock.l2_hz * chip.noc.write_bytes_per_cycle_per_core),
+        multicast_cores=chip.noc.multicast_cores,
+        l2_groups=groups,
+        l2_group_bytes=l2.bytes // groups,
+        l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
+        l2_latency_ps=picoseconds(l2.latency_seconds),
+        link_byte=rate_of(chip.link.bandwidth_bytes_per_second / overhead),
+        link_latency_ps=picoseconds(chip.link.latency_seconds),
+    )
+
+
+@lru_cache(maxsize=256)
+def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
+    """The chip's memory behind the engine's DRAM interface.
+
+    ``tile``: a granule is one transfer on the group of channels that it is interleaved over. ``burst``: each interleaved
+    piece goes to a channel of its own, with its own bus and banks.
+    """
+    memory = chip.memory
+    standard = load_standard(memory.standard)
+    stripe = min(memory.channels, max(1, GRANULE_BYTES // memory.interleave_bytes))
+    units = memory.channels if fidelity == "burst" else max(1, memory.channels // stripe)
+    return BankBusTiming(
+        units=units,
+        banks=standard.banks,
+        chunk_bytes=GRANULE_BYTES // stripe if fidelity == "burst" else GRANULE_BYTES,
+        row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
+        byte=rate_of(memory.bandwidth_bytes_per_second / units),
+        row_to_column_ps=standard.picoseconds("nRCD"),
+        precharge_ps=standard.picoseconds("nRP"),
+        row_cycle_ps=standard.picoseconds("nRC"),
+        column_to_data_ps=standard.picoseconds("nCL"),
+        turnaround_ps=standard.picoseconds("nRTW"),
+        refresh_interval_ps=standard.picoseconds("nREFI"),
+        refresh_ps=standard.picoseconds("nRFC"),
+        latency_ps=picoseconds(memory.latency_seconds),
+    )

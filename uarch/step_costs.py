@@ -1,0 +1,90 @@
+"""How long each step of a program keeps its unit busy: computed once per program, before the event loop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uarch.jit import inline, kernel
+from uarch.machine import Machine
+from uarch.program import NONE, A, B, Op, StructArray
+from uarch.rates import duration_ps
+from uarch.systolic import busy_cycles, fill_drain_cycles, operand_traffic
+
+_MATMUL = int(Op.MATMUL)
+
+STEP_COST = np.dtype(
+    [
+        ("busy_ps", np.int64),  # time for which the step occupies its unit
+        ("l1_excess_ps", np.int64),  # part of it that is due to L1 bandwidth alone
+        ("drain_ps", np.int64),  # until a step of another kind can use the result: array fill and drain, L1 latency
+        ("l1_bytes", np.int64),
+        ("macs", np.int64),
+    ]
+)
+
+
+@inline
+def _box_bytes(tensors: StructArray, operand: StructArray) -> int:
+    """Bytes of an operand's box; slots are registers and accumulators, which L1 does not see."""
+    if operand["tensor"] == NONE:
+        return 0
+    elements = operand["n_batch"] * operand["n_rows"] * operand["n_cols"]
+    return int(elements * tensors[operand["tensor"]]["element_bits"] + 7) // 8
+
+
+@inline
+def _matrix_step(
+    machine: Machine, tensors: StructArray, m: int, n: int, k: int, operands: StructArray
+) -> tuple[int, int]:
+    """(picoseconds on the arrays, bytes between L1 and the arrays) under the best split over lanes."""
+    best_cycles, best_a, best_b = -1, 0, 0
+    lanes_m = 1
+    while lanes_m <= machine.lanes:
+        lanes_n = machine.lanes // lanes_m
+        m_lane, n_lane = -(-m // lanes_m), -(-n // lanes_n)
+        cycles = busy_cycles(machine.dataflow, machine.rows, machine.cols, m_lane, n_lane, k)
+        if best_cycles < 0 or cycles < best_cycles:
+            a_reads, b_reads, _, _ = operand_traffic(machine.dataflow, machine.rows, machine.cols, m_lane, n_lane, k)
+            best_cycles, best_a, best_b = cycles, a_reads * lanes_m, b_reads * lanes_n
+        lanes_m *= 2
+    a_bits = _element_bits(tensors, operands[A])
+    b_bits = _element_bits(tensors, operands[B])
+    return duration_ps(best_cycles, machine.array_cycle), (best_a * a_bits + best_b * b_bits) // 8
+
+
+@inline
+def _element_bits(tensors: StructArray, operand: StructArray) -> int:
+    """Bits of an element that comes out of L1; a slot feeds the array from registers."""
+    return int(tensors[operand["tensor"]]["element_bits"]) if operand["tensor"] != NONE else 0
+
+
+@kernel
+def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, operands: StructArray) -> StructArray:
+    """``STEP_COST`` of every step.
+
+    A matrix step is split over the lanes of its core along m and n in the way that keeps the arrays busy for the
+    shortest time; lanes that need the same operand get it by broadcast, so that L1 reads it once.
+    """
+    costs = np.zeros(len(steps), STEP_COST)
+    chain_ps = duration_ps(
+        fill_drain_cycles(machine.dataflow, machine.rows, machine.cols, machine.mac_stages), machine.array_cycle
+    )
+    for s in range(len(steps)):
+        step, cost = steps[s], costs[s]
+        cost["drain_ps"] = machine.l1_latency_ps
+        if step["op"] == _MATMUL:
+            unit_ps, moved = _matrix_step(machine, tensors, step["m"], step["n"], step["k"], operands[s])
+            cost["drain_ps"] += chain_ps
+            cost["macs"] = step["m"] * step["n"] * step["k"]
+        else:
+            unit_ps = max(
+                duration_ps(step["vector_ops"], machine.vector_op), duration_ps(step["special_ops"], machine.special_op)
+            )
+            moved = _box_bytes(tensors, operands[s, A]) + _box_bytes(tensors, operands[s, B])
+        for which in range(3):  # loads fill L1, results leave through it
+            moved += _box_bytes(tensors, operands[s, which])
+        l1_ps = duration_ps(moved, machine.l1_byte)
+        cost["busy_ps"] = max(unit_ps, l1_ps)
+        cost["l1_excess_ps"] = max(0, l1_ps - unit_ps)
+        cost["l1_bytes"] = moved
+    return costs
