@@ -28,6 +28,22 @@ class Tensor:
         """Bytes of all elements."""
         return self.batch * self.rows * self.cols * self.element_bits // 8
 
+    @property
+    def n_granules(self) -> int:
+        """Granules that cover it."""
+        return -(-self.batch * self.rows // self.granule_rows) * -(-self.cols // self.granule_cols)
+
+    @property
+    def end_granule(self) -> int:
+        """First granule behind it."""
+        return self.first_granule + self.n_granules
+
+    @property
+    def end_address(self) -> int:
+        """First address behind it that another tensor can begin at."""
+        size_bytes = self.n_granules * self.granule_rows * self.granule_cols * self.element_bits // 8
+        return self.base_address + -(-size_bytes // GRANULE_BYTES) * GRANULE_BYTES
+
     def as_rows(self) -> Tensor:
         """The same bytes with all rows in one batch entry."""
         return replace(self, batch=1, rows=self.batch * self.rows)
@@ -96,7 +112,6 @@ class AddressSpace:
         granule_rows = min(granule_rows, batch * rows)
         row_bytes = GRANULE_BYTES if granule_rows == 1 < batch * rows else GRANULE_ROW_BYTES
         granule_cols = max(1, row_bytes * 8 // element_bits)
-        down, across = -(-batch * rows // granule_rows), -(-cols // granule_cols)
         tensor = Tensor(
             name,
             self._next_address,
@@ -108,15 +123,20 @@ class AddressSpace:
             granule_rows,
             granule_cols,
         )
-        granule_bytes = granule_rows * granule_cols * element_bits // 8
-        self._next_granule += down * across
-        size_bytes = down * across * granule_bytes
-        self._next_address += -(-size_bytes // GRANULE_BYTES) * GRANULE_BYTES
+        self._next_address, self._next_granule = tensor.end_address, tensor.end_granule
         return tensor
 
-    def scratch(self, name: str, rows: int, cols: int, element_bits: int, *, batch: int = 1) -> Tensor:
-        """Workspace behind all tensors: valid during one kernel, the next kernel's workspace lies at the same place."""
+    def scratch(
+        self, name: str, rows: int, cols: int, element_bits: int, *, batch: int = 1, after: Tensor | None = None
+    ) -> Tensor:
+        """Workspace behind all tensors: valid during one kernel; the next kernel's workspace lies at the same place.
+
+        ``after``: another scratch tensor of the same kernel, behind which this one is to lie.
+        """
         mark = self._next_address, self._next_granule
+        if after is not None:
+            self._next_address = after.end_address
+            self._next_granule = after.end_granule
         tensor = self.allocate(name, rows, cols, element_bits, batch=batch)
         self._next_address, self._next_granule = mark
         return tensor

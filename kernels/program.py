@@ -279,12 +279,7 @@ class ProgramWriter:
             operands=operands,
             masks=masks,
             n_counters=self.n_counters,
-            n_granules=max(_end_granule(tensor) for tensor in self._tensors),
+            n_granules=max(tensor.end_granule for tensor in self._tensors),
             useful_flops=useful_flops,
             tensor_names=tuple(tensor.name for tensor in self._tensors),
         )
-
-
-def _end_granule(tensor: Tensor) -> int:
-    down = -(-tensor.batch * tensor.rows // tensor.granule_rows)
-    return tensor.first_granule + down * -(-tensor.cols // tensor.granule_cols)

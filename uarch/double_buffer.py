@@ -71,7 +71,7 @@ def port(
         tile: name of the tile that these words are, int64 ``(folds,)``.
         fold_cycles: cycles of a fold.
         window: when in a fold the words are used.
-        sram_words: size of the SRAM; half of it must hold at least what the array uses in one cycle.
+        sram_words: size of the SRAM; a half must hold at least what the array uses in two cycles.
         words_per_cycle: bandwidth of the port.
         output: the array produces the words.
     """

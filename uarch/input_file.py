@@ -1,7 +1,8 @@
-"""Reading declarative TOML files: a mistake in one becomes one :class:`InputError` line with the path of the field."""
+"""Reading declarative files: a mistake in one becomes one :class:`InputError` line with the path of the field."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -18,14 +19,39 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Contents of a TOML file; ``InputError`` (file and position) if it cannot be read or is not TOML."""
+    text = _read_text(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{one_line(str(path))}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{one_line(str(path))}: not a text file in UTF-8 (byte {error.start})") from error
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{one_line(str(path))}: not valid TOML: {one_line(str(error))}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ``InputError`` if the file cannot be read, is not JSON or holds anything else."""
+    text = _read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: a syntax error, or an integer of thousands of digits
+        raise InputError(f"{one_line(str(path))}: not valid JSON: {one_line(str(error))}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{one_line(str(path))}: must hold a JSON object, not {_shorten(content)}")
+    return content
+
+
+def find_file(name_or_path: str, folder: Path, suffix: str, kind: str) -> Path:
+    """File of a preset in ``folder``, or the path given; ``InputError`` calls it a ``kind`` if it is neither.
+
+    Anything that ends in ``suffix`` is taken for a path, so that reading it says what is wrong with it.
+    """
+    names = sorted(path.stem for path in folder.glob(f"*{suffix}"))
+    if name_or_path in names:
+        return folder / f"{name_or_path}{suffix}"
+    path = Path(name_or_path)
+    if path.suffix == suffix or path.is_file():
+        return path
+    file_kind = suffix.removeprefix(".").upper()
+    shown = _shorten(name_or_path)
+    raise InputError(f"{kind} {shown}: no such preset or {file_kind} file; {unknown_name(name_or_path, names)}")
 
 
 def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
@@ -63,6 +89,15 @@ def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | No
 def one_line(text: str) -> str:
     """``text`` with its line breaks and runs of blanks turned into single blanks."""
     return " ".join(text.split())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{one_line(str(path))}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{one_line(str(path))}: not a text file in UTF-8 (byte {error.start})") from error
 
 
 def _is_model(node: Any) -> bool:

@@ -28,6 +28,8 @@ SPARSITY_COLUMN = "Sparsity"
 
 _KB = 1024
 _WORD_BYTES = 1
+_LEAST_SRAM_CYCLES = 4
+"""Cycles for which an SRAM feeds an edge of the array: two from each half, so that a half can be filled meanwhile."""
 _DEPTHWISE_MARK = "DP"
 _UNSUPPORTED = ("IfmapCustomLayout", "FilterCustomLayout", "OptimizedMapping", "UseRamulatorTrace")
 
@@ -80,11 +82,10 @@ def read_config(path: Path) -> Config:
     sizes = [_required(path, entries, key) for key in ("IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")]
     words = [_integer(path, entry) * _KB // _WORD_BYTES for entry in sizes]
     for entry, size in zip(sizes, words, strict=True):
-        if size < 2 * max(rows, cols):
-            least = ceil_div(2 * max(rows, cols) * _WORD_BYTES, _KB)
+        if size < _LEAST_SRAM_CYCLES * max(rows, cols):
+            least = ceil_div(_LEAST_SRAM_CYCLES * max(rows, cols) * _WORD_BYTES, _KB)
             raise InputError(
-                f"{path}:{entry.line}: {entry.key} {entry.text}: half of it must feed the array for a cycle;"
-                f" allowed: at least {least}"
+                f"{path}:{entry.line}: {entry.key} {entry.text} is too little for the array; at least {least}"
             )
     return Config(
         rows,

@@ -33,10 +33,8 @@ def _box_bytes(tensors: StructArray, operand: StructArray) -> int:
 
 
 @inline
-def _matrix_step(
-    machine: Machine, tensors: StructArray, m: int, n: int, k: int, operands: StructArray
-) -> tuple[int, int]:
-    """(picoseconds on the arrays, bytes between L1 and the arrays) under the best split over lanes."""
+def _best_split(machine: Machine, m: int, n: int, k: int) -> tuple[int, int, int]:
+    """(array cycles, elements of A, elements of B read from L1) of a tile that is split over the lanes along m and n."""
     best_cycles, best_a, best_b = -1, 0, 0
     lanes_m = 1
     while lanes_m <= machine.lanes:
@@ -47,9 +45,7 @@ def _matrix_step(
             a_reads, b_reads, _, _ = operand_traffic(machine.dataflow, machine.rows, machine.cols, m_lane, n_lane, k)
             best_cycles, best_a, best_b = cycles, a_reads * lanes_m, b_reads * lanes_n
         lanes_m *= 2
-    a_bits = _element_bits(tensors, operands[A])
-    b_bits = _element_bits(tensors, operands[B])
-    return duration_ps(best_cycles, machine.array_cycle), (best_a * a_bits + best_b * b_bits) // 8
+    return best_cycles, best_a, best_b
 
 
 @inline
@@ -73,7 +69,10 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
         step, cost = steps[s], costs[s]
         cost["drain_ps"] = machine.l1_latency_ps
         if step["op"] == _MATMUL:
-            unit_ps, moved = _matrix_step(machine, tensors, step["m"], step["n"], step["k"], operands[s])
+            cycles, a_reads, b_reads = _best_split(machine, step["m"], step["n"], step["k"])
+            unit_ps = duration_ps(cycles, machine.array_cycle)
+            a_bits, b_bits = _element_bits(tensors, operands[s, A]), _element_bits(tensors, operands[s, B])
+            moved = (a_reads * a_bits + b_reads * b_bits) // 8
             cost["drain_ps"] += chain_ps
             cost["macs"] = step["m"] * step["n"] * step["k"]
         else:
@@ -88,3 +87,12 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
         cost["l1_excess_ps"] = max(0, l1_ps - unit_ps)
         cost["l1_bytes"] = moved
     return costs
+
+
+@kernel
+def tile_busy_ps(machine: Machine, tiles: StructArray) -> StructArray:
+    """Time on the arrays of a core for matrix tiles; ``tiles`` is int64 of shape ``(count, 3)``: m, n, k."""
+    busy = np.empty(len(tiles), np.int64)
+    for i in range(len(tiles)):
+        busy[i] = duration_ps(_best_split(machine, tiles[i, 0], tiles[i, 1], tiles[i, 2])[0], machine.array_cycle)
+    return busy

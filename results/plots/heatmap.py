@@ -24,7 +24,7 @@ def plot(
     rows: tuple[str, Sequence[object]],
     columns: tuple[str, Sequence[object]],
     title: str,
-    setting: str = "",
+    setting: str,
 ) -> Figure:
     """Draw ``shares`` as coloured cells with their percentage, and contours at 50 % and 90 %.
 
@@ -38,7 +38,7 @@ def plot(
     fig = figure(2.6 + _CELL_INCHES * shares.shape[1], 1.7 + _CELL_INCHES * 0.8 * shares.shape[0])
     fig.suptitle(title, ha="left", x=0.01)
     ax = fig.subplots()
-    ax.set_title(setting)
+    ax.set_title(f"{setting}\ncells in %, white lines at {' and '.join(f'{100 * level:.0f} %' for level in _CONTOURS)}")
     image = ax.imshow(shares, cmap=_COLOURS, vmin=0, vmax=1, origin="lower", aspect="auto")
     _write_cells(ax, shares)
     if min(shares.shape) > 1:

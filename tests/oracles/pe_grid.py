@@ -92,20 +92,26 @@ def sparse_operands(a: Integers, b: Integers, kept: int, group: int) -> tuple[Op
     return a_side, b_side
 
 
-def run_grid(array: SystolicArray, a: Operand, b: Operand) -> GridRun:
+def run_grid(array: SystolicArray, a: Operand, b: Operand, head_start: int = 0) -> GridRun:
     """Multiply on ``array``; each step takes one cycle here, whatever ``cycles_per_step`` says.
+
+    Args:
+        array: size, dataflow and options.
+        a: operand of (m, k / lanes) steps.
+        b: operand of (k / lanes, n) steps.
+        head_start: cycles by which the controller starts a fold before the hardware is ready for it.
 
     Raises:
         HazardError: the schedule does not work on this hardware.
     """
     counts = np.zeros(6, np.int64)
     if array.dataflow == Dataflow.OS:
-        product = _run_output_stationary(array, a, b, counts)
+        product = _run_output_stationary(array, a, b, counts, head_start)
     elif array.dataflow == Dataflow.WS:
-        product = _run_weight_stationary(array, a, b, counts)
+        product = _run_weight_stationary(array, a, b, counts, head_start)
     else:
         turned = [Operand(*(np.ascontiguousarray(part.transpose(1, 0, 2)) for part in side)) for side in (b, a)]
-        product = _run_weight_stationary(array, turned[0], turned[1], counts).T
+        product = _run_weight_stationary(array, turned[0], turned[1], counts, head_start).T
         counts[[1, 2]] = counts[[2, 1]]
     return GridRun(product, *(int(count) for count in counts))
 
@@ -176,7 +182,7 @@ class _OutputStationary(NamedTuple):
     result_moves: Integers
 
 
-def _run_output_stationary(array: SystolicArray, a: Operand, b: Operand, counts: Integers) -> Integers:
+def _run_output_stationary(array: SystolicArray, a: Operand, b: Operand, counts: Integers, head_start: int) -> Integers:
     grid = (array.rows, array.cols)
     lanes = a.values.shape[2]
     deep = (*grid, array.mac_stages - 1)
@@ -197,7 +203,7 @@ def _run_output_stationary(array: SystolicArray, a: Operand, b: Operand, counts:
     )
     product = np.zeros((a.values.shape[0], b.values.shape[1]), np.int64)
     seen = (np.full(a.values.size, EMPTY), np.full(b.values.size, EMPTY))
-    _os_clock(array, a, b, state, seen, product, counts)
+    _os_clock(array, a, b, state, seen, product, counts, head_start)
     return product
 
 
@@ -210,6 +216,7 @@ def _os_clock(
     seen: tuple[Integers, Integers],
     product: Integers,
     counts: Integers,
+    head_start: int,
 ) -> None:
     """The controller: issues one token per cycle at the corner until the last result has left."""
     stream = a.values.shape[1]
@@ -221,7 +228,7 @@ def _os_clock(
         token = EMPTY
         if next_token < folds * stream:
             starts_fold = next_token % stream == 0
-            chain_is_free = array.drain != SHIFTS or cycle - last_start >= array.rows
+            chain_is_free = array.drain != SHIFTS or cycle - last_start >= array.rows - head_start
             grid_is_empty = left == next_token // stream * results_per_fold
             if not starts_fold or (chain_is_free if array.overlap == OVERLAPS else grid_is_empty):
                 token = next_token
@@ -381,7 +388,7 @@ class _WeightStationary(NamedTuple):
     spilled: Integers  # (T, C), in L1
 
 
-def _run_weight_stationary(array: SystolicArray, x: Operand, w: Operand, counts: Integers) -> Integers:
+def _run_weight_stationary(array: SystolicArray, x: Operand, w: Operand, counts: Integers, head_start: int) -> Integers:
     """``x`` (T, k, lanes) streams, ``w`` (k, columns, lanes) stays: returns their product (T, columns)."""
     grid = (array.rows, array.cols)
     lanes = x.values.shape[2]
@@ -406,7 +413,7 @@ def _run_weight_stationary(array: SystolicArray, x: Operand, w: Operand, counts:
     )
     product = np.zeros((stream, w.values.shape[1]), np.int64)
     seen = (np.full(x.values.size, EMPTY), np.full(w.values.size, EMPTY))
-    _ws_clock(array, x, w, state, seen, product, counts)
+    _ws_clock(array, x, w, state, seen, product, counts, head_start)
     return product
 
 
@@ -419,6 +426,7 @@ def _ws_clock(
     seen: tuple[Integers, Integers],
     product: Integers,
     counts: Integers,
+    head_start: int,
 ) -> None:
     """The controller: per cycle one token of the stream and one of the weight load, until the last sum has left.
 
@@ -432,7 +440,7 @@ def _ws_clock(
     while left < folds * stream * array.cols:
         token, load = EMPTY, EMPTY
         if next_token < folds * stream:
-            loaded = next_load >= (next_token // stream + 1) * array.rows
+            loaded = next_load >= (next_token // stream + 1) * array.rows - head_start
             if next_token % stream > 0 or loaded:
                 token = next_token
                 next_token += 1

@@ -46,6 +46,7 @@ def random_cases(count: int, seed: int) -> Iterator[Case]:
             feed=feed,
             drain=drain,
             k_per_step=int(rng.integers(1, 4)),
+            cycles_per_step=int(rng.integers(1, 4)),
             accumulator_rows=int(rng.choice(ACCUMULATOR_ROWS)),
         )
         yield Case(array, m, n, k, index)
@@ -56,7 +57,7 @@ def disagreements(case: Case, model: Any) -> list[str]:
     array, m, n, k, _ = case
     a, b = case.matrices()
     grid = run_grid(array, *dense_operands(a, b, array.k_per_step))
-    expected = {"product": True, "cycles": grid.cycles}
+    expected = {"product": True, "cycles": grid.cycles * array.cycles_per_step}
     expected |= dict(
         zip(("a_reads", "b_reads", "partial_reads", "partial_writes", "output_writes"), grid[2:], strict=True)
     )

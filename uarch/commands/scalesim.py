@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
-from uarch.errors import InputError
 
 if TYPE_CHECKING:
     from uarch.scalesim import LayerReport
@@ -59,14 +58,12 @@ def register(app: typer.Typer) -> None:
 
 
 def _write(target: Path, text: str) -> None:
+    """Raises ``OSError`` if the file cannot be written."""
     from results.files import replace_when_complete
 
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replace_when_complete(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_complete(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _payload(report: LayerReport) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
                 array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8
             )
         if heatmap is not None:
-            _draw(array, (m, n, k), heatmap_over, heatmap)
+            _draw(array, (m, n, k), structure, heatmap_over, heatmap)
             payload["heatmap"] = str(heatmap)
         emit(payload, as_json, lambda: _render(payload))
 
@@ -149,32 +149,42 @@ def _conflicts(
     return lost
 
 
-def _draw(array: SystolicArray, shape: tuple[int, int, int], over: str, target: Path) -> None:
+def _draw(array: SystolicArray, shape: tuple[int, int, int], structure: Structure, over: str, target: Path) -> None:
+    """Raises ``OSError`` if the file cannot be written."""
     import numpy as np
 
     from results.plots.heatmap import plot
     from results.plots.style import PlotError, file_format, save
+    from uarch.sparsity import kept_k
     from uarch.systolic import Dataflow, Overlap
     from uarch.systolic_report import utilization_over_arrays, utilization_over_shapes
 
-    m, n, k = shape
-    convention = f"{Dataflow(array.dataflow).name}, overlap {Overlap(array.overlap).name.lower()}"
-    sizes, edges = np.array(HEATMAP_SIZES), np.array(HEATMAP_EDGES)
     try:
         file_format(target)
-        if over == "shapes":
-            shares = utilization_over_shapes(array, sizes, sizes, k)
-            title = f"Utilisation of a {array.rows} x {array.cols} array"
-            made = plot(shares, ("M", HEATMAP_SIZES), ("N", HEATMAP_SIZES), title, f"K = {k}, {convention}")
-        else:
-            shares = utilization_over_arrays(array, edges, edges, shape)
-            title = f"Utilisation by M = {m}, N = {n}, K = {k}"
-            made = plot(shares, ("array rows", HEATMAP_EDGES), ("array columns", HEATMAP_EDGES), title, convention)
-        save(made, target)
     except PlotError as error:
         raise InputError(f"--heatmap {error}") from error
-    except OSError as error:
-        raise InputError(f"--heatmap {target}: cannot be written: {error.strerror or error}") from error
+    m, n, k = shape
+    kept = int(kept_k(k, *structure))
+    inner = f"K = {k}" if kept == k else f"K = {k} ({structure.kept}:{structure.group} weights)"
+    setting = f"{Dataflow(array.dataflow).name}, overlap {Overlap(array.overlap).name.lower()}"
+    sizes, edges = np.array(HEATMAP_SIZES), np.array(HEATMAP_EDGES)
+    if over == "shapes":
+        made = plot(
+            utilization_over_shapes(array, sizes, sizes, kept),
+            ("M (prefill: tokens of the prompt; decode: sequences in the batch)", HEATMAP_SIZES),
+            ("N", HEATMAP_SIZES),
+            f"Utilisation of a {array.rows} x {array.cols} array",
+            f"{inner}, {setting}",
+        )
+    else:
+        made = plot(
+            utilization_over_arrays(array, edges, edges, (m, n, kept)),
+            ("array rows", HEATMAP_EDGES),
+            ("array columns", HEATMAP_EDGES),
+            f"Utilisation by M = {m}, N = {n}, {inner}",
+            setting,
+        )
+    save(made, target)
 
 
 def _render(payload: dict[str, Any]) -> None:

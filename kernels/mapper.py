@@ -1,0 +1,249 @@
+"""The mapper: chooses tile sizes by a closed-form model and checks the best few on the engine.
+
+The closed form is a lower-bound-like estimate (arrays, NoC port, L2, DRAM, whichever takes longest, plus fill and tail);
+candidates are tried on the engine in its order until the estimate of the next one is no better than the best time found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from math import ceil, sqrt
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from kernels.attention import AttentionShape, FlashMapping
+from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
+from kernels.gemm import GemmMapping, GemmShape
+from kernels.mapping_store import recall, remember, store_key
+from kernels.program import TileProgram
+from uarch.chip import Chip
+from uarch.contexts import MAX_STAGES
+from uarch.engine import execute
+from uarch.errors import InputError
+from uarch.machine import Machine, lower
+from uarch.rates import PS_PER_SECOND
+from uarch.step_costs import tile_busy_ps
+
+TILE_SIZES = (16, 32, 64, 128, 256)
+TILE_K_SIZES = (32, 64, 128)
+SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
+TRIALS = 4
+"""Candidates that are tried on the engine."""
+TRIAL_STEPS = 400_000
+"""No further candidate is tried once the trials have executed this many steps."""
+
+M = TypeVar("M")
+Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
+
+
+@dataclass(frozen=True)
+class Estimate(Generic[M]):
+    """A candidate and its closed-form time."""
+
+    mapping: M
+    seconds: float
+
+
+def map_gemm(
+    chip: Chip,
+    shape: GemmShape,
+    build: Callable[[GemmMapping], TileProgram],
+    *,
+    dtype: str = "fp16",
+    pack: int = 1,
+    whole_n: bool = False,
+    note: str = "",
+) -> GemmMapping:
+    """Mapping of a GEMM whose program ``build`` makes.
+
+    ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), whose K extent, or with ``whole_n`` whose
+    N extent, a tile must cover. ``note`` names whatever else distinguishes the kernel from others of its shape.
+    """
+    key = store_key(chip, f"gemm {shape} {dtype} {pack} {whole_n} {note}")
+    known = recall(key)
+    if known is not None:
+        return GemmMapping(**known)
+    candidates = rank_gemm(chip, shape, dtype=dtype, pack=pack, whole_n=whole_n)
+    best = _search(chip, candidates, build)
+    remember(key, asdict(best))
+    return best
+
+
+def rank_gemm(
+    chip: Chip, shape: GemmShape, *, dtype: str = "fp16", pack: int = 1, whole_n: bool = False
+) -> list[Estimate[GemmMapping]]:
+    """All mappings that fit the chip's cores, best closed-form time first.
+
+    Raises :class:`InputError` if none fits.
+    """
+    machine = lower(chip, dtype)
+    bits = ELEMENT_BITS[dtype]
+    mappings = list(_gemm_mappings(machine, shape, bits, pack, whole_n))
+    if not mappings:
+        raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
+    tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
+    busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
+    ranked = [
+        Estimate(mapping, _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits))
+        for mapping, step_seconds in zip(mappings, busy, strict=True)
+    ]
+    return sorted(ranked, key=lambda estimate: estimate.seconds)
+
+
+def _gemm_mappings(
+    machine: Machine, shape: GemmShape, bits: int, pack: int, whole_n: bool
+) -> Iterable[GemmMapping]:
+    sizes_m = sorted({pack * max(1, size // pack) for size in _up_to(TILE_SIZES, shape.m)})
+    sizes_n = [shape.n] if whole_n and pack > 1 else _up_to(TILE_SIZES, shape.n)
+    sizes_k = [shape.k] if pack > 1 and not whole_n else _up_to(TILE_K_SIZES, shape.k)
+    for tile_m, tile_n, tile_k in product(sizes_m, sizes_n, sizes_k):
+        stage_bytes = tile_k * (tile_m + tile_n) * bits // 8
+        accumulators = tile_m * tile_n * ACCUMULATOR_BYTES
+        if 2 * accumulators > machine.register_bytes or 2 * stage_bytes > machine.l1_bytes:
+            continue
+        k_tiles = ceil(shape.k / tile_k)
+        tiles_m, tiles_n = ceil(shape.m / tile_m), ceil(shape.n / tile_n)
+        raster = min(tiles_m, max(1, round(sqrt(machine.cores * tile_n / tile_m))))
+        for resident, split in product((1, 2), SPLITS):
+            stages = min(MAX_STAGES, machine.l1_bytes // resident // stage_bytes, k_tiles + 1)
+            crowded = tiles_m * tiles_n * shape.batch * split > 4 * machine.cores
+            if stages < 2 or split > max(1, k_tiles // 4) or (split > 1 and (shape.batch > 1 or crowded)):
+                continue
+            yield GemmMapping(tile_m, tile_n, tile_k, stages, split, raster)
+
+
+def _gemm_seconds(
+    chip: Chip, machine: Machine, shape: GemmShape, mapping: GemmMapping, array_seconds: float, bits: int
+) -> float:
+    """Closed-form time: the slowest of arrays, ports, L2 and DRAM, plus start and end."""
+    tiles_m, tiles_n = ceil(shape.m / mapping.tile_m), ceil(shape.n / mapping.tile_n)
+    blocks = tiles_m * tiles_n * shape.batch * mapping.split_k
+    steps = ceil(ceil(shape.k / mapping.tile_k) / mapping.split_k)
+    m, n = min(mapping.tile_m, shape.m), min(mapping.tile_n, shape.n)
+    step_bytes = mapping.tile_k * (m + n) * bits / 8
+    port = chip.noc.read_bytes_per_cycle_per_core * chip.clock.l2_hz
+    resident = max(1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4))
+    store_seconds = m * n * bits / 8 / (chip.noc.write_bytes_per_cycle_per_core * chip.clock.l2_hz)
+    latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
+    cores = ceil(blocks / machine.cores) * (steps * max(array_seconds, step_bytes / port) + store_seconds / resident)
+
+    bytes_in = shape.batch * (shape.m * shape.k + shape.k * shape.n) * bits / 8
+    bytes_out = shape.batch * shape.m * shape.n * bits / 8
+    in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
+    bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    dram = (bytes_in + bytes_out) / bandwidth
+    shared = min(chip.noc.multicast_cores, tiles_m, 4)
+    l2 = (blocks * steps * step_bytes / shared + bytes_out) / chip.l2_bytes_per_second
+    seconds = max(cores, dram, l2) + 2 * latency + store_seconds
+    if mapping.split_k > 1:
+        partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
+        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+    return seconds
+
+
+def map_attention(
+    chip: Chip,
+    shape: AttentionShape,
+    build: Callable[[FlashMapping], TileProgram],
+    *,
+    dtype: str = "fp16",
+) -> FlashMapping:
+    """Mapping of streamed attention whose program ``build`` makes.
+
+    Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
+    """
+    key = store_key(chip, f"attention {shape} {shape.causal} {dtype}")
+    known = recall(key)
+    if known is not None:
+        return FlashMapping(**known)
+    best = _search(chip, rank_attention(chip, shape, dtype=dtype), build)
+    remember(key, asdict(best))
+    return best
+
+
+def rank_attention(chip: Chip, shape: AttentionShape, *, dtype: str = "fp16") -> list[Estimate[FlashMapping]]:
+    """All mappings that fit the chip's cores, best closed-form time first.
+
+    Raises :class:`InputError` if none fits.
+    """
+    machine = lower(chip, dtype)
+    ranked = []
+    for mapping in _flash_mappings(machine, shape, ELEMENT_BITS[dtype]):
+        rows = min(mapping.tile_q, shape.q_len) * mapping.pack
+        tiles = np.array([(rows, mapping.tile_k, shape.head_dim), (rows, shape.head_dim, mapping.tile_k)], np.int64)
+        busy = float(tile_busy_ps(machine, tiles).sum()) / PS_PER_SECOND
+        ranked.append(Estimate(mapping, _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype])))
+    if not ranked:
+        raise InputError(f"attention {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
+    return sorted(ranked, key=lambda estimate: estimate.seconds)
+
+
+def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Iterable[FlashMapping]:
+    decode = shape.q_len * shape.group <= max(TILE_SIZES)
+    pack = shape.group if decode else 1
+    sizes_q = [shape.q_len] if decode else _up_to((32, 64, 128), shape.q_len)
+    for tile_q, tile_k, stages, splits in product(sizes_q, (32, 64, 128, 256), (2, 4, 6, 8), SPLITS):
+        rows = tile_q * pack
+        key_tiles = ceil(shape.kv_len / tile_k)
+        l1_bytes = (stages * tile_k + rows) * shape.head_dim * bits // 8
+        registers = rows * (tile_k + shape.head_dim) * ACCUMULATOR_BYTES
+        if l1_bytes > machine.l1_bytes or registers > machine.register_bytes:
+            continue
+        if stages > 2 * key_tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
+            continue
+        if splits > 1 and (not decode or splits > key_tiles // 2 or (shape.causal and shape.q_len > tile_k)):
+            continue
+        yield FlashMapping(tile_q, tile_k, stages, pack, splits)
+
+
+def _flash_seconds(
+    chip: Chip, machine: Machine, shape: AttentionShape, mapping: FlashMapping, array_seconds: float, bits: int
+) -> float:
+    rows = min(mapping.tile_q, shape.q_len) * mapping.pack
+    units = shape.batch * shape.q_heads // mapping.pack * ceil(shape.q_len / mapping.tile_q)
+    visible = shape.kept_scores / shape.q_len + (mapping.tile_k if shape.causal else 0) / 2
+    steps = ceil(min(visible, shape.kv_len) / mapping.tile_k / mapping.splits)
+    scores = rows * mapping.tile_k
+    softmax = max(6 * scores * machine.vector_op, scores * machine.special_op) / (PS_PER_SECOND << 20)
+    l1_bytes = (mapping.stages * mapping.tile_k + rows) * shape.head_dim * bits // 8
+    registers = rows * (mapping.tile_k + shape.head_dim) * ACCUMULATOR_BYTES
+    resident = max(1, min(machine.l1_bytes // l1_bytes, machine.register_bytes // registers, machine.max_resident_blocks))
+    blocks = units * mapping.splits
+    resident = min(resident, ceil(blocks / machine.cores))
+    serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
+    step = max(serial / resident, array_seconds, softmax)
+    compute = ceil(blocks / machine.cores) * steps * step
+    latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
+    kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
+    in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
+    dram = kv_bytes / min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    seconds = max(compute, dram) + 4 * latency
+    if mapping.splits > 1:
+        partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits
+        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+    return seconds
+
+
+def _up_to(sizes: Sequence[int], limit: int) -> list[int]:
+    """Sizes of a menu that are not much larger than needed: up to the first that covers ``limit``."""
+    covering = next((size for size in sizes if size >= limit), sizes[-1])
+    return [size for size in sizes if size <= covering]
+
+
+def _search(chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]) -> Mapping:
+    """The fastest on the engine among the best few."""
+    if len(ranked) == 1:
+        return ranked[0].mapping
+    best, best_seconds, steps = ranked[0].mapping, float("inf"), 0
+    for estimate in ranked[:TRIALS]:
+        if estimate.seconds >= best_seconds or steps > TRIAL_STEPS:
+            break
+        program = build(estimate.mapping)
+        steps += program.dynamic_steps
+        seconds = execute(chip, program)[0].seconds
+        if seconds < best_seconds:
+            best, best_seconds = estimate.mapping, seconds
+    return best

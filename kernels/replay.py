@@ -1,0 +1,255 @@
+"""Functional replay: executes a tile program on real matrices, from exactly the arrays that the engine executes.
+
+One interpreter for all kernels. It proves of a schedule that it loads what it uses, computes everything once and forgets
+nothing: if the result is the operator's, the engine has timed the right work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.program import TileProgram
+from uarch.program import NONE, OUT, A, B, Function, Op
+
+Matrix = npt.NDArray[np.float64]
+Memory = MutableMapping[str, Matrix]
+"""Tensor name -> its matrix, float64, shape ``(batch * rows, cols)``. Tensors that lie at the same address share it."""
+
+_GELU_SCALE = float(np.sqrt(2 / np.pi))
+
+
+Slots = dict[int, Matrix]
+Written = dict[str, npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One execution of a vector step: its operands' values and the block's slots."""
+
+    program: TileProgram
+    step: Any
+    operands: Any
+    iteration: int
+    a: Matrix
+    b: Matrix | None
+    slots: Slots
+
+    @property
+    def tile_a(self) -> Matrix:
+        return self.a.reshape(int(self.step["m"]), int(self.step["n"]))
+
+    @property
+    def tile_b(self) -> Matrix:
+        return self.other.reshape(int(self.step["m"]), int(self.step["n"]))
+
+    @property
+    def other(self) -> Matrix:
+        assert self.b is not None
+        return self.b
+
+    @property
+    def parameter(self) -> float:
+        return float(self.step["parameter"])
+
+    def scores(self) -> Matrix:
+        """Scaled scores, minus infinity where the mask drops them."""
+        return np.where(self._kept(), self.parameter * self.tile_a, -np.inf)
+
+    def _kept(self) -> npt.NDArray[np.bool_]:
+        step, (m, n) = self.step, self.tile_a.shape
+        if step["mask"] == NONE:
+            return np.ones((m, n), np.bool_)
+        query = step["mask_row"] + np.arange(m) // step["mask_row_repeat"]
+        key = step["mask_col"] + self.iteration * step["mask_step_col"] + np.arange(n)
+        kept: npt.NDArray[np.bool_] = key[None, :] <= query[:, None] + self.program.masks[step["mask"]]["diagonal"]
+        return kept
+
+
+def replay(program: TileProgram, memory: Memory) -> Written:
+    """Execute all blocks in dispatch order on ``memory``, which is changed in place.
+
+    Returns how often each element of each stored tensor was written: a schedule that does everything once has no entry
+    above 1. Tensors that are only written need not be in ``memory``; they start as NaN, so that nothing unwritten can be
+    read unnoticed.
+
+    Raises:
+        ValueError: a block runs before a counter that it waits for has reached its value.
+        IndexError: a box lies outside its tensor.
+    """
+    counters = np.zeros(max(1, program.n_counters), np.int64)
+    written: Written = {}
+    for number, block in enumerate(program.blocks):
+        if block["wait_counter"] != NONE and counters[block["wait_counter"]] < block["wait_value"]:
+            raise ValueError(f"{program.name}: block {number} would wait for blocks that are dispatched after it")
+        slots: Slots = {}
+        for pc, iteration in _execution_order(program, block):
+            _execute(program, pc, iteration, slots, memory, written)
+        if block["signal_counter"] != NONE:
+            counters[block["signal_counter"]] += 1
+    return written
+
+
+def _execution_order(program: TileProgram, block: Any) -> Iterator[tuple[int, int]]:
+    """(program counter, iteration) of each step that a block executes."""
+    pc, end = int(block["first_step"]), int(block["first_step"] + block["n_steps"])
+    while pc < end:
+        body = int(program.steps[pc]["body"])
+        for iteration in range(int(program.steps[pc]["repeat"])):
+            for step in range(pc, pc + body):
+                yield step, iteration
+        pc += body
+
+
+def _execute(
+    program: TileProgram, pc: int, iteration: int, slots: Slots, memory: Memory, written: Written
+) -> None:
+    step, operands = program.steps[pc], program.operands[pc]
+    a = _read(program, operands[A], iteration, slots, memory)
+    b = _read(program, operands[B], iteration, slots, memory)
+    target = int(operands[OUT]["slot"])
+    assert a is not None
+    if step["op"] == Op.MATMUL:
+        assert b is not None
+        result = _matmul(step, a, b)
+        if step["accumulate"] and target in slots:
+            result = slots[target] + result
+    else:
+        result = _FUNCTIONS[Function(step["function"])](_Call(program, step, operands, iteration, a, b, slots))
+    slots[target] = result
+    if operands[OUT]["tensor"] != NONE:
+        _write(program, operands[OUT], iteration, result, memory, written)
+
+
+def _matmul(step: Any, a: Matrix, b: Matrix) -> Matrix:
+    m, n, k = int(step["m"]), int(step["n"]), int(step["k"])
+    left = a.reshape(k, m).T if step["transpose_a"] else a.reshape(m, k)
+    right = b.reshape(n, k).T if step["transpose_b"] else b.reshape(k, n)
+    return left @ right
+
+
+def _box(program: TileProgram, operand: Any, iteration: int) -> tuple[str, npt.NDArray[np.int64], slice]:
+    """Name of the tensor, row indices in the flattened matrix, and columns of an operand's box."""
+    tensor = program.tensors[operand["tensor"]]
+    name = program.tensor_names[operand["tensor"]]
+    batch = int(operand["batch"] + iteration * operand["step_batch"]) + np.arange(operand["n_batch"])
+    row = int(operand["row"] + iteration * operand["step_row"]) + np.arange(operand["n_rows"])
+    col = int(operand["col"] + iteration * operand["step_col"])
+    inside = batch[-1] < tensor["batch"] and row[-1] < tensor["rows"] and col + operand["n_cols"] <= tensor["cols"]
+    if not inside or min(batch[0], row[0], col) < 0:
+        raise IndexError(f"{program.name}: a box of {name} lies outside of it")
+    rows = (batch[:, None] * tensor["rows"] + row[None, :]).ravel()
+    return name, rows, slice(col, col + int(operand["n_cols"]))
+
+
+def _read(program: TileProgram, operand: Any, iteration: int, slots: Slots, memory: Memory) -> Matrix | None:
+    if operand["tensor"] != NONE:
+        name, rows, cols = _box(program, operand, iteration)
+        return memory[name][rows, cols]
+    value = slots.get(int(operand["slot"]))
+    if value is None or operand["n_cols"] == 0:
+        return value
+    return value[:, int(operand["col"]) : int(operand["col"] + operand["n_cols"])]
+
+
+def _write(
+    program: TileProgram,
+    operand: Any,
+    iteration: int,
+    value: Matrix,
+    memory: Memory,
+    written: Written,
+) -> None:
+    name, rows, cols = _box(program, operand, iteration)
+    tensor = program.tensors[operand["tensor"]]
+    shape = (int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
+    if name not in memory:
+        memory[name] = np.full(shape, np.nan)
+    memory[name][rows, cols] = value.reshape(len(rows), -1)
+    written.setdefault(name, np.zeros(shape, np.int64))[rows, cols] += 1
+
+
+def _gelu(call: _Call) -> Matrix:
+    x = call.tile_a
+    return np.asarray(0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x**3))))
+
+
+def _silu_mul(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a / (1 + np.exp(-call.tile_a)) * call.tile_b)
+
+
+def _rms_norm(call: _Call) -> Matrix:
+    x = call.tile_a
+    return np.asarray(x / np.sqrt((x**2).mean(axis=1, keepdims=True) + call.parameter) * call.other.reshape(1, -1))
+
+
+def _layer_norm(call: _Call) -> Matrix:
+    x = call.tile_a
+    scale = np.sqrt(x.var(axis=1, keepdims=True) + call.parameter)
+    return np.asarray((x - x.mean(axis=1, keepdims=True)) / scale * call.other[0] + call.other[1])
+
+
+def _rope(call: _Call) -> Matrix:
+    table = call.other
+    rows, half = len(table), table.shape[1] // 2
+    heads = call.tile_a.reshape(rows, -1, 2 * half)
+    cos, sin = table[:, None, :half], table[:, None, half:]
+    low, high = heads[..., :half], heads[..., half:]
+    return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).reshape(rows, -1)
+
+
+def _softmax(call: _Call) -> Matrix:
+    scores = call.scores()
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _online_softmax(call: _Call) -> Matrix:
+    scores, state = call.scores(), int(call.step["state"])
+    before = _stats_before(call.b, len(scores))
+    top = np.maximum(before[:, 0], scores.max(axis=1))
+    finite = np.where(np.isfinite(top), top, 0)
+    weights, rescale = np.exp(scores - finite[:, None]), np.exp(before[:, 0] - finite)
+    sums = before[:, 1] * rescale + weights.sum(axis=1)
+    call.slots[int(call.operands[B]["slot"])] = np.stack([top, sums], axis=1)
+    if state in call.slots:
+        call.slots[state] = call.slots[state] * rescale[:, None]
+    return weights
+
+
+def _normalise(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a / call.other[:, 1:])
+
+
+def _merge(call: _Call) -> Matrix:
+    partial, state, target = call.tile_a, int(call.step["state"]), int(call.operands[OUT]["slot"])
+    stats = call.other.reshape(len(partial), 2)
+    before = _stats_before(call.slots.get(state), len(partial))
+    top = np.maximum(before[:, 0], stats[:, 0])
+    old, new = np.exp(before[:, 0] - top), np.exp(stats[:, 0] - top)
+    call.slots[state] = np.stack([top, before[:, 1] * old + stats[:, 1] * new], axis=1)
+    return np.asarray(call.slots.get(target, np.zeros_like(partial)) * old[:, None] + partial * new[:, None])
+
+
+def _stats_before(stats: Matrix | None, rows: int) -> Matrix:
+    """Running (max, sum) columns; those of an empty slot are (minus infinity, 0)."""
+    return np.tile((-np.inf, 0.0), (rows, 1)) if stats is None else stats
+
+
+_FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
+    Function.IDENTITY: lambda call: call.tile_a,
+    Function.ADD: lambda call: call.tile_a if call.b is None else call.tile_a + call.tile_b,
+    Function.GELU: _gelu,
+    Function.SILU_MUL: _silu_mul,
+    Function.RMS_NORM: _rms_norm,
+    Function.LAYER_NORM: _layer_norm,
+    Function.ROPE: _rope,
+    Function.SOFTMAX: _softmax,
+    Function.ONLINE_SOFTMAX: _online_softmax,
+    Function.NORMALISE: _normalise,
+    Function.MERGE: _merge,
+}

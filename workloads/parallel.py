@@ -1,0 +1,60 @@
+"""Tensor parallelism: which degrees a model allows, and what one chip then computes.
+
+Megatron's scheme (Shoeybi et al., arXiv 1909.08053): heads and FFN columns are split, the vocabulary of the embedding
+table and of the LM head too, and each layer ends its attention and its FFN with an all-reduce.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uarch.errors import InputError
+from workloads.model_shape import Model
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one of ``tp`` chips computes."""
+
+    tp: int
+    q_heads: int
+    kv_heads: int
+    """At least 1: with more chips than K/V heads, each head is on ``tp / kv_heads`` chips."""
+    ffn: int
+    vocab: int
+    """Rows of the vocabulary; it is padded to a multiple of ``tp``."""
+
+
+def check_parallel(model: Model, tp: int) -> Shard:
+    """Share of one chip at degree ``tp``.
+
+    ``tp`` must divide the query heads and the FFN width, and divide the K/V heads or be a multiple of them. The
+    vocabulary need not divide, it is padded.
+
+    Raises
+    ------
+    InputError
+        Names the dimension that ``tp`` does not divide and the degrees that the model allows.
+    """
+    obstacle = _obstacle(model, tp)
+    if obstacle:
+        allowed = ", ".join(map(str, allowed_degrees(model)))
+        raise InputError(f"tp = {tp}: {obstacle}; allowed for {model.name}: {allowed}")
+    return Shard(tp, model.q_heads // tp, max(1, model.kv_heads // tp), model.ffn // tp, -(-model.vocab // tp))
+
+
+def allowed_degrees(model: Model) -> list[int]:
+    """Degrees of tensor parallelism that the model allows, ascending."""
+    return [tp for tp in range(1, model.q_heads + 1) if not _obstacle(model, tp)]
+
+
+def _obstacle(model: Model, tp: int) -> str:
+    if tp < 1:
+        return "must be at least 1"
+    if model.q_heads % tp:
+        return f"does not divide q_heads = {model.q_heads}"
+    if model.kv_heads % tp and tp % model.kv_heads:
+        return f"neither divides kv_heads = {model.kv_heads} nor is a multiple of it"
+    if model.ffn % tp:
+        return f"does not divide ffn = {model.ffn}"
+    return ""
