@@ -124,51 +124,69 @@ def flash_attention(
     return writer.finish(shape.flops)
 
 
-def unfused_attention(
-    name: str,
-    shape: AttentionShape,
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor],
-    scores: Tensor,
-    mappings: tuple[GemmMapping, GemmMapping],
-    space: AddressSpace,
-    *,
-    dtype: str = "fp16",
-) -> tuple[TileProgram, TileProgram]:
-    """The two products of attention through memory, scores = Q K^T and out = P V; a softmax kernel goes between.
+@dataclass(frozen=True)
+class UnfusedAttention:
+    """Attention through memory: scores = Q K^T, a softmax kernel over them, out = probabilities x V.
 
-    ``tensors`` are Q, K, V and the output; ``scores`` is ``scores_tensor(...)``. Query heads of a group are rows of one matrix
-    if there is a single query position. Masked scores are computed like all others.
+    ``scores`` and ``probabilities`` are made by :func:`scores_tensor`. Query heads of a group are rows of one matrix if there
+    is a single query position. Masked scores are computed like all others.
     """
-    q, k, v, out = tensors
-    pack = score_packing(shape)
-    entries = shape.batch * shape.q_heads // pack
-    batch, head = np.divmod(np.arange(entries), shape.q_heads // pack)
-    first_col = head * pack * shape.head_dim
-    kv_col = head * pack // shape.group * shape.head_dim
-    every = np.arange(entries)
-    rows = shape.q_len * pack
-    qk = gemm(
-        f"{name}.qk",
-        GemmShape(rows, shape.kv_len, shape.head_dim, entries),
-        Operand(q, batch=batch, col=first_col, pack=pack),
-        Operand(k, batch=batch, col=kv_col),
-        [Output(Operand(scores, batch=every), 0, shape.kv_len)],
-        mappings[0],
-        space,
-        dtype=dtype,
-        transpose_b=True,
-    )
-    pv = gemm(
-        f"{name}.pv",
-        GemmShape(rows, shape.head_dim, shape.kv_len, entries),
-        Operand(scores, batch=every),
-        Operand(v, batch=batch, col=kv_col),
-        [Output(Operand(out, batch=batch, col=first_col, pack=pack), 0, shape.head_dim)],
-        mappings[1],
-        space,
-        dtype=dtype,
-    )
-    return qk, pv
+
+    shape: AttentionShape
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scores: Tensor
+    probabilities: Tensor
+    out: Tensor
+    space: AddressSpace
+    dtype: str = "fp16"
+
+    @property
+    def pack(self) -> int:
+        """Query heads whose rows form one matrix."""
+        return score_packing(self.shape)
+
+    @property
+    def qk_shape(self) -> GemmShape:
+        """Scores of all sequences and heads (or groups)."""
+        shape = self.shape
+        return GemmShape(shape.q_len * self.pack, shape.kv_len, shape.head_dim, self._entries)
+
+    @property
+    def pv_shape(self) -> GemmShape:
+        """Weighted sums of values."""
+        shape = self.shape
+        return GemmShape(shape.q_len * self.pack, shape.head_dim, shape.kv_len, self._entries)
+
+    def qk(self, mapping: GemmMapping) -> TileProgram:
+        """Tile program of the scores."""
+        batch, col, kv_col = self._columns()
+        entries = np.arange(self._entries)
+        a = Operand(self.q, batch=batch, col=col, pack=self.pack)
+        outputs = [Output(Operand(self.scores, batch=entries), 0, self.shape.kv_len)]
+        keys = Operand(self.k, batch=batch, col=kv_col)
+        return gemm(
+            "qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.dtype, transpose_b=True
+        )
+
+    def pv(self, mapping: GemmMapping) -> TileProgram:
+        """Tile program of the weighted sums."""
+        batch, col, kv_col = self._columns()
+        a = Operand(self.probabilities, batch=np.arange(self._entries))
+        outputs = [Output(Operand(self.out, batch=batch, col=col, pack=self.pack), 0, self.shape.head_dim)]
+        values = Operand(self.v, batch=batch, col=kv_col)
+        return gemm("pv", self.pv_shape, a, values, outputs, mapping, self.space, dtype=self.dtype)
+
+    @property
+    def _entries(self) -> int:
+        return self.shape.batch * self.shape.q_heads // self.pack
+
+    def _columns(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Sequence, first column in Q and first column in the caches of every batch entry."""
+        batch, head = np.divmod(np.arange(self._entries), self.shape.q_heads // self.pack)
+        first_head = head * self.pack
+        return batch, first_head * self.shape.head_dim, first_head // self.shape.group * self.shape.head_dim
 
 
 def score_packing(shape: AttentionShape) -> int:

@@ -41,6 +41,8 @@ class Operand:
 
     With ``pack`` p, one tensor row holds p matrix rows side by side (the query heads of a group): a tile of rows is a
     box of ``rows / p`` tensor rows that is read in row-major order.
+
+    With ``per_batch``, matrix row r is row ``row`` of the tensor's batch entry r: the last position of every sequence.
     """
 
     tensor: Tensor
@@ -48,19 +50,16 @@ class Operand:
     row: Ints = 0
     col: Ints = 0
     pack: int = 1
+    per_batch: bool = False
 
 
 @dataclass(frozen=True)
 class Output:
-    """Columns ``first_col`` to ``first_col + n_cols - 1`` of C go to ``operand``, whose columns they fill from 0 on.
-
-    With ``scatter``, row r of C goes to batch entry r of the tensor, at the operand's row: new keys of many sequences.
-    """
+    """Columns ``first_col`` to ``first_col + n_cols - 1`` of C go to ``operand``, whose columns they fill from its own on."""
 
     operand: Operand
     first_col: int
     n_cols: int
-    scatter: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,6 +214,17 @@ def _rows_of(
     operand: Operand, tiles: _Tiles, row: IntArray, n_rows: IntArray, col: Ints, n_cols: Ints, step_col: Ints
 ) -> Box:
     """Box of some matrix rows and columns; a packed operand is read over its whole width."""
+    if operand.per_batch:
+        return Box(
+            operand.tensor,
+            n_batch=n_rows,
+            n_rows=1,
+            n_cols=n_cols,
+            batch=row,
+            row=operand.row,
+            col=_at(operand.col, tiles.entry) + col,
+            step_col=step_col,
+        )
     if operand.pack > 1:
         step_col = 0
     return Box(
@@ -249,23 +259,11 @@ def _store(grid: Grid, first_step: int, outputs: Sequence[Output], tiles: _Tiles
     """Steps that convert the accumulators of slot 0 and write them; a tile that straddles outputs is stored to each."""
     for number, output in enumerate(outputs):
         j = first_step + number
-        operand = output.operand
         first = np.maximum(tiles.col, output.first_col)
         n_cols = np.minimum(tiles.col + tiles.n, output.first_col + output.n_cols) - first
         inside = (n_cols > 0).astype(np.int64)
         n_cols = np.maximum(n_cols, 1)
-        if output.scatter:
-            box = Box(
-                operand.tensor,
-                n_batch=tiles.m,
-                n_rows=1,
-                n_cols=n_cols,
-                batch=tiles.row,
-                row=operand.row,
-                col=first - output.first_col,
-            )
-        else:
-            box = _rows_of(operand, tiles, tiles.row, tiles.m, first - output.first_col, n_cols, 0)
+        box = _rows_of(output.operand, tiles, tiles.row, tiles.m, first - output.first_col, n_cols, 0)
         part = Slot(0, col=first - tiles.col, n_cols=n_cols)
         grid.vector(j, Function.IDENTITY, part, Slot(1), m=tiles.m, n=n_cols, store=box)
         grid.loop(j, 1, inside)

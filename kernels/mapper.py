@@ -6,10 +6,11 @@ candidates are tried on the engine in its order until the estimate of the next o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from math import ceil, sqrt
+from math import ceil, log, sqrt
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -23,17 +24,20 @@ from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
 from uarch.engine import execute
 from uarch.errors import InputError
-from uarch.machine import Machine, lower
+from uarch.machine import Machine, lower, lower_dram
 from uarch.rates import PS_PER_SECOND
 from uarch.step_costs import tile_busy_ps
 
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
-TRIALS = 4
-"""Candidates that are tried on the engine."""
+TRIALS = 8
+"""Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
+TRIALS_PER_TILE = 2
 TRIAL_STEPS = 400_000
 """No further candidate is tried once the trials have executed this many steps."""
+
+_INDISTINCT = 0.02
 
 M = TypeVar("M")
 Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
@@ -41,39 +45,66 @@ Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
 
 @dataclass(frozen=True)
 class Estimate(Generic[M]):
-    """A candidate and its closed-form time."""
+    """A candidate, its closed-form time, and how many steps its blocks execute."""
 
     mapping: M
     seconds: float
+    steps: int
 
 
-def map_gemm(
-    chip: Chip,
-    shape: GemmShape,
-    build: Callable[[GemmMapping], TileProgram],
-    *,
-    dtype: str = "fp16",
-    pack: int = 1,
-    whole_n: bool = False,
-    note: str = "",
-) -> GemmMapping:
-    """Mapping of a GEMM whose program ``build`` makes.
+@dataclass(frozen=True)
+class Mapper:
+    """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone."""
 
-    ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), whose K extent, or with ``whole_n`` whose
-    N extent, a tile must cover. ``note`` names whatever else distinguishes the kernel from others of its shape.
-    """
-    key = store_key(chip, f"gemm {shape} {dtype} {pack} {whole_n} {note}")
-    known = recall(key)
-    if known is not None:
-        return GemmMapping(**known)
-    candidates = rank_gemm(chip, shape, dtype=dtype, pack=pack, whole_n=whole_n)
-    best = _search(chip, candidates, build)
-    remember(key, asdict(best))
-    return best
+    chip: Chip
+    dtype: str = "fp16"
+    on_engine: bool = True
+
+    def gemm(
+        self,
+        shape: GemmShape,
+        build: Callable[[GemmMapping], TileProgram],
+        *,
+        pack: int = 1,
+        packed_columns: bool = False,
+        note: str = "",
+    ) -> GemmMapping:
+        """Mapping of a GEMM whose program ``build`` makes.
+
+        ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), so that a tile must cover K, or with
+        ``packed_columns`` N. ``note`` tells kernels apart that have the same shape but other operands.
+        """
+        ranked = rank_gemm(self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns)
+        return self._choose(f"gemm {shape} {pack} {packed_columns} {note}", GemmMapping, ranked, build)
+
+    def attention(self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
+        """Mapping of streamed attention whose program ``build`` makes.
+
+        Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
+        """
+        ranked = rank_attention(self.chip, shape, dtype=self.dtype)
+        return self._choose(f"attention {shape} {shape.causal}", FlashMapping, ranked, build)
+
+    def _choose(
+        self,
+        kernel: str,
+        mapping_type: type[Mapping],
+        ranked: Sequence[Estimate[Mapping]],
+        build: Callable[[Mapping], TileProgram],
+    ) -> Mapping:
+        if not self.on_engine or len(ranked) == 1:
+            return ranked[0].mapping
+        key = store_key(self.chip, f"{kernel} {self.dtype}")
+        known = recall(key)
+        if known is not None:
+            return mapping_type(**known)
+        best = _fastest(self.chip, ranked, build)
+        remember(key, asdict(best))
+        return best
 
 
 def rank_gemm(
-    chip: Chip, shape: GemmShape, *, dtype: str = "fp16", pack: int = 1, whole_n: bool = False
+    chip: Chip, shape: GemmShape, *, dtype: str = "fp16", pack: int = 1, packed_columns: bool = False
 ) -> list[Estimate[GemmMapping]]:
     """All mappings that fit the chip's cores, best closed-form time first.
 
@@ -81,24 +112,24 @@ def rank_gemm(
     """
     machine = lower(chip, dtype)
     bits = ELEMENT_BITS[dtype]
-    mappings = list(_gemm_mappings(machine, shape, bits, pack, whole_n))
+    mappings = list(_gemm_mappings(machine, shape, bits, pack, packed_columns))
     if not mappings:
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
     tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
     busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
     ranked = [
-        Estimate(mapping, _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits))
+        Estimate(mapping, _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits), _gemm_steps(shape, mapping))
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
-    return sorted(ranked, key=lambda estimate: estimate.seconds)
+    return _best_first(ranked)
 
 
 def _gemm_mappings(
-    machine: Machine, shape: GemmShape, bits: int, pack: int, whole_n: bool
+    machine: Machine, shape: GemmShape, bits: int, pack: int, packed_columns: bool
 ) -> Iterable[GemmMapping]:
     sizes_m = sorted({pack * max(1, size // pack) for size in _up_to(TILE_SIZES, shape.m)})
-    sizes_n = [shape.n] if whole_n and pack > 1 else _up_to(TILE_SIZES, shape.n)
-    sizes_k = [shape.k] if pack > 1 and not whole_n else _up_to(TILE_K_SIZES, shape.k)
+    sizes_n = [shape.n] if packed_columns and pack > 1 else _up_to(TILE_SIZES, shape.n)
+    sizes_k = [shape.k] if pack > 1 and not packed_columns else _up_to(TILE_K_SIZES, shape.k)
     for tile_m, tile_n, tile_k in product(sizes_m, sizes_n, sizes_k):
         stage_bytes = tile_k * (tile_m + tile_n) * bits // 8
         accumulators = tile_m * tile_n * ACCUMULATOR_BYTES
@@ -113,6 +144,11 @@ def _gemm_mappings(
             if stages < 2 or split > max(1, k_tiles // 4) or (split > 1 and (shape.batch > 1 or crowded)):
                 continue
             yield GemmMapping(tile_m, tile_n, tile_k, stages, split, raster)
+
+
+def _gemm_steps(shape: GemmShape, mapping: GemmMapping) -> int:
+    tiles = ceil(shape.m / mapping.tile_m) * ceil(shape.n / mapping.tile_n)
+    return shape.batch * tiles * (ceil(shape.k / mapping.tile_k) + 2 * mapping.split_k)
 
 
 def _gemm_seconds(
@@ -134,34 +170,15 @@ def _gemm_seconds(
     bytes_out = shape.batch * shape.m * shape.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
     bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
-    dram = (bytes_in + bytes_out) / bandwidth
-    shared = min(chip.noc.multicast_cores, tiles_m, 4)
-    l2 = (blocks * steps * step_bytes / shared + bytes_out) / chip.l2_bytes_per_second
+    dram = (bytes_in + bytes_out) / (bandwidth * _refreshed(chip))
+    below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
+    shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
+    l2 = (blocks * steps * shared_bytes + bytes_out) / chip.l2_bytes_per_second
     seconds = max(cores, dram, l2) + 2 * latency + store_seconds
     if mapping.split_k > 1:
         partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
         seconds += partial / chip.l2_bytes_per_second + 4 * latency
     return seconds
-
-
-def map_attention(
-    chip: Chip,
-    shape: AttentionShape,
-    build: Callable[[FlashMapping], TileProgram],
-    *,
-    dtype: str = "fp16",
-) -> FlashMapping:
-    """Mapping of streamed attention whose program ``build`` makes.
-
-    Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
-    """
-    key = store_key(chip, f"attention {shape} {shape.causal} {dtype}")
-    known = recall(key)
-    if known is not None:
-        return FlashMapping(**known)
-    best = _search(chip, rank_attention(chip, shape, dtype=dtype), build)
-    remember(key, asdict(best))
-    return best
 
 
 def rank_attention(chip: Chip, shape: AttentionShape, *, dtype: str = "fp16") -> list[Estimate[FlashMapping]]:
@@ -175,10 +192,12 @@ def rank_attention(chip: Chip, shape: AttentionShape, *, dtype: str = "fp16") ->
         rows = min(mapping.tile_q, shape.q_len) * mapping.pack
         tiles = np.array([(rows, mapping.tile_k, shape.head_dim), (rows, shape.head_dim, mapping.tile_k)], np.int64)
         busy = float(tile_busy_ps(machine, tiles).sum()) / PS_PER_SECOND
-        ranked.append(Estimate(mapping, _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype])))
+        seconds = _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype])
+        steps = -(-shape.q_len // mapping.tile_q) * (-(-shape.kv_len // mapping.tile_k) + 2 * mapping.splits)
+        ranked.append(Estimate(mapping, seconds, steps))
     if not ranked:
         raise InputError(f"attention {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
-    return sorted(ranked, key=lambda estimate: estimate.seconds)
+    return _best_first(ranked)
 
 
 def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Iterable[FlashMapping]:
@@ -219,12 +238,24 @@ def _flash_seconds(
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
-    dram = kv_bytes / min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * _refreshed(chip))
     seconds = max(compute, dram) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits
         seconds += partial / chip.l2_bytes_per_second + 4 * latency
     return seconds
+
+
+def _refreshed(chip: Chip) -> float:
+    """Fraction of time in which DRAM is not refreshing."""
+    timing = lower_dram(chip, "tile")
+    return 1 - timing.refresh_ps / timing.refresh_interval_ps
+
+
+def _best_first(ranked: Iterable[Estimate[M]]) -> list[Estimate[M]]:
+    """Fastest first; among those that the closed form cannot tell apart (2 %), the one with the fewest, largest steps."""
+    distinct = {estimate.mapping: estimate for estimate in ranked}.values()
+    return sorted(distinct, key=lambda estimate: (round(log(estimate.seconds) / _INDISTINCT), estimate.steps))
 
 
 def _up_to(sizes: Sequence[int], limit: int) -> list[int]:
@@ -233,12 +264,28 @@ def _up_to(sizes: Sequence[int], limit: int) -> list[int]:
     return [size for size in sizes if size <= covering]
 
 
-def _search(chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]) -> Mapping:
+def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:
+    """The first candidates, but few of any one tile shape: the closed form tells its variants (stages) least apart."""
+    taken: Counter[tuple[int, ...]] = Counter()
+    varied = []
+    for estimate in ranked:
+        tile = _tile_of(estimate.mapping)
+        if taken[tile] < TRIALS_PER_TILE:
+            varied.append(estimate)
+        taken[tile] += 1
+    return varied[:TRIALS]
+
+
+def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
+    if isinstance(mapping, GemmMapping):
+        return mapping.tile_m, mapping.tile_n, mapping.split_k
+    return mapping.tile_q, mapping.tile_k, mapping.splits
+
+
+def _fastest(chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]) -> Mapping:
     """The fastest on the engine among the best few."""
-    if len(ranked) == 1:
-        return ranked[0].mapping
     best, best_seconds, steps = ranked[0].mapping, float("inf"), 0
-    for estimate in ranked[:TRIALS]:
+    for estimate in _varied(ranked):
         if estimate.seconds >= best_seconds or steps > TRIAL_STEPS:
             break
         program = build(estimate.mapping)

@@ -35,12 +35,13 @@ class _Call:
     step: Any
     operands: Any
     iteration: int
-    a: Matrix
+    a: Matrix | None
     b: Matrix | None
     slots: Slots
 
     @property
     def tile_a(self) -> Matrix:
+        assert self.a is not None
         return self.a.reshape(int(self.step["m"]), int(self.step["n"]))
 
     @property
@@ -112,8 +113,8 @@ def _execute(
     a = _read(program, operands[A], iteration, slots, memory)
     b = _read(program, operands[B], iteration, slots, memory)
     target = int(operands[OUT]["slot"])
-    assert a is not None
     if step["op"] == Op.MATMUL:
+        assert a is not None
         assert b is not None
         result = _matmul(step, a, b)
         if step["accumulate"] and target in slots:
@@ -171,6 +172,10 @@ def _write(
         memory[name] = np.full(shape, np.nan)
     memory[name][rows, cols] = value.reshape(len(rows), -1)
     written.setdefault(name, np.zeros(shape, np.int64))[rows, cols] += 1
+
+
+def _zero(call: _Call) -> Matrix:
+    return np.zeros((int(call.step["m"]), int(call.step["n"])))
 
 
 def _gelu(call: _Call) -> Matrix:
@@ -252,4 +257,5 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.ONLINE_SOFTMAX: _online_softmax,
     Function.NORMALISE: _normalise,
     Function.MERGE: _merge,
+    Function.ZERO: _zero,
 }

@@ -122,16 +122,21 @@ def _cut_into_halves(
 
 def stall_cycles(ports: tuple[Port, ...]) -> int:
     """Cycles for which the array waits for any of the ports."""
-    flat = [np.concatenate([getattr(one, name) for one in ports]) for name in Port._fields[:3]]
+    transfer = np.concatenate([-(-one.words // one.words_per_cycle) for one in ports])
+    first_use = np.concatenate([one.first_use_cycle for one in ports])
+    release = np.concatenate([one.release_cycle for one in ports])
     first_half = np.cumsum([0] + [one.words.size for one in ports])
-    words_per_cycle = np.array([one.words_per_cycle for one in ports])
     is_output = np.array([one.is_output for one in ports])
-    return int(_run_ports(flat[0], flat[1], flat[2], first_half, words_per_cycle, is_output))
+    return int(_run_ports(transfer, first_use, release, first_half, is_output))
 
 
 def calculated_words_per_cycle(one: Port, run_cycles: int) -> int:
     """Least bandwidth that never stalls the array and moves all words in the cycles of the run."""
-    low, high = ceil_div(int(one.words.sum()), run_cycles), int(one.words.max())
+    low = ceil_div(int(one.words.sum()), run_cycles)
+    step = 0  # most runs need little more than their average, so that the search goes up from there
+    while stall_cycles((one._replace(words_per_cycle=low + step),)) > 0:
+        low, step = low + step + 1, 2 * step + 1
+    high = low + step
     while low < high:
         middle = (low + high) // 2
         if stall_cycles((one._replace(words_per_cycle=middle),)) == 0:
@@ -153,46 +158,47 @@ def _next_event(ports: int, times: Integers, upcoming: Integers, first_half: Int
     return which
 
 
+@inline
+def _move(half: int, first: int, room_from: int, transfer: Integers, moved: Integers) -> None:
+    """The port moves a half after the one before it, and when the array has let go of the SRAM."""
+    port_free_from = moved[half - 1] if half > first else 0
+    moved[half] = max(room_from, port_free_from) + transfer[half]
+
+
 @kernel
 def _run_ports(
-    words: Integers,
-    first_use: Integers,
-    release: Integers,
-    first_half: Integers,
-    words_per_cycle: Integers,
-    is_output: npt.NDArray[np.bool_],
+    transfer: Integers, first_use: Integers, release: Integers, first_half: Integers, is_output: npt.NDArray[np.bool_]
 ) -> int:
     """Walk through uses and releases of all halves in the order of the run without stalls, adding up waits.
 
-    A release in the same cycle comes first. Half h of an input is moved after half h - 1, into the room of half h - 2;
-    half h of an output is moved after half h - 1 when the array has filled it, and makes room for half h + 2.
+    A release in the same cycle comes first. Half h of an input goes into the room of half h - 2 and must be there when
+    it is used; half h of an output is moved when the array has filled it, and must have left before half h + 2 is used.
     """
-    n_ports = words_per_cycle.size
-    moved = np.zeros(words.size, np.int64)  # when the port is done with the half
-    released = np.zeros(words.size, np.int64)
+    n_ports = is_output.size
+    moved = np.zeros(transfer.size, np.int64)  # when the port is done with the half; at 0 with an input's first
+    released = np.zeros(transfer.size, np.int64)
     next_use = first_half[:-1].copy()
     next_release = first_half[:-1].copy()
     stall = 0
     while True:
-        p = _next_event(n_ports, release, next_release, first_half)
         user = _next_event(n_ports, first_use, next_use, first_half)
-        is_release = p != NEVER and (user == NEVER or release[next_release[p]] <= first_use[next_use[user]])
-        if not is_release:
-            if user == NEVER:
-                return stall
-            p = user
-        half = next_release[p] if is_release else next_use[p]
-        first = first_half[p]
-        if is_release:
+        p = _next_event(n_ports, release, next_release, first_half)
+        if p != NEVER and (user == NEVER or release[next_release[p]] <= first_use[next_use[user]]):
+            half = next_release[p]
             next_release[p] += 1
             released[half] = release[half] + stall
+            if is_output[p]:
+                _move(half, first_half[p], released[half], transfer, moved)
+            continue
+        if user == NEVER:
+            return stall
+        half, first = next_use[user], first_half[user]
+        next_use[user] += 1
+        if is_output[user]:
+            awaited = half - 2
         else:
-            next_use[p] += 1
-        if is_release == is_output[p] and (is_release or half > first):
-            free = released[half] if is_release else (released[half - 2] if half >= first + 2 else 0)
-            port_free = moved[half - 1] if half > first else 0
-            moved[half] = max(free, port_free) + ceil_div(words[half], words_per_cycle[p])
-        if not is_release:
-            awaited = half - 2 if is_output[p] else half
-            if awaited >= first:
-                stall = max(stall, moved[awaited] - first_use[half])
+            awaited = half
+            if half > first:
+                _move(half, first, released[half - 2] if half >= first + 2 else 0, transfer, moved)
+        if awaited >= first:
+            stall = max(stall, moved[awaited] - first_use[half])

@@ -70,6 +70,8 @@ class KernelResult:
     causes_ps: IntArray
     events: IntArray
     tensor_hz: float
+    channels_per_activate: int
+    """DRAM channels that open a row in one activate event: those that act together."""
 
     @property
     def seconds(self) -> float:
@@ -119,9 +121,10 @@ def execute(
     machine = lower(chip, program.dtype)
     resident = resident_blocks(machine, program, chip.name)
     waiters = machine.cores * resident * _granules_per_context(program)
+    dram_timing = lower_dram(chip, fidelity)
     state = open_chip(
         machine,
-        lower_dram(chip, fidelity),
+        dram_timing,
         l2_state or L2State.empty(),
         resident,
         program.n_granules,
@@ -133,7 +136,8 @@ def execute(
     total_ps = run(state, arrays, picoseconds(launch_seconds))
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
-    result = KernelResult(total_ps, state.cores["cause_ps"].copy(), state.events, chip.clock.tensor_hz)
+    together = max(1, chip.memory.channels // dram_timing.units)
+    result = KernelResult(total_ps, state.cores["cause_ps"].copy(), state.events, chip.clock.tensor_hz, together)
     return result, close_l2(state.granules, state.groups)
 
 

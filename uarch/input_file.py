@@ -47,11 +47,10 @@ def find_file(name_or_path: str, folder: Path, suffix: str, kind: str) -> Path:
     if name_or_path in names:
         return folder / f"{name_or_path}{suffix}"
     path = Path(name_or_path)
-    if path.suffix == suffix or path.is_file():
+    if path.suffix == suffix or _is_file(path):
         return path
-    file_kind = suffix.removeprefix(".").upper()
-    shown = _shorten(name_or_path)
-    raise InputError(f"{kind} {shown}: no such preset or {file_kind} file; {unknown_name(name_or_path, names)}")
+    allowed = f"no such preset or {suffix.removeprefix('.').upper()} file; {unknown_name(name_or_path, names)}"
+    raise InputError(f"{kind} {name_or_path!r}: {allowed}")
 
 
 def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
@@ -94,10 +93,18 @@ def one_line(text: str) -> str:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{one_line(str(path))}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{one_line(str(path))}: not a text file in UTF-8 (byte {error.start})") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system allows
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{one_line(str(path))}: cannot be read: {reason}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _is_model(node: Any) -> bool:

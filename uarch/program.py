@@ -75,6 +75,8 @@ class Function(IntEnum):
     MERGE = 10
     """Adds an un-normalised partial attention output A with (max, sum) columns B to the accumulator OUT, whose own
     (max, sum) are in ``state``."""
+    ZERO = 11
+    """Zeros, whatever A is."""
 
 
 class MaskKind(IntEnum):

@@ -26,7 +26,7 @@ COMPUTE_REPORT_HEADER = (
 
 
 class LayerReport(NamedTuple):
-    """One line of the compute report; utilisations and efficiency are fractions of 1."""
+    """One line of the compute report; percentages are computed as there, so that their last digit is the same."""
 
     layer: Layer
     folds: int
@@ -35,9 +35,9 @@ class LayerReport(NamedTuple):
     stall_cycles: int
     transfer_cycles: int
     """``cycles``, the first fetch of operands and the last drain of outputs."""
-    utilization: float
-    mapping_efficiency: float
-    compute_utilization: float
+    utilization_percent: float
+    mapping_efficiency_percent: float
+    compute_utilization_percent: float
     """Share of PE cycles with a MAC while the array is not stalled."""
     words_per_cycle: tuple[int, int, int]
     """Bandwidth of the ifmap, filter and ofmap port: as configured, or in CALC mode the least that suffices."""
@@ -51,7 +51,7 @@ def run_layer(config: Config, layer: Layer) -> LayerReport:
     folds = int(fold_count(array, layer.m, layer.n, k))
     compute = int(tile_cycles(array, layer.m, layer.n, k))
     ports = _ports(config, layer.m, layer.n, k, compute // folds)
-    stall = stall_cycles(ports)
+    stall = stall_cycles(ports) if config.words_per_cycle else 0
     pes = array.rows * array.cols
     cycles = compute - 1 + stall
     mapped = on_rows * on_cols / (folds * pes)
@@ -61,9 +61,9 @@ def run_layer(config: Config, layer: Layer) -> LayerReport:
         cycles=cycles,
         stall_cycles=stall,
         transfer_cycles=max(ports[0].initial_cycles, ports[1].initial_cycles) + cycles + ports[2].final_cycles,
-        utilization=layer.m * layer.n * layer.k / (max(1, cycles) * pes),
-        mapping_efficiency=mapped,
-        compute_utilization=mapped * stream * folds / compute,
+        utilization_percent=100 * layer.m * layer.n * layer.k / (max(1, cycles) * pes),
+        mapping_efficiency_percent=100 * mapped,
+        compute_utilization_percent=100 * mapped * stream * folds / compute,
         words_per_cycle=(ports[0].words_per_cycle, ports[1].words_per_cycle, ports[2].words_per_cycle),
     )
 
@@ -72,8 +72,13 @@ def compute_report(reports: Iterable[LayerReport]) -> str:
     """Text of ``COMPUTE_REPORT.csv`` with SCALE-Sim's columns; percentages are not rounded."""
     lines = [COMPUTE_REPORT_HEADER]
     for number, report in enumerate(reports):
-        percentages = (report.utilization, report.mapping_efficiency, report.compute_utilization)
-        items = [number, report.transfer_cycles, report.cycles, report.stall_cycles, *(100 * x for x in percentages)]
+        cycles = (report.transfer_cycles, report.cycles, report.stall_cycles)
+        percentages = (
+            report.utilization_percent,
+            report.mapping_efficiency_percent,
+            report.compute_utilization_percent,
+        )
+        items = (number, *cycles, *percentages)
         lines.append(", ".join(str(item) for item in items) + ",")
     return "\n".join(lines) + "\n"
 

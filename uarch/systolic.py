@@ -5,14 +5,14 @@ third; every cycle count follows from four numbers of steps:
 
 =========  ==========================================================================================================
 stream     T: a PE's multiply-accumulates of one fold, one per step
-port       steps for which the vertical shift chain is busy per fold: R to shift in a stationary operand (WS, IS), R to
+chain      steps for which the vertical shift chain is busy per fold: R to shift in a stationary operand (WS, IS), R to
            shift out OS results (``Drain.SHIFT``), 0 if every PE hands over its result directly (``Drain.DIRECT``)
 latency    from the first PE's first MAC to the last PE's first sum: the operand skew and the depth of the MAC pipeline
-interval   from one fold's first MAC to the next one's: ``port + stream + latency`` without overlap (SCALE-Sim's
-           convention), ``max(stream, port)`` if the shift chain is double buffered and folds go back to back
+interval   from one fold's first MAC to the next one's: ``chain + stream + latency`` without overlap (SCALE-Sim's
+           convention), ``max(stream, chain)`` if the shift chain is double buffered and folds go back to back
 =========  ==========================================================================================================
 
-An isolated run of F folds takes ``port + (F - 1) * interval + stream + latency`` steps, counted from the cycle in
+An isolated run of F folds takes ``chain + (F - 1) * interval + stream + latency`` steps, counted from the cycle in
 which the first operand enters up to and including the one in which the last result is complete. A partial fold costs a
 full one, because operands and sums still cross the whole array. With ``Overlap.NONE`` this is SCALE-Sim's
 ``F * (R + C + T - 2)`` for OS and ``F * (2R + C + T - 2)`` for WS and IS (Samajdar et al., ISPASS 2020; version 3.0.0).
@@ -72,7 +72,9 @@ OS = int(Dataflow.OS)
 WS = int(Dataflow.WS)
 IS = int(Dataflow.IS)
 FULL = int(Overlap.FULL)
+SKEWED = int(Feed.SKEWED)
 BROADCAST = int(Feed.BROADCAST)
+DIRECT = int(Drain.DIRECT)
 SHIFT = int(Drain.SHIFT)
 
 
@@ -125,7 +127,7 @@ def mapping(dataflow: int, m: int, n: int, k: int) -> tuple[int, int, int]:
 
 
 @inline
-def port_steps(dataflow: int, rows: int, drain: int) -> int:
+def chain_steps(dataflow: int, rows: int, drain: int) -> int:
     """Steps for which a fold needs the vertical shift chain."""
     if dataflow == OS and drain != SHIFT:
         return 0
@@ -142,10 +144,10 @@ def latency_steps(dataflow: int, rows: int, cols: int, mac_stages: int, feed: in
 
 
 @inline
-def run_steps(folds: int, stream: int, port: int, latency: int, overlap: int) -> int:
+def run_steps(folds: int, stream: int, chain: int, latency: int, overlap: int) -> int:
     """Steps of an isolated run of equal folds, from the first operand to the last result."""
-    interval = max(stream, port) if overlap == FULL else port + stream + latency
-    return port + (folds - 1) * interval + stream + latency
+    interval = max(stream, chain) if overlap == FULL else chain + stream + latency
+    return chain + (folds - 1) * interval + stream + latency
 
 
 @inline
@@ -156,17 +158,18 @@ def busy_cycles(dataflow: int, rows: int, cols: int, m: int, n: int, k: int) -> 
     result, ``busy_cycles + fill_drain_cycles`` with the tile's own stream length given to the latter.
     """
     on_rows, on_cols, stream = mapping(dataflow, m, n, k)
-    return ceil_div(on_rows, rows) * ceil_div(on_cols, cols) * max(stream, port_steps(dataflow, rows, 0))
+    return ceil_div(on_rows, rows) * ceil_div(on_cols, cols) * max(stream, chain_steps(dataflow, rows, DIRECT))
 
 
 @inline
 def fill_drain_cycles(dataflow: int, rows: int, cols: int, mac_stages: int, stream_cycles: int = UNBOUNDED) -> int:
-    """Cycles that a chain of back-to-back tiles pays once: the exposed first load, and the way of the last sum out.
+    """Cycles that a sequence of back-to-back tiles pays once: the exposed first load, and the way of the last sum out.
 
     ``stream_cycles`` is the length of the last fold's stream. If it is shorter than a load, then ``busy_cycles`` has
-    counted the wait for a following load that an isolated chain does not have; the default never is.
+    counted the wait for a following load that the sequence does not have; the default never is.
     """
-    return min(port_steps(dataflow, rows, 0), stream_cycles) + latency_steps(dataflow, rows, cols, mac_stages, 0)
+    load = min(chain_steps(dataflow, rows, DIRECT), stream_cycles)
+    return load + latency_steps(dataflow, rows, cols, mac_stages, SKEWED)
 
 
 @inline
@@ -205,10 +208,10 @@ def fold_count(array: SystolicArray, m: int, n: int, k: int) -> int:
 def tile_cycles(array: SystolicArray, m: int, n: int, k: int) -> int:
     """Cycles of an isolated ``m x n x k`` tile, from its first operand to its last result."""
     _, _, stream = mapping(array.dataflow, m, n, ceil_div(k, array.k_per_step))
-    port = port_steps(array.dataflow, array.rows, array.drain)
+    chain = chain_steps(array.dataflow, array.rows, array.drain)
     latency = latency_steps(array.dataflow, array.rows, array.cols, array.mac_stages, array.feed)
     folds = fold_count(array, m, n, k)
-    return array.cycles_per_step * run_steps(folds, stream, port, latency, array.overlap)
+    return array.cycles_per_step * run_steps(folds, stream, chain, latency, array.overlap)
 
 
 @kernel

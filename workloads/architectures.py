@@ -18,7 +18,7 @@ from workloads.model_shape import Activation, Model
 Count = Annotated[int, Field(ge=1, le=1 << 24)]
 Heads = Annotated[int, Field(ge=1, le=1 << 14)]
 Epsilon = Annotated[float, Field(gt=0, lt=1)]
-Gelu = Literal["gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh"]
+ActivationName = Literal["silu", "swish", "gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh"]
 
 
 class _Config(BaseModel):
@@ -41,7 +41,7 @@ class _LlamaConfig(_Config):
     vocab_size: Count
     max_position_embeddings: Count | None = None
     rms_norm_eps: Epsilon
-    hidden_act: Literal["silu", "swish"] | Gelu
+    hidden_act: ActivationName
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -65,7 +65,7 @@ class _Gpt2Config(_Config):
     n_positions: Count
     vocab_size: Count
     layer_norm_epsilon: Epsilon
-    activation_function: Gelu
+    activation_function: ActivationName
     tie_word_embeddings: bool = True
 
 
@@ -168,7 +168,7 @@ def model_of_config(data: Mapping[str, Any], name: str, source: str) -> Model:
     return ARCHITECTURES[architecture](data, name, source)
 
 
-def _activation(name: str) -> Activation:
+def _activation(name: ActivationName) -> Activation:
     return "silu" if name in {"silu", "swish"} else "gelu"
 
 

@@ -51,8 +51,8 @@ class MemoryUse:
         return self.weight_bytes + self.kv_cache_bytes + self.activation_bytes
 
     @property
-    def missing_bytes(self) -> int:
-        """How much more memory would be needed; 0 if all fits."""
+    def excess_bytes(self) -> int:
+        """By how much the limits are exceeded, the worse of the two; 0 if all fits."""
         over_usable = self.weight_bytes + self.kv_cache_bytes - self.usable_bytes
         return max(0, over_usable, self.total_bytes - self.capacity_bytes)
 
@@ -77,7 +77,7 @@ def check_fits(
     ------
     InputError
         If ``tp`` does not suit the model, a size is below 1, or the memory is too small: then the message says what is
-        needed, how much is missing, and the smallest power of two for ``tp`` that would do.
+        needed, by how much that is too much, and the smallest power of two for ``tp`` that would do.
     """
     logits = tokens if logit_tokens is None else logit_tokens
     for name, value in (("batch", batch), ("kv_len", kv_len), ("tokens", tokens), ("logit_tokens", logits)):
@@ -85,7 +85,7 @@ def check_fits(
             raise InputError(f"{name} = {value}: must be at least 1")
     footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused)
     use = memory_use(chip, model, footprint)
-    if use.missing_bytes:
+    if use.excess_bytes:
         raise InputError(_does_not_fit(chip, model, footprint, use))
     return use
 
@@ -123,7 +123,7 @@ def _activation_elements(model: Model, shard: Shard, footprint: Footprint) -> in
         2 * stream + up,  # into the FFN, from the normed stream
         stream + up + inner,  # activation
         2 * stream + inner,  # out of the FFN
-        2 * stream,  # norm
+        3 * stream,  # norm, with the residual addition: stream, what is added, normed stream
         stream + footprint.logit_tokens * (model.hidden + shard.vocab),  # LM head, from the normed rows
     )
 
@@ -134,7 +134,7 @@ def _does_not_fit(chip: Chip, model: Model, footprint: Footprint, use: MemoryUse
     needed = " + ".join(f"{name} {_gib(size)}" for name, size in parts)
     limits = f"allowed: {_gib(use.usable_bytes)} for weights and KV cache, {_gib(use.capacity_bytes)} in all"
     return (
-        f"{shape}: {model.name} misses {_gib(use.missing_bytes)} of memory on each chip {chip.name}: {needed}; "
+        f"{shape}: {model.name} does not fit on {chip.name}, {_gib(use.excess_bytes)} too much per chip: {needed}; "
         f"{limits}; {_degree_that_fits(chip, model, footprint)}"
     )
 
@@ -142,7 +142,7 @@ def _does_not_fit(chip: Chip, model: Model, footprint: Footprint, use: MemoryUse
 def _degree_that_fits(chip: Chip, model: Model, footprint: Footprint) -> str:
     degrees = [tp for tp in allowed_degrees(model) if tp & (tp - 1) == 0]
     for tp in degrees:
-        if not memory_use(chip, model, replace(footprint, tp=tp)).missing_bytes:
+        if not memory_use(chip, model, replace(footprint, tp=tp)).excess_bytes:
             return f"smallest tp that fits: {tp}"
     return f"no tp of {', '.join(map(str, degrees))} fits"
 

@@ -30,9 +30,9 @@ def load_model(name_or_path: str) -> Model:
     Raises
     ------
     InputError
-        For an unknown model or architecture, an unreadable or malformed file, a key that is missing or of the wrong type.
+        For an unknown model or architecture, an unreadable or malformed file, a key that is missing or wrong.
     """
     path = find_file(name_or_path, _PRESETS, ".json", "model")
     config = read_json(path)
     name = path.resolve().parent.name if path.name == "config.json" else path.stem
-    return model_of_config(config, one_line(name) or "model", f"model {name_or_path}")
+    return model_of_config(config, one_line(name) or "model", one_line(f"model {name_or_path}"))

@@ -1,4 +1,4 @@
-"""The software stack as data: what a launch costs, and which operators it fuses (schema of ``workloads/stacks/*.toml``)."""
+"""The software stack as data: what a launch costs, what is fused; the schema of ``workloads/stacks/*.toml``."""
 
 from __future__ import annotations
 

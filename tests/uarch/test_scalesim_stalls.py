@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config as numba_config
 
 from tests.oracles.double_buffer import Operand, stalls
 from uarch.double_buffer import Port, Window, calculated_words_per_cycle, port, stall_cycles
@@ -14,7 +15,8 @@ from uarch.scalesim import run_layer
 from uarch.scalesim_files import Config, Layer
 from uarch.systolic import Dataflow
 
-DRAWN_CASES = 100 if numba_config.DISABLE_JIT else 1_000
+WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+DRAWN_CASES = 100 if WITHOUT_JIT else 1_000
 EDGE = 4
 """Words that the array uses per cycle at most."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config as numba_config
 
 from tests.oracles.pe_grid import run_grid, sparse_operands
 from uarch.errors import InputError
@@ -23,7 +24,8 @@ from uarch.sparsity import (
 from uarch.systolic import Dataflow, Overlap, SystolicArray, tile_cycles
 from uarch.systolic_report import report
 
-DRAWN_CASES = 30 if numba_config.DISABLE_JIT else 500
+WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+DRAWN_CASES = 30 if WITHOUT_JIT else 500
 
 edges = st.integers(1, 6)
 sizes = st.integers(1, 11)
@@ -47,6 +49,7 @@ def _pruned(rng: np.random.Generator, k: int, n: int, structure: Structure) -> n
     edge=st.tuples(edges, edges),
     shape=st.tuples(sizes, sizes, sizes),
     structure=structures,
+    k_per_step=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
 def test_model_equals_grid(
@@ -55,13 +58,14 @@ def test_model_equals_grid(
     edge: tuple[int, int],
     shape: tuple[int, int, int],
     structure: tuple[int, int],
+    k_per_step: int,
     seed: int,
 ) -> None:
-    array = SystolicArray(int(dataflow), *edge, overlap=int(overlap))
+    array = SystolicArray(int(dataflow), *edge, overlap=int(overlap), k_per_step=k_per_step)
     m, n, k = shape
     rng = np.random.default_rng(seed)
     a, b = rng.integers(-9, 10, (m, k)), _pruned(rng, k, n, Structure(*structure))
-    grid = run_grid(array, *sparse_operands(a, b, *structure))
+    grid = run_grid(array, *sparse_operands(a, b, *structure, k_per_step))
     assert (grid.product == a @ b).all()
     assert grid.cycles == tile_cycles(array, m, n, kept_k(k, *structure))
     assert grid[2:] == tuple(sparse_traffic(array, m, n, k, *structure))

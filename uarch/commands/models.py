@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, console, emit, quantity, table
+from uarch.commands.output import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
     from workloads.model import Model
@@ -69,7 +69,7 @@ def _render_all(presets: list[Model], architectures: list[str]) -> None:
 def _row(model: Model) -> Iterator[str]:
     yield model.name
     yield model.architecture
-    yield quantity(model.total_parameters, "").strip()
+    yield f"{model.total_parameters / 1e9:.2f} B"
     yield str(model.n_layers)
     yield str(model.hidden)
     yield str(model.q_heads) if model.kv_heads == model.q_heads else f"{model.q_heads} / {model.kv_heads} KV"

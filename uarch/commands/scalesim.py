@@ -78,9 +78,9 @@ def _payload(report: LayerReport) -> dict[str, Any]:
         "cycles": report.cycles,
         "stall_cycles": report.stall_cycles,
         "transfer_cycles": report.transfer_cycles,
-        "utilization": report.utilization,
-        "mapping_efficiency": report.mapping_efficiency,
-        "compute_utilization": report.compute_utilization,
+        "utilization": report.utilization_percent / 100,
+        "mapping_efficiency": report.mapping_efficiency_percent / 100,
+        "compute_utilization": report.compute_utilization_percent / 100,
         "bandwidth_words_per_cycle": dict(zip(("ifmap", "filter", "ofmap"), report.words_per_cycle, strict=True)),
     }
 
@@ -92,8 +92,8 @@ def _render(reports: Sequence[LayerReport], target: Path) -> None:
             f"{report.layer.m} x {report.layer.n} x {report.layer.k}",
             f"{report.cycles:,}",
             f"{report.stall_cycles:,}",
-            f"{100 * report.utilization:.2f}",
-            f"{100 * report.mapping_efficiency:.2f}",
+            f"{report.utilization_percent:.2f}",
+            f"{report.mapping_efficiency_percent:.2f}",
             "/".join(str(words) for words in report.words_per_cycle),
         )
         for report in reports

@@ -21,6 +21,31 @@ HEATMAP_EDGES = tuple(2**power for power in range(2, 10))
 """Rows and columns of a heat map over arrays, 4 to 512."""
 
 
+DataflowOption = Annotated[Literal["os", "ws", "is"], typer.Option(help="What stays in the PEs.")]
+OverlapOption = Annotated[
+    Literal["none", "full"],
+    typer.Option(help="none: each fold pays fill and drain (SCALE-Sim). full: folds go back to back."),
+]
+FeedOption = Annotated[Literal["skewed", "broadcast"], typer.Option(help="How operands reach the PEs.")]
+DrainOption = Annotated[
+    Literal["direct", "shift"], typer.Option(help="How OS results leave: from each PE, or down the column.")
+]
+DtypeOption = Annotated[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option(help="Of the operands.")]
+RateOption = Annotated[
+    str | None, typer.Option(metavar="RATE", help="MACs of a PE per cycle, e.g. 2 or 1/4; default: by dtype.")
+]
+AccumulatorOption = Annotated[
+    int | None, typer.Option(help="Sums that fit below each column (ws, is); default: all of them.")
+]
+LayoutOption = Annotated[Literal["plain", "padded", "swizzled"], typer.Option(help="Of A and B in L1.")]
+HeatmapOption = Annotated[
+    Path | None, typer.Option(metavar="PNG", help="Also draw utilisation as a heat map (PNG, SVG or PDF).")
+]
+HeatmapAxesOption = Annotated[
+    Literal["shapes", "arrays"], typer.Option(help="Axes: M and N at this K, or rows and columns.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
 
@@ -31,35 +56,20 @@ def register(app: typer.Typer) -> None:
         m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
         n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
         k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
-        dataflow: Annotated[Literal["os", "ws", "is"], typer.Option(help="What stays in the PEs.")] = "ws",
-        overlap: Annotated[
-            Literal["none", "full"],
-            typer.Option(help="none: each fold pays fill and drain (SCALE-Sim). full: folds go back to back."),
-        ] = "full",
+        dataflow: DataflowOption = "ws",
+        overlap: OverlapOption = "full",
         mac_stages: Annotated[int, typer.Option(help="Pipeline stages of a MAC.")] = 1,
-        feed: Annotated[Literal["skewed", "broadcast"], typer.Option(help="How operands reach the PEs.")] = "skewed",
-        drain: Annotated[
-            Literal["direct", "shift"], typer.Option(help="How OS results leave: each PE, or down the column.")
-        ] = "direct",
-        dtype: Annotated[
-            Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option(help="Of the operands.")
-        ] = "fp16",
-        macs_per_pe_cycle: Annotated[
-            str | None, typer.Option(metavar="RATE", help="MACs of a PE per cycle, e.g. 2 or 1/4; default: by dtype.")
-        ] = None,
-        accumulator_rows: Annotated[
-            int | None, typer.Option(help="Sums that fit below each column (ws, is); default: all.")
-        ] = None,
+        feed: FeedOption = "skewed",
+        drain: DrainOption = "direct",
+        dtype: DtypeOption = "fp16",
+        macs_per_pe_cycle: RateOption = None,
+        accumulator_rows: AccumulatorOption = None,
         sparsity: Annotated[str, typer.Option(metavar="N:M", help="Weights kept of each group along K.")] = "1:1",
         banks: Annotated[int | None, typer.Option(help="L1 banks: adds bank conflicts to the result.")] = None,
         bank_bytes: Annotated[int, typer.Option(help="Bytes of an L1 bank's word.")] = 4,
-        layout: Annotated[Literal["plain", "padded", "swizzled"], typer.Option(help="Of A and B in L1.")] = "plain",
-        heatmap: Annotated[
-            Path | None, typer.Option(metavar="PNG", help="Also draw utilisation as a heat map (PNG, SVG or PDF).")
-        ] = None,
-        heatmap_over: Annotated[
-            Literal["shapes", "arrays"], typer.Option(help="Axes: M and N at this K, or rows and columns.")
-        ] = "shapes",
+        layout: LayoutOption = "plain",
+        heatmap: HeatmapOption = None,
+        heatmap_over: HeatmapAxesOption = "shapes",
         as_json: JsonOption = False,
     ) -> None:
         """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
@@ -82,8 +92,8 @@ def register(app: typer.Typer) -> None:
         )
         structure = parse_structure(sparsity, "--sparsity")
         result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
-        payload = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k, "overlap": overlap}
-        payload |= _payload(result, k, n, structure, ELEMENT_BITS[dtype])
+        payload: dict[str, Any] = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
+        payload |= {"overlap": overlap} | _payload(result, k, n, structure, ELEMENT_BITS[dtype])
         if banks is not None:
             payload["l1_bank_conflict_cycles"] = _conflicts(
                 array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8

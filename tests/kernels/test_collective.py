@@ -1,0 +1,173 @@
+"""Tensor-parallel collectives: all ranks replayed in turn on memories that they share, against the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.address_space import AddressSpace, Tensor
+from kernels.collective import (
+    all_gather,
+    all_reduce,
+    all_reduce_one_shot,
+    chunk_columns,
+    one_shot_seconds,
+    payload_bytes_per_second,
+    reduce_scatter,
+    two_phase_seconds,
+)
+from kernels.program import TileProgram
+from kernels.replay import replay
+from uarch.chip_file import load_chip
+from uarch.errors import InputError
+from uarch.program import Residence
+
+Matrix = npt.NDArray[np.float64]
+Build = Callable[[int], tuple[TileProgram, ...]]
+
+CHIP = load_chip("h100", ["core.count=4"])
+rank_counts = st.integers(2, 6)
+row_counts = st.sampled_from([1, 2, 63, 65, 130])
+col_counts = st.sampled_from([1, 63, 64, 65, 200, 385, 600])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def tensors(rows: int, cols: int, bits: int = 16) -> tuple[Tensor, Tensor]:
+    space = AddressSpace()
+    return space.allocate("x", rows, cols, bits), space.allocate("out", rows, cols, bits)
+
+
+def run_all_ranks(
+    build: Build, matrices: dict[str, list[Matrix]], ranks: int
+) -> list[dict[str, npt.NDArray[np.int64]]]:
+    """Phase after phase, rank after rank; ``matrices``: those of all ranks, changed in place. Returns write counts."""
+    programs = [build(rank) for rank in range(ranks)]
+    counts: list[dict[str, npt.NDArray[np.int64]]] = [{} for _ in range(ranks)]
+    for phase in range(len(programs[0])):
+        for rank in range(ranks):
+            memory = {name: of_rank[rank] for name, of_rank in matrices.items()}
+            for name, of_rank in matrices.items():
+                memory |= {f"{name}@{peer}": of_rank[peer] for peer in range(ranks) if peer != rank}
+            for name, count in replay(programs[rank][phase], memory).items():
+                counts[rank][name] = counts[rank].get(name, 0) + count
+    return counts
+
+
+def partial_sums(seed: int, ranks: int, rows: int, cols: int) -> tuple[list[Matrix], list[Matrix], Matrix]:
+    """Every rank's x, its empty out, and the sum of all x."""
+    x = np.random.default_rng(seed).normal(size=(ranks, rows, cols))
+    return list(x.copy()), [np.full((rows, cols), np.nan) for _ in range(ranks)], x.sum(axis=0)
+
+
+@settings(deadline=None)
+@given(rank_counts, row_counts, col_counts, st.sampled_from([16, 32]), seeds)
+def test_one_shot_all_reduce(ranks: int, rows: int, cols: int, bits: int, seed: int) -> None:
+    x, out = tensors(rows, cols, bits)
+    xs, outs, total = partial_sums(seed, ranks, rows, cols)
+    counts = run_all_ranks(
+        lambda rank: all_reduce_one_shot("sum", CHIP, x, out, rank=rank, ranks=ranks), {"x": xs, "out": outs}, ranks
+    )
+    for result, count in zip(outs, counts, strict=True):
+        np.testing.assert_allclose(result, total, rtol=1e-10, atol=1e-10)
+        assert set(count) == {"out"}
+        assert (count["out"] == 1).all()
+
+
+@settings(deadline=None)
+@given(rank_counts, row_counts, st.integers(0, 5), st.integers(1, 64), st.booleans(), seeds)
+def test_two_phase_all_reduce(ranks: int, rows: int, extra: int, edge: int, in_place: bool, seed: int) -> None:
+    cols = 64 * (ranks - 1 + extra) + edge
+    x, out = tensors(rows, cols)
+    out = x if in_place else out
+    xs, outs, total = partial_sums(seed, ranks, rows, cols)
+
+    def build(rank: int) -> tuple[TileProgram, ...]:
+        scatter = reduce_scatter("scatter", CHIP, x, out, rank=rank, ranks=ranks)
+        return scatter + all_gather("gather", CHIP, out, rank=rank, ranks=ranks)
+
+    counts = run_all_ranks(build, {"x": xs, "out": outs}, ranks)
+    for result, count in zip(xs if in_place else outs, counts, strict=True):
+        np.testing.assert_allclose(result, total, rtol=1e-10, atol=1e-10)
+        assert set(count) == {out.name}
+        assert (count[out.name] == 1).all()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 16), st.integers(1, 3000), st.sampled_from([16, 32]))
+def test_chunks_are_whole_granule_columns_balanced_to_within_one(ranks: int, cols: int, bits: int) -> None:
+    x, _ = tensors(3, cols, bits)
+    chunks = [chunk_columns(x, rank, ranks) for rank in range(ranks)]
+    assert chunks[0][0] == 0
+    assert chunks[-1][1] == cols
+    assert all(end == first for (_, end), (first, _) in zip(chunks, chunks[1:], strict=False))
+    sizes = [-(-(end - first) // x.granule_cols) for first, end in chunks]
+    assert max(sizes) - min(sizes) <= 1
+    assert all(first % x.granule_cols == 0 for first, end in chunks if first < end)
+
+
+@settings(deadline=None)
+@given(rank_counts, st.integers(0, 5), seeds)
+def test_while_a_rank_reads_a_peers_granule_the_peer_reads_its_mirror_image_here(
+    ranks: int, rank: int, granule_columns: int
+) -> None:
+    """The symmetry that lets one chip stand for all: peer p's chunk of this rank's x is what p pulls from here."""
+    rank %= ranks
+    x, out = tensors(64, 64 * ranks * (1 + granule_columns % 4))
+    (program,) = reduce_scatter("scatter", CHIP, x, out, rank=rank, ranks=ranks)
+    own = chunk_columns(x, rank, ranks)[0] // 64
+    for name, tensor in zip(program.tensor_names, program.tensors, strict=True):
+        if tensor["residence"] == Residence.REMOTE:
+            peer = int(name.partition("@")[2])
+            read_here = tensor["first_granule"] + own - x.first_granule
+            assert read_here == chunk_columns(x, peer, ranks)[0] // 64
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+@pytest.mark.parametrize("rows", [1, 16, 2048])
+def test_the_faster_algorithm_is_chosen(ranks: int, rows: int) -> None:
+    x, out = tensors(rows, 8192)
+    one_shot = one_shot_seconds(CHIP, x.size_bytes, ranks) <= two_phase_seconds(CHIP, x.size_bytes, ranks)
+    programs = all_reduce("sum", CHIP, x, out, rank=0, ranks=ranks)
+    assert [program.kind for program in programs] == (["all_reduce"] if one_shot else ["all_reduce", "all_gather"])
+
+
+def test_the_crossover_lies_where_a_second_trip_costs_as_much_as_the_bytes_it_saves() -> None:
+    """(ranks - 1) (1 - 2 / ranks) bytes / bandwidth = latency."""
+    ranks = 4
+    for chip in (CHIP, load_chip("a100")):
+        crossover = chip.link.latency_seconds * payload_bytes_per_second(chip) / ((ranks - 1) * (1 - 2 / ranks))
+        below, above = int(0.99 * crossover), int(1.01 * crossover)
+        assert one_shot_seconds(chip, below, ranks) < two_phase_seconds(chip, below, ranks)
+        assert one_shot_seconds(chip, above, ranks) > two_phase_seconds(chip, above, ranks)
+
+
+def test_packet_headers_take_their_share_of_the_link() -> None:
+    chip = load_chip("h100", ["link.payload_bytes=192", "link.header_bytes=64"])
+    assert payload_bytes_per_second(chip) == pytest.approx(0.75 * chip.link.bandwidth_bytes_per_second)
+
+
+def test_a_single_rank_has_nothing_to_do() -> None:
+    x, out = tensors(3, 100)
+    assert all_reduce("sum", CHIP, x, out, rank=0, ranks=1) == ()
+    assert all_reduce_one_shot("sum", CHIP, x, out, rank=0, ranks=1) == ()
+    assert reduce_scatter("sum", CHIP, x, out, rank=0, ranks=1) == ()
+    assert all_gather("sum", CHIP, x, rank=0, ranks=1) == ()
+
+
+def test_fewer_granule_columns_than_ranks_are_reduced_in_one_shot() -> None:
+    x, out = tensors(100_000, 128)
+    (program,) = all_reduce("sum", CHIP, x, out, rank=0, ranks=4)
+    assert program.kind == "all_reduce"
+    with pytest.raises(InputError, match="4 ranks need one each"):
+        reduce_scatter("sum", CHIP, x, out, rank=0, ranks=4)
+
+
+def test_one_shot_does_not_overwrite_what_peers_still_read() -> None:
+    x, _ = tensors(2, 64)
+    with pytest.raises(ValueError, match="peers still read x"):
+        all_reduce_one_shot("sum", CHIP, x, x, rank=0, ranks=2)

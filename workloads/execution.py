@@ -1,0 +1,100 @@
+"""Executing operators on a chip: engine or closed forms, energy, and the rows of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernels.program import TileProgram
+from uarch.analytical import execute_analytically
+from uarch.chip import Chip
+from uarch.energy_account import energy_joules
+from uarch.engine import KernelResult, execute
+from uarch.events import CAUSES, Cause, Event
+from uarch.l2 import L2State
+from results.schema import BOUND_NAMES
+from workloads.operators import Operator
+from workloads.stack import Stack
+
+OUTSIDE_LAYERS = -1
+
+_COUNTED = {
+    "macs": Event.MACS,
+    "vector_ops": Event.VECTOR_OPS,
+    "special_ops": Event.SPECIAL_OPS,
+    "l1_bytes": Event.L1_BYTES,
+    "l2_hits": Event.L2_HITS,
+    "l2_misses": Event.L2_MISSES,
+    "dram_read_bytes": Event.DRAM_READ_BYTES,
+    "dram_write_bytes": Event.DRAM_WRITE_BYTES,
+    "dram_row_hits": Event.DRAM_ROW_HITS,
+    "dram_row_misses": Event.DRAM_ROW_MISSES,
+    "dram_refreshes": Event.DRAM_REFRESHES,
+    "link_bytes": Event.LINK_BYTES,
+}
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Executes operators one after the other on one chip under one software stack."""
+
+    chip: Chip
+    stack: Stack
+    fidelity: str
+
+    def run(self, operators: Sequence[Operator], l2: L2State) -> tuple[list[dict[str, Any]], L2State]:
+        """Trace fields of each operator (all but layer and start), and the L2 state after the last."""
+        rows = []
+        for operator in operators:
+            results = []
+            launch_seconds = self.stack.launch_overhead_seconds(operator.kind)
+            for program in operator.programs:
+                result, l2 = self.execute(program, l2, launch_seconds)
+                results.append((program, result))
+                launch_seconds = 0.0
+            rows.append(self._row(operator, results))
+        return rows, l2
+
+    def execute(self, program: TileProgram, l2: L2State, launch_seconds: float) -> tuple[KernelResult, L2State]:
+        """One program at this fidelity."""
+        if self.fidelity == "analytical":
+            return execute_analytically(self.chip, program, launch_seconds=launch_seconds), l2
+        return execute(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+
+    def _row(self, operator: Operator, results: Sequence[tuple[TileProgram, KernelResult]]) -> dict[str, Any]:
+        first = operator.programs[0]
+        parts = [self._fields(program, result) for program, result in results]
+        row = {name: sum(part[name] for part in parts) for name in parts[0]}
+        available = row["seconds"] * self.chip.peak_flops(first.dtype)
+        causes = [row[f"{cause}_cycles"] for cause in CAUSES]
+        return row | {
+            "name": operator.name,
+            "kind": first.kind,
+            "shape": first.shape,
+            "utilization": row["flops"] / available if available else 0.0,
+            "bound_by": BOUND_NAMES[CAUSES[int(np.argmax(causes))]],
+        }
+
+    def _fields(self, program: TileProgram, result: KernelResult) -> dict[str, float]:
+        """Fields that add up over the programs of an operator."""
+        energy = energy_joules(self.chip, result, program.dtype)
+        hz = self.chip.clock.tensor_hz
+        fields: dict[str, float] = {"seconds": result.seconds, "flops": program.useful_flops}
+        fields |= {name: result.count(event) for name, event in _COUNTED.items()}
+        fields["l2_bytes"] = result.l2_bytes
+        fields |= {f"{cause}_cycles": result.cause_seconds(Cause(i)) * hz for i, cause in enumerate(CAUSES)}
+        fields |= {f"{component}_joules": joules for component, joules in energy.items()}
+        return fields
+
+
+def in_sequence(rows: Sequence[tuple[int, Mapping[str, Any]]], tensor_hz: float) -> list[dict[str, Any]]:
+    """Rows of (layer, fields) with start and end cycles, each beginning where the last one ended."""
+    placed, now_seconds = [], 0.0
+    for layer, row in rows:
+        start = round(now_seconds * tensor_hz)
+        now_seconds += row["seconds"]
+        placed.append({**row, "layer": layer, "start_cycle": start, "end_cycle": round(now_seconds * tensor_hz)})
+    return placed

@@ -1,0 +1,279 @@
+"""The operators of a phase in execution order, as tile programs: what one chip of a tensor-parallel group executes.
+
+Megatron's scheme: QKV and the first FFN product are split by columns, the output projection and the second FFN product
+by rows, and an all-reduce follows each of the latter. Embedding and LM head are split over the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.address_space import Tensor
+from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention
+from kernels.collective import all_gather, all_reduce
+from kernels.elementwise import activation, residual
+from kernels.embedding import embedding
+from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.mapper import Mapper
+from kernels.norm import norm
+from kernels.program import TileProgram
+from kernels.rope import rope
+from kernels.softmax import softmax
+from uarch.chip import Chip
+from workloads.buffers import Buffers, LayerTensors
+from workloads.model_shape import Model
+from workloads.parallel import Shard
+from workloads.phase import Phase
+from workloads.stack import Stack
+
+RANK = 0
+"""The chip of the group that is simulated; the others do the same."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: ``kind`` is that of the software stack's overheads; the programs follow each other in one launch."""
+
+    name: str
+    kind: str
+    programs: tuple[TileProgram, ...]
+
+
+@dataclass(frozen=True)
+class OperatorBuilder:
+    """Builds the operators of one run."""
+
+    chip: Chip
+    model: Model
+    shard: Shard
+    phase: Phase
+    stack: Stack
+    buffers: Buffers
+    mapper: Mapper
+
+    @property
+    def attention_shape(self) -> AttentionShape:
+        """Attention of one layer on one chip."""
+        return attention_shape(self.model, self.shard, self.phase)
+
+    def before_layers(self) -> list[Operator]:
+        """Token embedding and what belongs to it."""
+        buffers, phase = self.buffers, self.phase
+        tokens = np.random.default_rng(phase.seed).integers(0, self.model.vocab, phase.tokens)
+        table = buffers.embedding
+        part = self._partial(buffers.hidden)
+        lookup = embedding("embedding", self.chip, tokens, table, part.as_rows(), first_id=RANK * table.rows)
+        operators = [Operator("embedding", "embedding", (lookup,)), *self._all_reduce("embedding", buffers.hidden)]
+        if buffers.positions is not None:
+            added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions)
+            operators.append(Operator("positions", "residual", (added,)))
+        if buffers.embedding_norm is not None:
+            program = self._norm_program("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True)
+            operators.append(Operator("embedding_norm", "norm", (program,)))
+        return operators
+
+    def layer(self, tensors: LayerTensors, *, first: bool) -> list[Operator]:
+        """One transformer layer; the first has no FFN before it whose result it would have to add."""
+        return [
+            *self._residual_and_norm("norm1", tensors.norm1, has_delta=not first),
+            self._qkv(tensors),
+            *self._rope(tensors),
+            *(self._unfused(tensors) if self.phase.unfused else self._flash(tensors)),
+            self._product("projection", self.buffers.context, tensors.projection, self._partial(self.buffers.delta)),
+            *self._all_reduce("attention", self.buffers.delta),
+            *self._residual_and_norm("norm2", tensors.norm2, has_delta=True),
+            self._product("ffn_in", self.buffers.normed, tensors.ffn_in, self.buffers.inner),
+            self._activation(),
+            self._product("ffn_out", self.buffers.activated, tensors.ffn_out, self._partial(self.buffers.delta)),
+            *self._all_reduce("ffn", self.buffers.delta),
+        ]
+
+    def after_layers(self) -> list[Operator]:
+        """Final norm, and the LM head on the last token of each sequence."""
+        buffers, phase, model = self.buffers, self.phase, self.model
+        shape = GemmShape(phase.batch, self.shard.vocab, model.hidden)
+        last = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
+        logits = Operand(buffers.logits, col=RANK * self.shard.vocab)
+
+        def build(mapping: GemmMapping) -> TileProgram:
+            outputs = [Output(logits, 0, self.shard.vocab)]
+            return gemm(
+                "lm_head",
+                shape,
+                last,
+                Operand(buffers.lm_head),
+                outputs,
+                mapping,
+                buffers.space,
+                dtype=phase.dtype,
+                transpose_b=True,
+                kind="lm_head",
+            )
+
+        head = build(self.mapper.gemm(shape, build, note=f"lm_head q {phase.q_len}"))
+        operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
+        operators.append(Operator("lm_head", "lm_head", (head,)))
+        if self.shard.tp > 1:
+            gathered = all_gather("logits", self.chip, buffers.logits, rank=RANK, ranks=self.shard.tp)
+            operators.append(Operator("logits.all_gather", "all_gather", gathered))
+        return operators
+
+    def _residual_and_norm(self, name: str, weights: Tensor, *, has_delta: bool) -> list[Operator]:
+        fused = has_delta and self.stack.fused_residual
+        program = self._norm_program(name, weights, with_delta=fused)
+        operators = [Operator(name, "norm", (program,))]
+        if has_delta and not fused:
+            rows = self.buffers.hidden.as_rows(), self.buffers.delta.as_rows()
+            added = residual(f"{name}.residual", self.chip, *rows, dtype=self.phase.dtype)
+            operators.insert(0, Operator(f"{name}.residual", "residual", (added,)))
+        return operators
+
+    def _norm_program(self, name: str, weights: Tensor, *, with_delta: bool, in_place: bool = False) -> TileProgram:
+        hidden = self.buffers.hidden.as_rows()
+        return norm(
+            name,
+            self.chip,
+            hidden,
+            weights,
+            hidden if in_place else self.buffers.normed.as_rows(),
+            norm=self.model.norm,
+            eps=self.model.norm_eps,
+            delta=self.buffers.delta.as_rows() if with_delta else None,
+            dtype=self.phase.dtype,
+        )
+
+    def _qkv(self, tensors: LayerTensors) -> Operator:
+        """One product for queries, keys and values; keys and values go to their places in the KV cache."""
+        shard, phase, head_dim = self.shard, self.phase, self.model.head_dim
+        q_width, kv_width = shard.q_heads * head_dim, shard.kv_heads * head_dim
+        shape = GemmShape(phase.tokens, q_width + 2 * kv_width, self.model.hidden)
+        outputs = [
+            Output(Operand(self.buffers.q.as_rows()), 0, q_width),
+            Output(self._new_rows(tensors.k_cache), q_width, kv_width),
+            Output(self._new_rows(tensors.v_cache), q_width + kv_width, kv_width),
+        ]
+        normed, weights = Operand(self.buffers.normed.as_rows()), Operand(tensors.qkv)
+
+        def build(mapping: GemmMapping) -> TileProgram:
+            return gemm("qkv", shape, normed, weights, outputs, mapping, self.buffers.space, dtype=phase.dtype)
+
+        program = build(self.mapper.gemm(shape, build, note=f"qkv {q_width}+{kv_width} b {phase.batch} {phase.name}"))
+        return Operator("qkv", "gemm", (program,))
+
+    def _new_rows(self, cache: Tensor) -> Operand:
+        """Where the new tokens' rows lie in a cache: everywhere in prefill, the last row of each sequence in decode."""
+        if self.phase.q_len == self.phase.kv_len:
+            return Operand(cache.as_rows())
+        return Operand(cache, row=self.phase.kv_len - 1, per_batch=True)
+
+    def _rope(self, tensors: LayerTensors) -> list[Operator]:
+        if self.buffers.rope is None:
+            return []
+        program = rope(
+            "rope",
+            self.chip,
+            self.buffers.q,
+            tensors.k_cache,
+            self.buffers.rope,
+            head_dim=self.model.head_dim,
+            q_len=self.phase.q_len,
+            kv_len=self.phase.kv_len,
+        )
+        return [Operator("rope", "rope", (program,))]
+
+    def _flash(self, tensors: LayerTensors) -> list[Operator]:
+        shape, buffers = self.attention_shape, self.buffers
+
+        def build(mapping: FlashMapping) -> TileProgram:
+            return flash_attention(
+                "attention",
+                shape,
+                buffers.q,
+                tensors.k_cache,
+                tensors.v_cache,
+                buffers.context,
+                mapping,
+                buffers.space,
+                dtype=self.phase.dtype,
+            )
+
+        return [Operator("attention", "attention", (build(self.mapper.attention(shape, build)),))]
+
+    def _unfused(self, tensors: LayerTensors) -> list[Operator]:
+        shape, buffers = self.attention_shape, self.buffers
+        assert buffers.scores is not None
+        assert buffers.probabilities is not None
+        attention = UnfusedAttention(
+            shape,
+            buffers.q,
+            tensors.k_cache,
+            tensors.v_cache,
+            buffers.scores,
+            buffers.probabilities,
+            buffers.context,
+            buffers.space,
+            self.phase.dtype,
+        )
+        pack, note = attention.pack, f"{shape.q_heads}/{shape.kv_heads}"
+        qk = attention.qk(self.mapper.gemm(attention.qk_shape, attention.qk, pack=pack, note=f"qk {note}"))
+        pv = attention.pv(
+            self.mapper.gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True, note=f"pv {note}")
+        )
+        weights = softmax(
+            "softmax",
+            self.chip,
+            buffers.scores,
+            buffers.probabilities,
+            scale=self.model.head_dim**-0.5,
+            causal_diagonal=self.phase.kv_len - self.phase.q_len,
+            row_repeat=pack,
+            dtype=self.phase.dtype,
+        )
+        return [
+            Operator("qk", "attention", (qk,)),
+            Operator("softmax", "softmax", (weights,)),
+            Operator("pv", "attention", (pv,)),
+        ]
+
+    def _product(self, name: str, x: Tensor, weights: Tensor, out: Tensor) -> Operator:
+        shape = GemmShape(self.phase.tokens, weights.cols, weights.rows)
+        a, b = Operand(x.as_rows()), Operand(weights)
+        outputs = [Output(Operand(out.as_rows()), 0, weights.cols)]
+
+        def build(mapping: GemmMapping) -> TileProgram:
+            return gemm(name, shape, a, b, outputs, mapping, self.buffers.space, dtype=self.phase.dtype)
+
+        return Operator(name, "gemm", (build(self.mapper.gemm(shape, build)),))
+
+    def _activation(self) -> Operator:
+        program = activation(
+            "activation",
+            self.chip,
+            self.buffers.inner,
+            self.buffers.activated,
+            activation=self.model.activation,
+            gated=self.model.gated_ffn,
+            dtype=self.phase.dtype,
+        )
+        return Operator("activation", "activation", (program,))
+
+    def _partial(self, total: Tensor) -> Tensor:
+        """Where a chip's part of a sum over the group goes: to the sum itself if the chip is alone."""
+        return self.buffers.partial if self.shard.tp > 1 else total
+
+    def _all_reduce(self, name: str, total: Tensor) -> list[Operator]:
+        if self.shard.tp == 1:
+            return []
+        name = f"{name}.all_reduce"
+        part = self._partial(total).as_rows()
+        programs = all_reduce(name, self.chip, part, total.as_rows(), rank=RANK, ranks=self.shard.tp)
+        return [Operator(name, "all_reduce", programs)]
+
+
+def attention_shape(model: Model, shard: Shard, phase: Phase) -> AttentionShape:
+    """Attention of one layer on one chip."""
+    return AttentionShape(
+        phase.batch, shard.q_heads, shard.kv_heads, model.head_dim, phase.q_len, phase.kv_len, causal=True
+    )

@@ -1,0 +1,86 @@
+"""What a run executes: a phase of a model with its sizes and options, validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kernels.datatypes import ELEMENT_BITS
+from uarch.errors import InputError
+
+PHASES = ("prefill", "decode")
+SCHEDULES = ("flash", "unfused")
+FIDELITIES = ("analytical", "tile", "burst")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
+    tokens, the new one included."""
+
+    name: str
+    batch: int
+    seq: int
+    tp: int = 1
+    dtype: str = "fp16"
+    attention: str = "flash"
+    fidelity: str = "tile"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`InputError` for a value that is not allowed."""
+        for field, value, allowed in (
+            ("phase", self.name, PHASES),
+            ("dtype", self.dtype, tuple(ELEMENT_BITS)),
+            ("attention", self.attention, SCHEDULES),
+            ("fidelity", self.fidelity, FIDELITIES),
+        ):
+            if value not in allowed:
+                raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
+        check_positive(batch=self.batch, seq=self.seq, tp=self.tp)
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed}: must be at least 0")
+
+    @property
+    def q_len(self) -> int:
+        """New tokens of each sequence."""
+        return self.seq if self.name == "prefill" else 1
+
+    @property
+    def kv_len(self) -> int:
+        """Keys that the last of them sees."""
+        return self.seq
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are computed, and that the phase is measured by."""
+        return self.batch * self.q_len
+
+    @property
+    def element_bits(self) -> int:
+        """Bits of an element of weights, activations and KV cache."""
+        return ELEMENT_BITS[self.dtype]
+
+    @property
+    def unfused(self) -> bool:
+        """Attention scores go through memory."""
+        return self.attention == "unfused"
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON-able fields of a trace's workload."""
+        return {
+            "phase": self.name,
+            "batch": self.batch,
+            "seq": self.seq,
+            "tp": self.tp,
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "fidelity": self.fidelity,
+        }
+
+
+def check_positive(**sizes: int) -> None:
+    """Raise :class:`InputError` naming the first size that is below 1 or absurdly large."""
+    for name, value in sizes.items():
+        if not 1 <= value <= 1 << 24:
+            raise InputError(f"{name} = {value}: must be at least 1 and at most {1 << 24}")
