@@ -20,6 +20,7 @@ class Tensor:
     cols: int
     element_bits: int
     granule_rows: int
+    """A power of two, as is the next."""
     granule_cols: int
     residence: Residence = Residence.LOCAL
 
@@ -80,8 +81,9 @@ class Tensor:
             self.rows,
             self.cols,
             self.element_bits,
-            self.granule_rows,
-            self.granule_cols,
+            self.granule_rows.bit_length() - 1,
+            self.granule_cols.bit_length() - 1,
+            -(-self.cols // self.granule_cols),
             int(self.residence),
         )
 
@@ -109,7 +111,7 @@ class AddressSpace:
         """A new tensor. ``granule_rows`` = 1 suits tables of which single rows are read: long, flat granules."""
         if min(rows, cols, batch) < 1:
             raise ValueError(f"tensor {name}: {batch} x {rows} x {cols}; every size must be at least 1")
-        granule_rows = min(granule_rows, batch * rows)
+        granule_rows = min(granule_rows, 1 << (batch * rows - 1).bit_length())
         row_bytes = GRANULE_BYTES if granule_rows == 1 < batch * rows else GRANULE_ROW_BYTES
         granule_cols = max(1, row_bytes * 8 // element_bits)
         tensor = Tensor(

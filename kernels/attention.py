@@ -7,7 +7,7 @@ the newest key, so that a causal mask keeps key j of query i if ``j <= i + kv_le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from kernels.address_space import AddressSpace, Tensor
 from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program import Box, Grid, Ints, Mask, ProgramWriter, Slot, TileProgram
+from kernels.softmax import softmax
+from uarch.chip import Chip
 from uarch.program import Function
 
 IntArray = npt.NDArray[np.int64]
@@ -109,7 +111,12 @@ def flash_attention(
     """Tile program that streams K and V once per block, with a running softmax; nothing of size q x kv is stored.
 
     Key blocks that the causal mask drops entirely are not visited.
+
+    Raises:
+        ValueError: packed heads that do not share a K/V head, or more splits than some query sees key blocks.
     """
+    if shape.group % mapping.pack:
+        raise ValueError(f"{name}: pack {mapping.pack}; {shape.group} query heads share a K/V head")
     writer = ProgramWriter(name, "attention", str(shape), dtype)
     units = _units(shape, mapping)
     if mapping.splits == 1:
@@ -129,7 +136,7 @@ class UnfusedAttention:
     """Attention through memory: scores = Q K^T, a softmax kernel over them, out = probabilities x V.
 
     ``scores`` and ``probabilities`` are made by :func:`scores_tensor`. Query heads of a group are rows of one matrix if there
-    is a single query position. Masked scores are computed like all others.
+    is a single query position. Masked scores are computed like all others, but do not count as useful.
     """
 
     shape: AttentionShape
@@ -166,8 +173,22 @@ class UnfusedAttention:
         a = Operand(self.q, batch=batch, col=col, pack=self.pack)
         outputs = [Output(Operand(self.scores, batch=entries), 0, self.shape.kv_len)]
         keys = Operand(self.k, batch=batch, col=kv_col)
-        return gemm(
+        program = gemm(
             "qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.dtype, transpose_b=True
+        )
+        return replace(program, useful_flops=self.shape.flops // 2)
+
+    def softmax(self, chip: Chip) -> TileProgram:
+        """Tile program of the probabilities; ``InputError`` if a row of scores does not fit into a core."""
+        return softmax(
+            "softmax",
+            chip,
+            self.scores,
+            self.probabilities,
+            scale=self.shape.head_dim**-0.5,
+            causal_diagonal=self.shape.kv_len - self.shape.q_len if self.shape.causal else None,
+            row_repeat=self.pack,
+            dtype=self.dtype,
         )
 
     def pv(self, mapping: GemmMapping) -> TileProgram:
@@ -176,7 +197,8 @@ class UnfusedAttention:
         a = Operand(self.probabilities, batch=np.arange(self._entries))
         outputs = [Output(Operand(self.out, batch=batch, col=col, pack=self.pack), 0, self.shape.head_dim)]
         values = Operand(self.v, batch=batch, col=kv_col)
-        return gemm("pv", self.pv_shape, a, values, outputs, mapping, self.space, dtype=self.dtype)
+        program = gemm("pv", self.pv_shape, a, values, outputs, mapping, self.space, dtype=self.dtype)
+        return replace(program, useful_flops=self.shape.flops // 2)
 
     @property
     def _entries(self) -> int:

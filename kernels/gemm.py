@@ -98,7 +98,11 @@ def gemm(
 
     ``transpose_b``: B is stored as n x k. ``space`` gives the workspace of a split along K: partial sums in fp32, added by
     blocks that wait for all splits of their tile.
+
+    Raises:
+        ValueError: the mapping splits a batch along K, leaves a split without work, or cuts through packed rows.
     """
+    _check_packing(name, shape, a, outputs, mapping)
     writer = ProgramWriter(name, kind, str(shape), dtype)
     tiles = _tile_order(shape, mapping)
     if mapping.split_k == 1:
@@ -107,6 +111,8 @@ def gemm(
         return writer.finish(shape.flops)
     if shape.batch > 1:
         raise ValueError(f"{name}: a batch of {shape.batch} products is not split along K")
+    if mapping.split_k > -(-shape.k // mapping.tile_k):
+        raise ValueError(f"{name}: {mapping.split_k} splits of k {shape.k} in steps of {mapping.tile_k} leave some empty")
     workspace = space.scratch(f"{name}.partial", shape.m, shape.n, 8 * ACCUMULATOR_BYTES, batch=mapping.split_k)
     splits = np.arange(mapping.split_k)
     grid = _product_grid(writer, shape, a, b, mapping, tiles, splits, transpose_b, 1)
@@ -118,6 +124,22 @@ def gemm(
     writer.n_counters = tiles.count
     _fix_up_grid(writer, shape, workspace, outputs, mapping)
     return writer.finish(shape.flops)
+
+
+def fix_up_l1_bytes(mapping: GemmMapping) -> int:
+    """L1 bytes of a block that adds up partial sums: two splits of a few rows of a tile."""
+    return 2 * min(_FIX_UP_ROWS, mapping.tile_m) * mapping.tile_n * ACCUMULATOR_BYTES
+
+
+def _check_packing(name: str, shape: GemmShape, a: Operand, outputs: Sequence[Output], mapping: GemmMapping) -> None:
+    """Packed rows are whole in every tile, and a tile covers all of their width."""
+    packs = [a.pack, *(output.operand.pack for output in outputs)]
+    if any(mapping.tile_m % pack or shape.m % pack for pack in packs):
+        raise ValueError(f"{name}: {shape.m} rows in tiles of {mapping.tile_m} are not whole groups of packed rows")
+    if a.pack > 1 and mapping.tile_k < shape.k:
+        raise ValueError(f"{name}: tile_k {mapping.tile_k}; rows of A are packed: a tile must cover k {shape.k}")
+    if max(packs[1:]) > 1 and mapping.tile_n < shape.n:
+        raise ValueError(f"{name}: tile_n {mapping.tile_n}; rows of C are packed: a tile must cover n {shape.n}")
 
 
 @dataclass(frozen=True)
@@ -207,7 +229,7 @@ def _product_grid(
 
 
 def _at(values: Ints, entry: IntArray) -> Ints:
-    return values if np.isscalar(values) else np.asarray(values)[entry]
+    return values[entry] if isinstance(values, np.ndarray) else values
 
 
 def _rows_of(
@@ -282,4 +304,4 @@ def _fix_up_grid(
     _store(grid, 1, outputs, tiles)
     grid.wait(_tile_number(shape, mapping, tiles), mapping.split_k)
     tile_bytes = rows.tile_m * rows.tile_n * ACCUMULATOR_BYTES
-    grid.resources(stages=2, l1_bytes=2 * tile_bytes, register_bytes=tile_bytes)
+    grid.resources(stages=2, l1_bytes=fix_up_l1_bytes(mapping), register_bytes=tile_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from math import ceil, log, sqrt
@@ -15,9 +16,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kernels.attention import AttentionShape, FlashMapping
+from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
-from kernels.gemm import GemmMapping, GemmShape
+from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
 from uarch.chip import Chip
@@ -31,7 +32,7 @@ from uarch.step_costs import tile_busy_ps
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
-TRIALS = 8
+TRIALS = 16
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
 TRIALS_PER_TILE = 2
 TRIAL_STEPS = 400_000
@@ -53,6 +54,17 @@ class Estimate(Generic[M]):
 
 
 @dataclass(frozen=True)
+class Search(Generic[M]):
+    """What a search for a mapping came to."""
+
+    mapping: M
+    candidates: int
+    """Mappings that fit the chip's cores, ranked by the closed form."""
+    trials: int
+    """How many of them were tried on the engine."""
+
+
+@dataclass(frozen=True)
 class Mapper:
     """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone."""
 
@@ -69,7 +81,23 @@ class Mapper:
         packed_columns: bool = False,
         note: str = "",
     ) -> GemmMapping:
-        """Mapping of a GEMM whose program ``build`` makes.
+        """Mapping of a GEMM whose program ``build`` makes; see :meth:`search_gemm`."""
+        return self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns, note=note).mapping
+
+    def attention(self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
+        """Mapping of streamed attention whose program ``build`` makes; see :meth:`search_attention`."""
+        return self.search_attention(shape, build).mapping
+
+    def search_gemm(
+        self,
+        shape: GemmShape,
+        build: Callable[[GemmMapping], TileProgram],
+        *,
+        pack: int = 1,
+        packed_columns: bool = False,
+        note: str = "",
+    ) -> Search[GemmMapping]:
+        """Search for the mapping of a GEMM whose program ``build`` makes.
 
         ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), so that a tile must cover K, or with
         ``packed_columns`` N. ``note`` tells kernels apart that have the same shape but other operands.
@@ -77,13 +105,25 @@ class Mapper:
         ranked = rank_gemm(self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns)
         return self._choose(f"gemm {shape} {pack} {packed_columns} {note}", GemmMapping, ranked, build)
 
-    def attention(self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
-        """Mapping of streamed attention whose program ``build`` makes.
+    def search_attention(
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], *, note: str = ""
+    ) -> Search[FlashMapping]:
+        """Search for the mapping of streamed attention whose program ``build`` makes.
 
         Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
         """
         ranked = rank_attention(self.chip, shape, dtype=self.dtype)
-        return self._choose(f"attention {shape} {shape.causal}", FlashMapping, ranked, build)
+        return self._choose(f"attention {shape} {shape.causal} {note}", FlashMapping, ranked, build)
+
+    def search_unfused(
+        self, attention: UnfusedAttention, *, note: str = ""
+    ) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
+        """Search for the mappings of the two products of attention through memory."""
+        pack, heads = attention.pack, f"{attention.shape.q_heads}/{attention.shape.kv_heads}"
+        qk, pv = (f"{product} {heads} {note}" for product in ("qk", "pv"))
+        scores = self.search_gemm(attention.qk_shape, attention.qk, pack=pack, note=qk)
+        sums = self.search_gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True, note=pv)
+        return scores, sums
 
     def _choose(
         self,
@@ -91,16 +131,19 @@ class Mapper:
         mapping_type: type[Mapping],
         ranked: Sequence[Estimate[Mapping]],
         build: Callable[[Mapping], TileProgram],
-    ) -> Mapping:
+    ) -> Search[Mapping]:
         if not self.on_engine or len(ranked) == 1:
-            return ranked[0].mapping
+            return Search(ranked[0].mapping, len(ranked), 0)
         key = store_key(self.chip, f"{kernel} {self.dtype}")
         known = recall(key)
         if known is not None:
-            return mapping_type(**known)
-        best = _fastest(self.chip, ranked, build)
-        remember(key, asdict(best))
-        return best
+            with suppress(KeyError, TypeError):  # a damaged file: search again
+                mapping = mapping_type(**known["mapping"])
+                if mapping in {estimate.mapping for estimate in ranked}:
+                    return Search(mapping, len(ranked), int(known["trials"]))
+        best, trials = _fastest(self.chip, ranked, build)
+        remember(key, {"mapping": asdict(best), "trials": trials})
+        return Search(best, len(ranked), trials)
 
 
 def rank_gemm(
@@ -143,7 +186,9 @@ def _gemm_mappings(
             crowded = tiles_m * tiles_n * shape.batch * split > 4 * machine.cores
             if stages < 2 or split > max(1, k_tiles // 4) or (split > 1 and (shape.batch > 1 or crowded)):
                 continue
-            yield GemmMapping(tile_m, tile_n, tile_k, stages, split, raster)
+            mapping = GemmMapping(tile_m, tile_n, tile_k, stages, split, raster)
+            if split == 1 or fix_up_l1_bytes(mapping) <= machine.l1_bytes:
+                yield mapping
 
 
 def _gemm_steps(shape: GemmShape, mapping: GemmMapping) -> int:
@@ -282,15 +327,18 @@ def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
     return mapping.tile_q, mapping.tile_k, mapping.splits
 
 
-def _fastest(chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]) -> Mapping:
-    """The fastest on the engine among the best few."""
-    best, best_seconds, steps = ranked[0].mapping, float("inf"), 0
+def _fastest(
+    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
+) -> tuple[Mapping, int]:
+    """The fastest on the engine among the best few, and how many were tried."""
+    best, best_seconds, steps, trials = ranked[0].mapping, float("inf"), 0, 0
     for estimate in _varied(ranked):
         if estimate.seconds >= best_seconds or steps > TRIAL_STEPS:
             break
         program = build(estimate.mapping)
         steps += program.dynamic_steps
+        trials += 1
         seconds = execute(chip, program)[0].seconds
         if seconds < best_seconds:
             best, best_seconds = estimate.mapping, seconds
-    return best
+    return best, trials

@@ -12,6 +12,7 @@ from typing import Any
 
 from uarch.chip import Chip
 from uarch.jit import cache_directory
+from uarch.machine import lower_dram
 
 _REMEMBERED: dict[str, dict[str, Any]] = {}
 
@@ -20,32 +21,41 @@ def store_key(chip: Chip, kernel: str) -> str:
     """Key of a search: everything that its outcome depends on."""
     digest = hashlib.sha256(_builders_key().encode())
     digest.update(chip.model_dump_json().encode())
+    digest.update(repr(lower_dram(chip, "tile")).encode())
     digest.update(kernel.encode())
     return digest.hexdigest()
 
 
 def recall(key: str) -> dict[str, Any] | None:
-    """The fields of the mapping found earlier, or None."""
+    """What :func:`remember` was given earlier, or None; a file that holds something else than a table counts as none."""
     if key not in _REMEMBERED:
         try:
-            _REMEMBERED[key] = json.loads(_path(key).read_text())
-        except (OSError, json.JSONDecodeError):
+            outcome = json.loads(_path(key).read_text("utf-8"))
+        except (OSError, ValueError):
             return None
+        if not isinstance(outcome, dict):
+            return None
+        _REMEMBERED[key] = outcome
     return _REMEMBERED[key]
 
 
-def remember(key: str, fields: dict[str, Any]) -> None:
-    """Keep a mapping. The file appears whole or not at all, whoever else writes it; a full disk only costs the memory."""
-    _REMEMBERED[key] = fields
+def remember(key: str, outcome: dict[str, Any]) -> None:
+    """Keep the outcome of a search. The file appears whole or not at all, whoever else writes it; without space for it the
+    outcome is known to this process alone.
+    """
+    _REMEMBERED[key] = outcome
     path = _path(key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            json.dump(fields, file)
-        Path(temporary).replace(path)
     except OSError:
         return
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(outcome, file)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _path(key: str) -> Path:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernels.address_space import Tensor
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.program import Box, Ints
+from kernels.program import Box
 from uarch.chip import Chip
 from uarch.errors import InputError
 
@@ -110,13 +110,12 @@ def cut_granules(
     end_col = tensor.cols if end_col is None else end_col
     total_rows = tensor.batch * tensor.rows
     width, height = tensor.granule_cols, tensor.granule_rows
-    budget = min(
-        chip.core.l1.bytes * 8 // bits_per_element, chip.core.register_bytes // ACCUMULATOR_BYTES
-    )  # elements that a core can hold
-    while height > 1 and height * width > budget:
+    elements_per_core = min(chip.core.l1.bytes * 8 // bits_per_element, chip.core.register_bytes // ACCUMULATOR_BYTES)
+    while height > 1 and height * width > elements_per_core:
         height //= 2
     granules = -(-total_rows // height) * -(-(end_col - first_col) // width)
-    wide = min(granules // (BLOCKS_PER_CORE * chip.core.count), budget // (RESIDENT_BLOCKS * height * width))
+    fitting = elements_per_core // (RESIDENT_BLOCKS * height * width)
+    wide = min(fitting, granules // (BLOCKS_PER_CORE * chip.core.count))
     width *= _power_of_two_below(wide)
     row = np.arange(0, total_rows, height)
     col = np.arange(first_col, end_col, width)
@@ -131,10 +130,11 @@ def check_same_shape(name: str, *tensors: Tensor) -> None:
         raise ValueError(f"{name}: shapes of {', '.join(tensor.name for tensor in tensors)} differ")
 
 
-def row_register_bytes(cols: Ints) -> int:
+def row_register_bytes(cols: int) -> int:
     """Registers that a row of fp32 values takes."""
-    return int(cols) * ACCUMULATOR_BYTES
+    return cols * ACCUMULATOR_BYTES
 
 
 def _power_of_two_below(value: int) -> int:
+    """The largest power of two that does not exceed ``value``, at least 1."""
     return 1 << max(0, value.bit_length() - 1) if value > 0 else 1

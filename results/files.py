@@ -10,6 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_replaceable(path: Path) -> None:
+    """Find out before long work whether its result can go to ``path``, as far as that can be known without writing.
+
+    Raises:
+        OSError: ``path`` is no regular file, or its directory does not exist or cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        number = errno.EISDIR if path.is_dir() else errno.EINVAL
+        raise OSError(number, "not a regular file", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such directory", str(path.parent))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no permission to write", str(path.parent))
+
+
 @contextmanager
 def replace_when_complete(path: Path) -> Iterator[Path]:
     """Give the body a temporary path beside ``path``; rename it to ``path`` if the body succeeds, else remove it.
@@ -17,11 +32,7 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
     Raises:
         OSError: ``path`` cannot be written, with ``path`` (never the temporary name) as its ``filename``.
     """
-    if path.exists() and not path.is_file():
-        number = errno.EISDIR if path.is_dir() else errno.EINVAL
-        raise OSError(number, "not a regular file", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such directory", str(path.parent))
+    check_replaceable(path)
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         yield temporary

@@ -95,8 +95,7 @@ def _traffic(
                 if operand["tensor"] == NONE:
                     continue
                 tensor = tensors[operand["tensor"]]
-                granule_rows, granule_cols = tensor["granule_rows"], tensor["granule_cols"]
-                across = (tensor["cols"] + granule_cols - 1) // granule_cols
+                granule_rows, granule_cols = 1 << tensor["row_shift"], 1 << tensor["col_shift"]
                 if tensor["residence"] == _REMOTE:
                     box = operand["n_batch"] * operand["n_rows"] * operand["n_cols"]
                     remote_bytes += (box * tensor["element_bits"] + 7) // 8
@@ -111,7 +110,7 @@ def _traffic(
                         rows = min(granule_rows, tensor["batch"] * tensor["rows"] - i * granule_rows)
                         for j in range(first_col // granule_cols, last_col // granule_cols + 1):
                             cols = min(granule_cols, tensor["cols"] - j * granule_cols)
-                            granule = tensor["first_granule"] + i * across + j
+                            granule = tensor["first_granule"] + i * tensor["granules_across"] + j
                             size_bytes = (rows * cols * tensor["element_bits"] + 7) // 8
                             if which == OUT:
                                 if seen[granule] < 2:

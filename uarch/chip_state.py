@@ -11,7 +11,7 @@ from uarch.contexts import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
 from uarch.dram.bank_bus import BankBus, BankBusTiming, open_bank_bus
 from uarch.events import Cause, Event
 from uarch.jit import inline
-from uarch.l2 import L2State, open_l2
+from uarch.l2 import FETCH, L2State, open_l2
 from uarch.machine import Machine
 from uarch.program import NONE, StructArray
 
@@ -23,6 +23,7 @@ CORE = np.dtype(
         ("vector_free_ps", np.int64),
         ("read_port_free_ps", np.int64),
         ("write_port_free_ps", np.int64),
+        ("dram_write_ps", np.int64),  # until when its stores have to wait for room in DRAM's write buffers
         ("charged_ps", np.int64),  # up to when the core's time has been charged to a cause
         ("cause_ps", np.int64, (len(Cause),)),
     ]
@@ -32,13 +33,21 @@ WAITER = np.dtype(
     [
         ("context", np.int64),
         ("stage", np.int64),
-        ("size_bytes", np.int64),
+        ("rows", np.int64),  # which part of the granule: rows, and first column (from bit 16 on) and bytes
+        ("part", np.int64),
         ("remote", np.int64),
         ("next", np.int64),
     ]
 )
 
-RESPONSE = np.dtype([("key", np.int64), ("until_ps", np.int64)])
+RESPONSE = np.dtype(
+    [
+        ("key", np.int64),  # granule and cluster of cores
+        ("rows", np.int64),  # which part of the granule: rows, and first column and bytes
+        ("part", np.int64),
+        ("until_ps", np.int64),
+    ]
+)
 RESPONSES = 1 << 14
 """Responses of L2 that can be shared at a time; a newer one takes the place of an older one with the same hash."""
 
@@ -48,6 +57,7 @@ SHARED = np.dtype(
         ("ended_blocks", np.int64),
         ("link_free_ps", np.int64),
         ("free_waiter", np.int64),
+        ("free_fetch", np.int64),
     ]
 )
 
@@ -77,6 +87,7 @@ class ChipState(NamedTuple):
     """Shape ``(contexts, MAX_STAGES)``."""
     wake: IntArray
     cores: StructArray
+    fetches: StructArray
     waiters: StructArray
     responses: StructArray
     counters: IntArray
@@ -100,12 +111,12 @@ def open_chip(
     granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
     contexts = np.zeros(n_contexts, CONTEXT)
     contexts["block"] = NONE
-    waiters = np.empty(n_waiters, WAITER)
-    waiters["next"] = np.append(np.arange(1, n_waiters), NONE)
+    waiters, fetches = np.empty(n_waiters, WAITER), np.empty(n_waiters, FETCH)
+    waiters["next"] = fetches["next"] = np.append(np.arange(1, n_waiters), NONE)
     return ChipState(
         machine=machine,
         dram_timing=dram_timing,
-        dram=open_bank_bus(dram_timing, len(granules)),
+        dram=open_bank_bus(dram_timing, n_waiters),
         granules=granules,
         groups=groups,
         contexts=contexts,
@@ -113,6 +124,7 @@ def open_chip(
         stages=np.zeros((n_contexts, MAX_STAGES), STAGE),
         wake=new_wake_tree(n_contexts),
         cores=np.zeros(machine.cores, CORE),
+        fetches=fetches,
         waiters=waiters,
         responses=np.zeros(RESPONSES, RESPONSE),
         counters=np.zeros(max(1, n_counters), np.int64),

@@ -18,7 +18,10 @@ from uarch.machine import Machine, lower, lower_dram
 from uarch.program import NONE, StructArray
 from uarch.rates import PS_PER_SECOND, picoseconds
 from uarch.step_costs import step_costs
+from uarch.waves import longest_identical_run, watch_waves
 
+FEWEST_WAVES = 48
+"""Shorter kernels are not worth extrapolating."""
 ENGINE_FIDELITIES = ("tile", "burst")
 
 
@@ -109,8 +112,11 @@ def execute(
     *,
     launch_seconds: float = 0.0,
     fidelity: str = "tile",
+    extrapolate: bool = True,
 ) -> tuple[KernelResult, L2State]:
     """Execute a program on a chip whose L2 holds ``l2_state`` (nothing if None); returns the result and the new L2 state.
+
+    ``extrapolate``: skip waves that repeat what the machine has done before (see :mod:`uarch.waves`).
 
     Pure: neither argument is changed, and equal arguments give equal results.
 
@@ -133,7 +139,11 @@ def execute(
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
     arrays = Program(program.tensors, program.blocks, program.steps, program.operands, costs)
-    total_ps = run(state, arrays, picoseconds(launch_seconds))
+    run_of_equals = (0, 0)
+    if extrapolate and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
+        run_of_equals = longest_identical_run(arrays)
+    waves = watch_waves(machine.cores * resident, machine.cores, arrays, run_of_equals)
+    total_ps = run(state, arrays, waves, picoseconds(launch_seconds))
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
     together = max(1, chip.memory.channels // dram_timing.units)
@@ -162,8 +172,8 @@ def _granules_per_context(program: TileProgramArrays) -> int:
     operands = program.operands[:, :2]
     in_memory = operands["tensor"] != NONE
     tensors = program.tensors[np.where(in_memory, operands["tensor"], 0)]
-    down = (operands["n_rows"] - 1) // tensors["granule_rows"] + 2
-    across = (operands["n_cols"] - 1) // tensors["granule_cols"] + 2
+    down = ((operands["n_rows"] - 1) >> tensors["row_shift"]) + 2
+    across = ((operands["n_cols"] - 1) >> tensors["col_shift"]) + 2
     granules = np.where(in_memory, operands["n_batch"] * down * across, 0).sum(axis=1)
     stages = int(program.blocks["stages"].max())
     if stages > MAX_STAGES:

@@ -27,19 +27,14 @@ from uarch.contexts import (
 )
 from uarch.dram.bank_bus import next_event, pop_completion
 from uarch.events import Cause, Event
-from uarch.jit import inline, loop_kernel
+from uarch.jit import constant, inline, loop_kernel
 from uarch.memory_path import fill, move_box
 from uarch.program import NONE, OUT, A, B, Op, StructArray
+from uarch.waves import Waves, end_of_wave
 
 _MATMUL = int(Op.MATMUL)
-_MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM = (
-    int(Cause.MATRIX),
-    int(Cause.VECTOR),
-    int(Cause.L1),
-    int(Cause.L2_NOC),
-    int(Cause.DRAM),
-)
-_DEPENDENCY, _LAUNCH, _IDLE = int(Cause.DEPENDENCY), int(Cause.LAUNCH), int(Cause.IDLE)
+_MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM, _LINK, _DEPENDENCY, _LAUNCH, _IDLE = (constant(cause) for cause in Cause)
+_NO_STAGE = constant(NONE)
 _MACS, _VECTOR_OPS, _SPECIAL_OPS = int(Event.MACS), int(Event.VECTOR_OPS), int(Event.SPECIAL_OPS)
 _L1_BYTES, _STEPS = int(Event.L1_BYTES), int(Event.STEPS)
 
@@ -185,10 +180,11 @@ def _finish_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None
             _charge_l1(chip, c, _MATRIX if program.steps[pc]["op"] == _MATMUL else _VECTOR, excess_ps, now_ps)
         out = program.operands[pc, OUT]
         if out["tensor"] != NONE:
-            accepted_ps = move_box(chip, program, out, walk["iteration"], c, NONE, now_ps)
+            accepted_ps = move_box(chip, program, out, walk["iteration"], c, _NO_STAGE, now_ps)
             if accepted_ps > now_ps:
                 context["phase"] = STORING
-                set_cause(chip, c, _L2_NOC, now_ps)
+                held_by_dram = chip.cores[c % chip.machine.cores]["dram_write_ps"] >= accepted_ps
+                set_cause(chip, c, _DRAM if held_by_dram else _L2_NOC, now_ps)
                 set_wake(chip.wake, c, accepted_ps)
                 return
     if _has_loads(program, pc):
@@ -218,8 +214,8 @@ def _progress(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
 
 
 @loop_kernel
-def run(chip: ChipState, program: Program, launch_ps: int) -> int:
-    """Execute all blocks; returns the time in picoseconds at which the last one has ended.
+def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
+    """Execute all blocks, or extrapolate; returns the time in picoseconds at which the last one has ended.
 
     The launch of the kernel takes the first ``launch_ps``. All other results are in the arrays of ``chip``. Returns -1 if
     blocks wait for counters that nobody is left to signal.
@@ -229,6 +225,7 @@ def run(chip: ChipState, program: Program, launch_ps: int) -> int:
         set_wake(chip.wake, c, launch_ps)
     now_ps = launch_ps
     shared = chip.shared[0]
+    wave_end = waves.blocks_per_wave
     while shared["ended_blocks"] < len(program.blocks):
         wake_ps = chip.wake[1]
         completion_ps = next_event(chip.dram)
@@ -239,6 +236,9 @@ def run(chip: ChipState, program: Program, launch_ps: int) -> int:
         else:
             now_ps = wake_ps
             _progress(chip, program, earliest_context(chip.wake), now_ps)
+            if shared["ended_blocks"] >= wave_end:
+                end_of_wave(chip, waves, now_ps)
+                wave_end = shared["ended_blocks"] + waves.blocks_per_wave
     for core in range(chip.machine.cores):
         charge(chip, core, now_ps)
-    return now_ps
+    return now_ps + waves.count[1]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 import platformdirs
 from numba.core import config as numba_config
 
@@ -65,6 +66,11 @@ def _our_cache_directory() -> Iterator[None]:
         numba_config.CACHE_DIR = before
 
 
+def constant(value: int) -> int:
+    """A module-level constant that Numba types as int64: it would compile a callee anew for each plain int."""
+    return cast("int", np.int64(value))
+
+
 def kernel(function: F) -> F:
     """Compile an entry point: integer-exact (no fastmath), without the GIL, cached on disk."""
     with _our_cache_directory():
@@ -78,5 +84,9 @@ def loop_kernel(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Compile a helper that kernels call and that allocates nothing; it is cached as part of them."""
-    return cast("F", numba.njit(nogil=True, error_model="numpy", _nrt=False)(function))
+    """Compile a helper that kernels call and that allocates nothing; it is cached as part of them.
+
+    Always inlined: the engine's state is a tuple of many arrays, and passing that costs more than most helpers do.
+    """
+    options = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
+    return cast("F", numba.njit(**options)(function))

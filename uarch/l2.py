@@ -3,8 +3,8 @@
 An address-hashed L2 spreads a granule over ``GRANULE_BYTES / interleave_bytes`` slices. Slices that always serve the
 same granules act as one *group*, which is the unit of capacity, replacement and bandwidth here.
 
-Every granule of the address space has a record, so that all operations are O(1). A granule in flight is counted in the
-capacity but is not yet in the LRU list, so that it cannot be evicted.
+Replacement works on granules, presence on their rows, each of which is a cache line: a set of rows is an int64 with a bit a
+row. What is being fetched is a list of *fetches* per granule, each with the rows it brings and who waits for it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,15 @@ from uarch.program import NONE, StructArray
 
 IntArray = npt.NDArray[np.int64]
 
-ABSENT, RESIDENT, IN_FLIGHT = 0, 1, 2
-
 GRANULE = np.dtype(
     [
-        ("status", np.int32),
-        ("dirty", np.int32),
-        ("older", np.int32),  # neighbours in the LRU list of its group
-        ("newer", np.int32),
-        ("first_waiter", np.int32),
-        ("size_bytes", np.int32),
-        ("missing_bytes", np.int32),  # neither written nor fetched: the granule cannot be read yet
-        ("padding", np.int32),
+        ("valid", np.int64),  # rows that are present; a granule with any is in the LRU list of its group
+        ("dirty", np.int64),  # rows that DRAM does not have yet
         ("address", np.int64),
+        ("older", np.int32),  # neighbours in the LRU list
+        ("newer", np.int32),
+        ("first_fetch", np.int32),
+        ("row_bytes", np.int32),
     ]
 )
 
@@ -43,6 +39,19 @@ GROUP = np.dtype(
         ("free_ps", np.int64),  # when the group's data path is free again
     ]
 )
+
+FETCH = np.dtype(
+    [
+        ("granule", np.int64),
+        ("rows", np.int64),
+        ("first_waiter", np.int64),
+        ("next", np.int64),  # of the same granule, or in the list of free ones
+    ]
+)
+
+LOW_ROWS = np.array([-1 if n == 64 else (1 << n) - 1 if n < 63 else (1 << 62) + ((1 << 62) - 1) for n in range(65)])
+"""Sets of the first n rows, n = 0 to 64."""
+_ROWS_IN_BYTE = np.array([bin(byte).count("1") for byte in range(256)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +71,14 @@ class L2State:
 
     def key(self) -> bytes:
         """Equal for equal contents: what identifies the residency under which a kernel ran."""
-        parts = (self.granules, self.records["missing_bytes"], self.records["dirty"])
+        parts = (self.granules, self.records["valid"], self.records["dirty"])
         return b"".join(part.tobytes() for part in parts)
 
     @property
     def resident_bytes(self) -> int:
         """Bytes held."""
-        return int(self.records["size_bytes"].sum())
+        rows = _ROWS_IN_BYTE[self.records["valid"].copy().view(np.uint8)].reshape(-1, 8).sum(axis=1)
+        return int((rows * self.records["row_bytes"]).sum())
 
 
 def open_l2(state: L2State, n_granules: int, groups: int) -> tuple[StructArray, StructArray]:
@@ -94,8 +104,73 @@ def l2_group(granule: int, groups: int) -> int:
 
 
 @inline
-def append_newest(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
-    """Put a granule at the most-recent end of its group's list."""
+def row_set(first: int, count: int) -> int:
+    """Rows ``first`` to ``first + count - 1``."""
+    return int(LOW_ROWS[first + count] & ~LOW_ROWS[first])
+
+
+@inline
+def row_count(rows: int) -> int:
+    """How many rows a set has."""
+    count = 0
+    for shift in range(0, 64, 8):
+        count += _ROWS_IN_BYTE[(rows >> shift) & 0xFF]
+    return count
+
+
+@inline
+def first_row_of(rows: int) -> int:
+    """The lowest row of a set that is not empty."""
+    first = 0
+    while rows & 0xFF == 0:
+        rows >>= 8
+        first += 8
+    while rows & 1 == 0:
+        rows >>= 1
+        first += 1
+    return first
+
+
+@inline
+def touch(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
+    """Make a granule of the list the most recently used of its group."""
+    if groups[group]["newest"] != granule:
+        _unlink(granules, groups, granule, group)
+        _append_newest(granules, groups, granule, group)
+
+
+@inline
+def add_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int) -> None:
+    """Rows of a granule have arrived or been written; it becomes the most recently used."""
+    record = granules[granule]
+    if record["valid"] == 0:
+        _append_newest(granules, groups, granule, group)
+    else:
+        touch(granules, groups, granule, group)
+    added = rows & ~record["valid"]
+    if added != 0:
+        groups[group]["used_bytes"] += row_count(added) * record["row_bytes"]
+        record["valid"] |= added
+
+
+@inline
+def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_bytes: int) -> int:
+    """Evict the least recently used granule while the group holds more than its capacity; NONE if nothing is left to do.
+
+    The victim's ``dirty`` rows are for the caller to write back and clear.
+    """
+    victim = groups[group]["oldest"]
+    if groups[group]["used_bytes"] <= capacity_bytes or victim == NONE:
+        return NONE
+    _unlink(granules, groups, victim, group)
+    record = granules[victim]
+    groups[group]["used_bytes"] -= row_count(record["valid"]) * record["row_bytes"]
+    record["valid"] = 0
+    return int(victim)
+
+
+@inline
+def _append_newest(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
     newest = groups[group]["newest"]
     granules[granule]["older"] = newest
     granules[granule]["newer"] = NONE
@@ -107,8 +182,7 @@ def append_newest(granules: StructArray, groups: StructArray, granule: int, grou
 
 
 @inline
-def unlink(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
-    """Take a granule out of its group's list."""
+def _unlink(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
     older, newer = granules[granule]["older"], granules[granule]["newer"]
     if older == NONE:
         groups[group]["oldest"] = newer
@@ -120,53 +194,15 @@ def unlink(granules: StructArray, groups: StructArray, granule: int, group: int)
         granules[newer]["older"] = older
 
 
-@inline
-def touch(granules: StructArray, groups: StructArray, granule: int, group: int) -> None:
-    """Make a resident granule the most recently used of its group."""
-    if groups[group]["newest"] != granule:
-        unlink(granules, groups, granule, group)
-        append_newest(granules, groups, granule, group)
-
-
-@inline
-def reserve(granules: StructArray, groups: StructArray, granule: int, group: int, address: int, size_bytes: int) -> None:
-    """Count an absent granule in its group, as in flight."""
-    record = granules[granule]
-    record["status"] = IN_FLIGHT
-    record["dirty"] = 0
-    record["first_waiter"] = NONE
-    record["address"] = address
-    record["size_bytes"] = size_bytes
-    groups[group]["used_bytes"] += size_bytes
-
-
-@inline
-def arrive(granules: StructArray, groups: StructArray, granule: int, group: int, missing_bytes: int) -> None:
-    """A granule in flight is there, but for ``missing_bytes`` of it."""
-    granules[granule]["status"] = RESIDENT
-    granules[granule]["missing_bytes"] = missing_bytes
-    append_newest(granules, groups, granule, group)
-
-
-@inline
-def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_bytes: int) -> int:
-    """Evict the least recently used granule while the group holds more than its capacity; NONE if nothing is left to do."""
-    victim = groups[group]["oldest"]
-    if groups[group]["used_bytes"] <= capacity_bytes or victim == NONE:
-        return NONE
-    unlink(granules, groups, victim, group)
-    granules[victim]["status"] = ABSENT
-    groups[group]["used_bytes"] -= granules[victim]["size_bytes"]
-    return int(victim)
-
-
 @kernel
 def _restore(granules: StructArray, groups: StructArray, indices: IntArray, records: StructArray) -> None:
+    for granule in range(len(granules)):
+        granules[granule]["first_fetch"] = NONE
     for i in range(len(indices)):
         granule = indices[i]
-        group = l2_group(granule, len(groups))
-        reserve(granules, groups, granule, group, records[i]["address"], records[i]["size_bytes"])
-        arrive(granules, groups, granule, group, records[i]["missing_bytes"])
+        granules[granule]["address"] = records[i]["address"]
+        granules[granule]["row_bytes"] = records[i]["row_bytes"]
+        add_rows(granules, groups, granule, l2_group(granule, len(groups)), records[i]["valid"])
         granules[granule]["dirty"] = records[i]["dirty"]
 
 

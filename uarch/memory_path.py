@@ -1,8 +1,8 @@
 """How operands and results travel: L1 <- NoC <- L2 <- DRAM, results the other way, remote tensors over the link.
 
-Tiles are moved granule by granule. A granule in L2 is read through its group of slices and the core's port; one that is
-absent is asked from DRAM; one in flight is waited for with those who asked before. Neighbouring cores that ask for a
-granule while a response with it is under way to one of them share that response.
+Tiles are moved granule by granule. Rows of a granule that are in L2 are read through its group of slices and the core's
+port; those that are absent are asked from DRAM; those that are on their way are waited for with whoever asked first.
+Neighbouring cores that ask for the same part of a granule while a response with it is under way to one of them share it.
 
 A remote tensor stands for the same tensor of a peer. All chips of a tensor-parallel group run the same program at the
 same time, so that for every granule this chip reads from a peer, a peer reads one of this chip's: the granule at the
@@ -16,7 +16,7 @@ from uarch.contexts import READY, set_wake
 from uarch.dram.bank_bus import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
-from uarch.l2 import ABSENT, IN_FLIGHT, RESIDENT, arrive, l2_group, pop_victim, reserve, touch, unlink
+from uarch.l2 import add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
 from uarch.program import NONE, Residence, StructArray
 from uarch.rates import duration_ps
 
@@ -39,43 +39,48 @@ def move_box(
     A load changes the stage's ready time and pending count; a store returns when the core's port has accepted all.
     """
     tensor = program.tensors[operand["tensor"]]
-    granule_rows, granule_cols = tensor["granule_rows"], tensor["granule_cols"]
-    across = (tensor["cols"] + granule_cols - 1) // granule_cols
+    row_shift, col_shift = tensor["row_shift"], tensor["col_shift"]
     first_col = operand["col"] + iteration * operand["step_col"]
     end_col = first_col + operand["n_cols"]
-    j_first, j_last = first_col // granule_cols, (end_col - 1) // granule_cols
+    j_first, j_end = first_col >> col_shift, ((end_col - 1) >> col_shift) + 1
     accepted_ps = now_ps
     for b in range(operand["n_batch"]):
         batch = operand["batch"] + iteration * operand["step_batch"] + b
         first_row = batch * tensor["rows"] + operand["row"] + iteration * operand["step_row"]
         end_row = first_row + operand["n_rows"]
-        for i in range(first_row // granule_rows, (end_row - 1) // granule_rows + 1):
-            rows = min(end_row, (i + 1) * granule_rows) - max(first_row, i * granule_rows)
-            for j in range(j_first, j_last + 1):
-                cols = min(end_col, (j + 1) * granule_cols) - max(first_col, j * granule_cols)
+        for i in range(first_row >> row_shift, ((end_row - 1) >> row_shift) + 1):
+            top = max(first_row - (i << row_shift), 0)
+            rows = min(end_row - (i << row_shift), 1 << row_shift) - top
+            for j in range(j_first, j_end):
+                left = max(first_col - (j << col_shift), 0)
+                cols = min(end_col - (j << col_shift), 1 << col_shift) - left
                 size_bytes = (rows * cols * tensor["element_bits"] + 7) >> 3
+                row_bits = row_set(top, rows)
                 if stage == NONE:
-                    accepted_ps = max(accepted_ps, _write(chip, tensor, i, j, across, size_bytes, c, now_ps))
+                    accepted_ps = max(accepted_ps, _write(chip, tensor, i, j, row_bits, size_bytes, c, now_ps))
                 else:
-                    _read(chip, tensor, i, j, across, size_bytes, c, stage, now_ps)
+                    part = (left << 16) + size_bytes
+                    _read(chip, tensor, i, j, row_bits, part, c, stage, now_ps)
     return accepted_ps
 
 
 @inline
-def fill(chip: ChipState, granule: int, now_ps: int) -> None:
-    """DRAM has delivered a granule: put it into L2 and pass it to all who wait."""
+def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
+    """DRAM has delivered what a fetch asked for: put it into L2 and pass it to all who wait."""
+    fetch, shared = chip.fetches[fetch_number], chip.shared[0]
+    granule = fetch["granule"]
     group = l2_group(granule, chip.machine.l2_groups)
-    arrive(chip.granules, chip.groups, granule, group, 0)
+    _remove_fetch(chip, granule, fetch_number)
+    add_rows(chip.granules, chip.groups, granule, group, fetch["rows"])
     _make_room(chip, group, now_ps)
-    w = chip.granules[granule]["first_waiter"]
-    chip.granules[granule]["first_waiter"] = NONE
-    shared = chip.shared[0]
+    w = fetch["first_waiter"]
     while w != NONE:
         waiter = chip.waiters[w]
         c, stage = waiter["context"], chip.stages[waiter["context"], waiter["stage"]]
-        arrival_ps = _deliver(chip, granule, group, waiter["size_bytes"], waiter["remote"], c, now_ps)
-        stage["ready_ps"] = max(stage["ready_ps"], arrival_ps)
         stage["pending"] -= 1
+        if waiter["part"] != NONE:
+            arrival_ps = _deliver(chip, granule, group, waiter["rows"], waiter["part"], waiter["remote"], c, now_ps)
+            stage["ready_ps"] = max(stage["ready_ps"], arrival_ps)
         context = chip.contexts[c]
         if stage["pending"] == 0 and context["phase"] == READY and context["first_stage"] == waiter["stage"]:
             set_wake(chip.wake, c, now_ps)
@@ -83,147 +88,200 @@ def fill(chip: ChipState, granule: int, now_ps: int) -> None:
         waiter["next"] = shared["free_waiter"]
         shared["free_waiter"] = w
         w = following
+    fetch["next"] = shared["free_fetch"]
+    shared["free_fetch"] = fetch_number
 
 
 @inline
-def _granule_bytes(tensor: StructArray, i: int, j: int) -> int:
-    """Bytes of a tensor's granule: less than the full size at the tensor's edges."""
-    rows = min(tensor["granule_rows"], tensor["batch"] * tensor["rows"] - i * tensor["granule_rows"])
-    cols = min(tensor["granule_cols"], tensor["cols"] - j * tensor["granule_cols"])
-    return int((rows * cols * tensor["element_bits"] + 7) >> 3)
+def _remove_fetch(chip: ChipState, granule: int, fetch_number: int) -> None:
+    """Take a fetch out of its granule's list."""
+    record = chip.granules[granule]
+    following = chip.fetches[fetch_number]["next"]
+    if record["first_fetch"] == fetch_number:
+        record["first_fetch"] = following
+        return
+    other = record["first_fetch"]
+    while chip.fetches[other]["next"] != fetch_number:
+        other = chip.fetches[other]["next"]
+    chip.fetches[other]["next"] = following
 
 
 @inline
-def _address(tensor: StructArray, local: int) -> int:
-    """Byte address of a tensor's granule: granules are stored one after the other."""
-    slot_bytes = (tensor["granule_rows"] * tensor["granule_cols"] * tensor["element_bits"]) >> 3
-    return int(tensor["base_address"] + local * slot_bytes)
+def _open_granule(chip: ChipState, tensor: StructArray, granule: int, local: int, j: int) -> None:
+    """Address and row size of a granule that L2 did not hold: granules are stored one after the other."""
+    record = chip.granules[granule]
+    slot_bytes = (tensor["element_bits"] << (tensor["row_shift"] + tensor["col_shift"])) >> 3
+    cols = min(1 << tensor["col_shift"], tensor["cols"] - (j << tensor["col_shift"]))
+    record["address"] = tensor["base_address"] + local * slot_bytes
+    record["row_bytes"] = (cols * tensor["element_bits"] + 7) >> 3
 
 
 @inline
 def _read(
-    chip: ChipState, tensor: StructArray, i: int, j: int, across: int, size_bytes: int, c: int, stage: int, now_ps: int
+    chip: ChipState,
+    tensor: StructArray,
+    i: int,
+    j: int,
+    rows: int,
+    part: int,
+    c: int,
+    stage_number: int,
+    now_ps: int,
 ) -> None:
-    """Load (part of) a granule for a stage: from L2, or as a waiter for DRAM."""
-    local = i * across + j
+    """Load rows of a granule (``part``: first column and bytes) for a stage: from L2, or as a waiter for DRAM."""
+    local = i * tensor["granules_across"] + j
     granule = tensor["first_granule"] + local
     group = l2_group(granule, chip.machine.l2_groups)
     remote = tensor["residence"] == _REMOTE
-    record = chip.granules[granule]
-    waiting = chip.stages[c, stage]
-    if record["status"] == RESIDENT and record["missing_bytes"] == 0:
+    record, stage = chip.granules[granule], chip.stages[c, stage_number]
+    if rows & ~record["valid"] == 0:
         chip.events[_L2_HITS] += 1
         touch(chip.granules, chip.groups, granule, group)
-        arrival_ps = _deliver(chip, granule, group, size_bytes, remote, c, now_ps)
-        waiting["ready_ps"] = max(waiting["ready_ps"], arrival_ps)
+        arrival_ps = _deliver(chip, granule, group, rows, part, remote, c, now_ps)
+        stage["ready_ps"] = max(stage["ready_ps"], arrival_ps)
         if remote:
-            waiting["cause"] = _LINK
+            stage["cause"] = _LINK
         return
-    if record["status"] == IN_FLIGHT:
+    if record["valid"] == 0 and record["first_fetch"] == NONE:
+        _open_granule(chip, tensor, granule, local, j)
+    stage["cause"] = max(stage["cause"], _LINK if remote else _DRAM)
+    absent = rows & ~record["valid"]
+    number = record["first_fetch"]
+    last = NONE
+    while number != NONE:
+        if chip.fetches[number]["rows"] & absent != 0:
+            absent &= ~chip.fetches[number]["rows"]
+            if last != NONE:
+                _wait_for(chip, last, 0, NONE, False, c, stage_number)
+            last = number
+        number = chip.fetches[number]["next"]
+    if absent == 0:
         chip.events[_L2_HITS] += 1
     else:
         chip.events[_L2_MISSES] += 1
-        _fetch(chip, tensor, i, j, local, granule, group, now_ps)
-    _wait_for(chip, granule, size_bytes, remote, c, stage)
+        if last != NONE:
+            _wait_for(chip, last, 0, NONE, False, c, stage_number)
+        last = _fetch(chip, tensor, i, j, granule, absent, now_ps)
+    _wait_for(chip, last, rows, part, remote, c, stage_number)
 
 
 @inline
-def _fetch(
-    chip: ChipState, tensor: StructArray, i: int, j: int, local: int, granule: int, group: int, now_ps: int
-) -> None:
-    """Ask DRAM for a granule that is absent or only partly written."""
-    filled_bytes = _granule_bytes(tensor, i, j)
-    address = _address(tensor, local)
-    if chip.granules[granule]["status"] == RESIDENT:
-        unlink(chip.granules, chip.groups, granule, group)
-        chip.granules[granule]["status"] = IN_FLIGHT
-    else:
-        reserve(chip.granules, chip.groups, granule, group, address, filled_bytes)
+def _fetch(chip: ChipState, tensor: StructArray, i: int, j: int, granule: int, rows: int, now_ps: int) -> int:
+    """Ask DRAM for rows of a granule; returns the number of the fetch."""
+    shared, record = chip.shared[0], chip.granules[granule]
+    number = shared["free_fetch"]
+    fetch = chip.fetches[number]
+    shared["free_fetch"] = fetch["next"]
+    fetch["granule"] = granule
+    fetch["rows"] = rows
+    fetch["first_waiter"] = NONE
+    fetch["next"] = record["first_fetch"]
+    record["first_fetch"] = number
+    count = row_count(rows)
+    address = record["address"]
+    if 2 * count <= 1 << tensor["row_shift"]:
+        address = _row_address(tensor, (i << tensor["row_shift"]) + first_row_of(rows), j)
     asked_ps = now_ps + chip.machine.l2_latency_ps // 2
-    enqueue_read(chip.dram, chip.dram_timing, granule, address, filled_bytes, asked_ps, chip.events)
+    size_bytes = count * record["row_bytes"]
+    enqueue_read(chip.dram, chip.dram_timing, number, address, size_bytes, asked_ps, chip.events)
+    return int(number)
 
 
 @inline
-def _wait_for(chip: ChipState, granule: int, size_bytes: int, remote: bool, c: int, stage: int) -> None:
-    """Enter a stage in the granule's list of waiters."""
+def _row_address(tensor: StructArray, row: int, j: int) -> int:
+    """Where few rows of a granule begin in the row-major matrix: beside the same rows of its neighbours.
+
+    Kernels that go by rows read whole rows at a time, and DRAM pages see that; tiles are taken to lie together.
+    """
+    pitch_bytes = (tensor["element_bits"] << tensor["col_shift"]) >> 3
+    return int(tensor["base_address"] + (row * tensor["granules_across"] + j) * pitch_bytes)
+
+
+@inline
+def _wait_for(chip: ChipState, fetch_number: int, rows: int, part: int, remote: bool, c: int, stage: int) -> None:
+    """Enter a stage in a fetch's list of waiters; ``part`` NONE if it gets its data through another fetch."""
     shared = chip.shared[0]
     w = shared["free_waiter"]
     waiter = chip.waiters[w]
     shared["free_waiter"] = waiter["next"]
     waiter["context"] = c
     waiter["stage"] = stage
-    waiter["size_bytes"] = size_bytes
+    waiter["rows"] = rows
+    waiter["part"] = part
     waiter["remote"] = remote
-    waiter["next"] = chip.granules[granule]["first_waiter"]
-    chip.granules[granule]["first_waiter"] = w
-    waiting = chip.stages[c, stage]
-    waiting["pending"] += 1
-    waiting["cause"] = max(waiting["cause"], _LINK if remote else _DRAM)
+    waiter["next"] = chip.fetches[fetch_number]["first_waiter"]
+    chip.fetches[fetch_number]["first_waiter"] = w
+    chip.stages[c, stage]["pending"] += 1
 
 
 @inline
-def _deliver(chip: ChipState, granule: int, group: int, size_bytes: int, remote: bool, c: int, now_ps: int) -> int:
+def _deliver(
+    chip: ChipState, granule: int, group: int, rows: int, part: int, remote: bool, c: int, now_ps: int
+) -> int:
     """Through the group of slices, the link if the reader is a peer's, and the core's port; returns the arrival in L1."""
     machine = chip.machine
+    size_bytes = part & 0xFFFF
     core = c % machine.cores
-    port = chip.cores[core]
     key = granule * machine.cores + core // machine.multicast_cores + 1
     response = chip.responses[((key * 2654435769) & 0xFFFFFFFF) * RESPONSES >> 32]
-    begin_ps = now_ps
-    if response["key"] != key or response["until_ps"] < now_ps or remote:
+    sent_ps = now_ps
+    shared_response = response["key"] == key and response["rows"] == rows and response["part"] == part
+    if not shared_response or response["until_ps"] < now_ps or remote:
         chip.events[_L2_READ_BYTES] += size_bytes
-        begin_ps = max(now_ps, chip.groups[group]["free_ps"])
-        chip.groups[group]["free_ps"] = begin_ps + duration_ps(size_bytes, machine.l2_group_byte)
+        sent_ps = max(now_ps, chip.groups[group]["free_ps"]) + duration_ps(size_bytes, machine.l2_group_byte)
+        chip.groups[group]["free_ps"] = sent_ps
         response["key"] = key
-        response["until_ps"] = begin_ps + machine.l2_latency_ps
+        response["rows"] = rows
+        response["part"] = part
+        response["until_ps"] = sent_ps + machine.l2_latency_ps
     if remote:
         chip.events[_LINK_BYTES] += size_bytes
         shared = chip.shared[0]
-        shared["link_free_ps"] = max(begin_ps, shared["link_free_ps"]) + duration_ps(size_bytes, machine.link_byte)
-        begin_ps = shared["link_free_ps"] + machine.link_latency_ps
+        shared["link_free_ps"] = max(sent_ps, shared["link_free_ps"]) + duration_ps(size_bytes, machine.link_byte)
+        sent_ps = shared["link_free_ps"] + machine.link_latency_ps
     chip.events[_NOC_BYTES] += size_bytes
-    port["read_port_free_ps"] = max(begin_ps, port["read_port_free_ps"]) + duration_ps(size_bytes, machine.noc_read_byte)
-    return int(port["read_port_free_ps"] + machine.l2_latency_ps)
+    port = chip.cores[core]
+    port_ps = duration_ps(size_bytes, machine.noc_read_byte)
+    port["read_port_free_ps"] = max(now_ps, port["read_port_free_ps"]) + port_ps
+    return int(max(port["read_port_free_ps"], sent_ps) + machine.l2_latency_ps)
 
 
 @inline
 def _write(
-    chip: ChipState, tensor: StructArray, i: int, j: int, across: int, size_bytes: int, c: int, now_ps: int
+    chip: ChipState, tensor: StructArray, i: int, j: int, rows: int, size_bytes: int, c: int, now_ps: int
 ) -> int:
-    """Write (part of) a granule into L2 without fetching the rest; returns when the path is free again."""
+    """Write rows of a granule into L2 without fetching the others; returns when the path is free again."""
     machine = chip.machine
     chip.events[_L2_WRITE_BYTES] += size_bytes
     chip.events[_NOC_BYTES] += size_bytes
-    local = i * across + j
+    local = i * tensor["granules_across"] + j
     granule = tensor["first_granule"] + local
     group = l2_group(granule, machine.l2_groups)
-    port = chip.cores[c % machine.cores]
-    path = chip.groups[group]
+    port, path, record = chip.cores[c % machine.cores], chip.groups[group], chip.granules[granule]
     port_ps = max(now_ps, port["write_port_free_ps"]) + duration_ps(size_bytes, machine.noc_write_byte)
     group_ps = max(now_ps, path["free_ps"]) + duration_ps(size_bytes, machine.l2_group_byte)
     port["write_port_free_ps"] = port_ps
     path["free_ps"] = group_ps
-    record = chip.granules[granule]
-    if record["status"] == ABSENT:
-        full_bytes = _granule_bytes(tensor, i, j)
-        reserve(chip.granules, chip.groups, granule, group, _address(tensor, local), full_bytes)
-        arrive(chip.granules, chip.groups, granule, group, full_bytes - size_bytes)
-        _make_room(chip, group, now_ps)
-    elif record["status"] == RESIDENT:
-        record["missing_bytes"] = max(0, record["missing_bytes"] - size_bytes)
-        touch(chip.granules, chip.groups, granule, group)
-    record["dirty"] = 1
-    return int(max(port_ps, group_ps))
+    if record["valid"] == 0 and record["first_fetch"] == NONE:
+        _open_granule(chip, tensor, granule, local, j)
+    add_rows(chip.granules, chip.groups, granule, group, rows)
+    record["dirty"] |= rows
+    taken_ps = _make_room(chip, group, now_ps)
+    port["dram_write_ps"] = max(port["dram_write_ps"], taken_ps)
+    return int(max(port_ps, group_ps, taken_ps))
 
 
 @inline
-def _make_room(chip: ChipState, group: int, now_ps: int) -> None:
-    """Evict from a group until it fits; dirty granules go to DRAM."""
+def _make_room(chip: ChipState, group: int, now_ps: int) -> int:
+    """Evict from a group until it fits; dirty granules go to DRAM. Returns when DRAM's write buffers have taken them."""
+    taken_ps = now_ps
     while True:
         victim = pop_victim(chip.granules, chip.groups, group, chip.machine.l2_group_bytes)
         if victim == NONE:
-            return
+            return taken_ps
         record = chip.granules[victim]
-        if record["dirty"]:
-            written_bytes = record["size_bytes"] - record["missing_bytes"]
-            enqueue_write(chip.dram, chip.dram_timing, record["address"], written_bytes, now_ps, chip.events)
+        if record["dirty"] != 0:
+            size_bytes = row_count(record["dirty"]) * record["row_bytes"]
+            record["dirty"] = 0
+            done_ps = enqueue_write(chip.dram, chip.dram_timing, record["address"], size_bytes, now_ps, chip.events)
+            taken_ps = max(taken_ps, done_ps)

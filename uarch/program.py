@@ -102,8 +102,9 @@ TENSOR = np.dtype(
         ("rows", np.int64),  # of one batch entry
         ("cols", np.int64),
         ("element_bits", np.int64),
-        ("granule_rows", np.int64),
-        ("granule_cols", np.int64),
+        ("row_shift", np.int64),  # a granule has 2^row_shift rows and 2^col_shift columns
+        ("col_shift", np.int64),
+        ("granules_across", np.int64),
         ("residence", np.int64),
     ]
 )

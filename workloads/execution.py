@@ -39,10 +39,10 @@ _COUNTED = {
 
 @dataclass(frozen=True)
 class Executor:
-    """Executes operators one after the other on one chip under one software stack."""
+    """Executes operators one after the other on one chip under one software stack, or without launch overheads."""
 
     chip: Chip
-    stack: Stack
+    stack: Stack | None
     fidelity: str
 
     def run(self, operators: Sequence[Operator], l2: L2State) -> tuple[list[dict[str, Any]], L2State]:
@@ -50,7 +50,7 @@ class Executor:
         rows = []
         for operator in operators:
             results = []
-            launch_seconds = self.stack.launch_overhead_seconds(operator.kind)
+            launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
             for program in operator.programs:
                 result, l2 = self.execute(program, l2, launch_seconds)
                 results.append((program, result))

@@ -20,17 +20,12 @@ from kernels.mapper import Mapper
 from kernels.norm import norm
 from kernels.program import TileProgram
 from kernels.rope import rope
-from kernels.softmax import softmax
 from uarch.chip import Chip
 from workloads.buffers import Buffers, LayerTensors
 from workloads.model_shape import Model
 from workloads.parallel import Shard
 from workloads.phase import Phase
 from workloads.stack import Stack
-
-RANK = 0
-"""The chip of the group that is simulated; the others do the same."""
-
 
 @dataclass(frozen=True)
 class Operator:
@@ -54,6 +49,11 @@ class OperatorBuilder:
     mapper: Mapper
 
     @property
+    def rank(self) -> int:
+        """The chip of the group that is simulated: the last, whose share is the largest where shares differ."""
+        return self.shard.tp - 1
+
+    @property
     def attention_shape(self) -> AttentionShape:
         """Attention of one layer on one chip."""
         return attention_shape(self.model, self.shard, self.phase)
@@ -64,7 +64,7 @@ class OperatorBuilder:
         tokens = np.random.default_rng(phase.seed).integers(0, self.model.vocab, phase.tokens)
         table = buffers.embedding
         part = self._partial(buffers.hidden)
-        lookup = embedding("embedding", self.chip, tokens, table, part.as_rows(), first_id=RANK * table.rows)
+        lookup = embedding("embedding", self.chip, tokens, table, part.as_rows(), first_id=self.rank * table.rows)
         operators = [Operator("embedding", "embedding", (lookup,)), *self._all_reduce("embedding", buffers.hidden)]
         if buffers.positions is not None:
             added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions)
@@ -95,7 +95,7 @@ class OperatorBuilder:
         buffers, phase, model = self.buffers, self.phase, self.model
         shape = GemmShape(phase.batch, self.shard.vocab, model.hidden)
         last = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
-        logits = Operand(buffers.logits, col=RANK * self.shard.vocab)
+        logits = Operand(buffers.logits, col=self.rank * self.shard.vocab)
 
         def build(mapping: GemmMapping) -> TileProgram:
             outputs = [Output(logits, 0, self.shard.vocab)]
@@ -116,7 +116,7 @@ class OperatorBuilder:
         operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
         operators.append(Operator("lm_head", "lm_head", (head,)))
         if self.shard.tp > 1:
-            gathered = all_gather("logits", self.chip, buffers.logits, rank=RANK, ranks=self.shard.tp)
+            gathered = all_gather("logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp)
             operators.append(Operator("logits.all_gather", "all_gather", gathered))
         return operators
 
@@ -216,25 +216,11 @@ class OperatorBuilder:
             buffers.space,
             self.phase.dtype,
         )
-        pack, note = attention.pack, f"{shape.q_heads}/{shape.kv_heads}"
-        qk = attention.qk(self.mapper.gemm(attention.qk_shape, attention.qk, pack=pack, note=f"qk {note}"))
-        pv = attention.pv(
-            self.mapper.gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True, note=f"pv {note}")
-        )
-        weights = softmax(
-            "softmax",
-            self.chip,
-            buffers.scores,
-            buffers.probabilities,
-            scale=self.model.head_dim**-0.5,
-            causal_diagonal=self.phase.kv_len - self.phase.q_len,
-            row_repeat=pack,
-            dtype=self.phase.dtype,
-        )
+        scores, sums = self.mapper.search_unfused(attention)
         return [
-            Operator("qk", "attention", (qk,)),
-            Operator("softmax", "softmax", (weights,)),
-            Operator("pv", "attention", (pv,)),
+            Operator("qk", "attention", (attention.qk(scores.mapping),)),
+            Operator("softmax", "softmax", (attention.softmax(self.chip),)),
+            Operator("pv", "attention", (attention.pv(sums.mapping),)),
         ]
 
     def _product(self, name: str, x: Tensor, weights: Tensor, out: Tensor) -> Operator:
@@ -268,7 +254,7 @@ class OperatorBuilder:
             return []
         name = f"{name}.all_reduce"
         part = self._partial(total).as_rows()
-        programs = all_reduce(name, self.chip, part, total.as_rows(), rank=RANK, ranks=self.shard.tp)
+        programs = all_reduce(name, self.chip, part, total.as_rows(), rank=self.rank, ranks=self.shard.tp)
         return [Operator(name, "all_reduce", programs)]
 
 

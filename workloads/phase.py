@@ -29,14 +29,10 @@ class Phase:
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
-        for field, value, allowed in (
-            ("phase", self.name, PHASES),
-            ("dtype", self.dtype, tuple(ELEMENT_BITS)),
-            ("attention", self.attention, SCHEDULES),
-            ("fidelity", self.fidelity, FIDELITIES),
-        ):
-            if value not in allowed:
-                raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
+        check_known("phase", self.name, PHASES)
+        check_known("dtype", self.dtype, tuple(ELEMENT_BITS))
+        check_known("attention", self.attention, SCHEDULES)
+        check_known("fidelity", self.fidelity, FIDELITIES)
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp)
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: must be at least 0")
@@ -77,6 +73,12 @@ class Phase:
             "attention": self.attention,
             "fidelity": self.fidelity,
         }
+
+
+def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise :class:`InputError` if ``value`` is not among those that ``field`` may have."""
+    if value not in allowed:
+        raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
 
 
 def check_positive(**sizes: int) -> None:

@@ -13,7 +13,7 @@ from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.l2 import L2State
-from workloads.buffers import allocate
+from workloads.buffers import LAYER_SETS, allocate
 from workloads.capacity import check_fits
 from workloads.execution import OUTSIDE_LAYERS, Executor, in_sequence
 from workloads.model import load_model
@@ -44,7 +44,7 @@ def simulate(
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens (the new
     one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files. ``attention``: ``flash`` or
     ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token ids whose embeddings are read.
-    ``progress`` is called with the name of each part before it is simulated.
+    ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Equal layers are simulated once: the first, and the second as it finds
     the L2 after the first; all further ones are like the second.
@@ -90,6 +90,11 @@ def simulate(
             peak_l2_bytes_per_second=chip.l2_bytes_per_second,
         ),
     )
+
+
+def parts_of(model: Model) -> list[str]:
+    """Names of the parts of a run that are simulated, in order."""
+    return ["embedding", *(f"layer {index}" for index in range(min(model.n_layers, LAYER_SETS))), "LM head"]
 
 
 def _execute(

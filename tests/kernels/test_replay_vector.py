@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -218,11 +219,12 @@ def test_a_row_that_does_not_fit_names_the_limit() -> None:
     chip = small_chip(1, 8 << 10)
     space = AddressSpace()
     wide, weights = space.allocate("x", 2, 8192, 16), space.allocate("weights", 1, 8192, 16)
-    for build in (
+    builds: tuple[Callable[[], TileProgram], ...] = (
         lambda: softmax("s", chip, wide, wide, scale=1.0, causal_diagonal=None),
         lambda: norm("n", chip, wide, weights, wide, norm="rmsnorm", eps=EPS),
         lambda: embedding("e", chip, np.zeros(2, np.int64), wide, wide, first_id=0),
-    ):
+    )
+    for build in builds:
         with pytest.raises(InputError, match=r"16384 bytes of a core; core\.l1\.bytes of h100 is 8192"):
             build()
 
@@ -238,13 +240,14 @@ def test_unknown_norms_and_activations_name_what_is_allowed() -> None:
 def test_tensors_of_other_shapes_are_refused() -> None:
     chip, space = small_chip(1, 8 << 10), AddressSpace()
     x, y = space.allocate("x", 2, 8, 16), space.allocate("y", 2, 9, 16)
-    for build in (
+    builds: tuple[Callable[[], TileProgram], ...] = (
         lambda: residual("r", chip, x, y),
         lambda: activation("a", chip, x, y, activation="gelu", gated=False),
         lambda: norm("n", chip, x, y, x, norm="rmsnorm", eps=EPS),
         lambda: rope("r", chip, x, x, y, head_dim=8, q_len=1, kv_len=1),
         lambda: embedding("e", chip, np.zeros(3, np.int64), x, x, first_id=0),
         lambda: softmax("s", chip, x, y, scale=1.0, causal_diagonal=None),
-    ):
+    )
+    for build in builds:
         with pytest.raises(ValueError, match=r"shape|must be|differ"):
             build()

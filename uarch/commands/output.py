@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ SetOption = Annotated[
 ]
 
 _PIPE_COLUMNS = 160
-_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def emit(payload: Mapping[str, Any], as_json: bool, render: Callable[[], None]) -> None:
@@ -62,6 +63,36 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], lef
     for row in rows:
         result.add_row(*(Text(cell) for cell in row))
     return result
+
+
+def percent(fraction: float) -> str:
+    """``percent(0.5609)`` is ``56.1 %``."""
+    return f"{100 * fraction:.1f} %"
+
+
+def shares(parts: Mapping[str, float]) -> str:
+    """Parts of at least 1 % of their sum, the largest first: ``matrix 69 %, l2 noc 27 %``."""
+    total = sum(parts.values())
+    ranked = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(
+        f"{name.replace('_', ' ')} {100 * value / total:.0f} %" for name, value in ranked if value >= total / 100 > 0
+    )
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on standard error while the body runs, nothing if that is no terminal.
+
+    The body gets a function to call with what is being done and how many of ``total`` parts are done.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    terminal = Console(stderr=True)
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda doing, done: bar.update(task, description=doing, completed=done)
 
 
 def quantity(value: float, unit: str) -> str:

@@ -53,7 +53,7 @@ BANK = np.dtype(
     ]
 )
 
-COMPLETION = np.dtype([("time_ps", np.int64), ("granule", np.int64)])
+COMPLETION = np.dtype([("time_ps", np.int64), ("fetch", np.int64)])
 
 
 class BankBusTiming(NamedTuple):
@@ -85,39 +85,43 @@ class BankBus(NamedTuple):
     banks: StructArray
     """Of ``BANK``, ``unit * banks + bank``."""
     completions: StructArray
-    """Of ``COMPLETION``: a binary heap from index 1 on; ``completions[0]["granule"]`` is its size."""
+    """Of ``COMPLETION``: a binary heap from index 1 on; ``completions[0]["fetch"]`` is its size."""
 
 
-def open_bank_bus(timing: BankBusTiming, n_granules: int) -> BankBus:
-    """Idle channels with closed rows; refreshes of the units are staggered over the interval."""
+def open_bank_bus(timing: BankBusTiming, n_fetches: int) -> BankBus:
+    """Idle channels with closed rows and room for ``n_fetches`` reads; refreshes are staggered over the interval."""
     units = np.zeros(timing.units, UNIT)
     units["next_refresh_ps"] = np.arange(1, timing.units + 1) * timing.refresh_interval_ps // timing.units
     banks = np.zeros(timing.units * timing.banks, BANK)
     banks["open_row"] = NONE
-    completions = np.empty(n_granules + 2, COMPLETION)
+    completions = np.empty(n_fetches + 2, COMPLETION)
     completions[0] = (NEVER, 0)
     return BankBus(units, banks, completions)
 
 
 @inline
 def enqueue_read(
-    dram: BankBus, timing: BankBusTiming, granule: int, address: int, size_bytes: int, now_ps: int, events: IntArray
+    dram: BankBus, timing: BankBusTiming, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
-    """Ask for a granule; its completion appears in :func:`next_event`."""
+    """Ask for a granule or a part of it under a number; its completion appears in :func:`next_event`."""
     done_ps = now_ps
     for offset in range(0, size_bytes, timing.chunk_bytes):
         chunk_bytes = min(timing.chunk_bytes, size_bytes - offset)
         unit = unit_of(address + offset, timing)
         done_ps = max(done_ps, _transfer(dram, timing, unit, address + offset, chunk_bytes, now_ps, events))
     events[_READ_BYTES] += size_bytes
-    _heap_push(dram.completions, done_ps + timing.latency_ps, granule)
+    _heap_push(dram.completions, done_ps + timing.latency_ps, fetch)
 
 
 @inline
 def enqueue_write(
     dram: BankBus, timing: BankBusTiming, address: int, size_bytes: int, now_ps: int, events: IntArray
-) -> None:
-    """Hand over a dirty granule; nobody waits for it, but it takes bank and bus time when its buffer is drained."""
+) -> int:
+    """Hand over a dirty granule, which takes bank and bus time when its buffer is drained.
+
+    Returns when the buffer has room for it: not before the bus has worked off all but one buffer's worth.
+    """
+    taken_ps = now_ps
     for offset in range(0, size_bytes, timing.chunk_bytes):
         unit = unit_of(address + offset, timing)
         slot = dram.units[unit]["n_writes"]
@@ -126,43 +130,51 @@ def enqueue_write(
         dram.units[unit]["n_writes"] = slot + 1
         if slot + 1 == WRITE_BUFFER_CHUNKS:
             _drain_writes(dram, timing, unit, now_ps, events)
+        buffer_ps = duration_ps(WRITE_BUFFER_CHUNKS * timing.chunk_bytes, timing.byte)
+        taken_ps = max(taken_ps, dram.units[unit]["bus_free_ps"] - buffer_ps)
     events[_WRITE_BYTES] += size_bytes
+    return taken_ps
 
 
 @inline
 def next_event(dram: BankBus) -> int:
     """Time of the next read completion, or NEVER."""
-    return int(dram.completions[1]["time_ps"]) if dram.completions[0]["granule"] > 0 else NEVER
+    return int(dram.completions[1]["time_ps"]) if dram.completions[0]["fetch"] > 0 else NEVER
 
 
 @inline
 def pop_completion(dram: BankBus) -> int:
-    """Granule of the next read completion, which is taken off the list."""
+    """Number of the next read that completes, which is taken off the list."""
     heap = dram.completions
-    granule = heap[1]["granule"]
-    size = heap[0]["granule"]
-    time_ps, moved = heap[size]["time_ps"], heap[size]["granule"]
+    fetch = heap[1]["fetch"]
+    size = heap[0]["fetch"]
+    time_ps, moved = heap[size]["time_ps"], heap[size]["fetch"]
     size -= 1
-    heap[0]["granule"] = size
+    heap[0]["fetch"] = size
     hole, child = 1, 2
     while child <= size:
         if child < size and heap[child + 1]["time_ps"] < heap[child]["time_ps"]:
             child += 1
         if heap[child]["time_ps"] >= time_ps:
             break
-        heap[hole]["time_ps"], heap[hole]["granule"] = heap[child]["time_ps"], heap[child]["granule"]
+        heap[hole]["time_ps"], heap[hole]["fetch"] = heap[child]["time_ps"], heap[child]["fetch"]
         hole, child = child, 2 * child
-    heap[hole]["time_ps"], heap[hole]["granule"] = time_ps, moved
-    return int(granule)
+    heap[hole]["time_ps"], heap[hole]["fetch"] = time_ps, moved
+    return int(fetch)
 
 
 @inline
 def unit_of(address: int, timing: BankBusTiming) -> int:
-    """Channel (group) of a byte address: whole rows stay together, rows are spread by a multiplicative hash."""
-    row = address // timing.row_span_bytes
-    base = (((row * 2654435769) & 0xFFFFFFFF) * timing.units) >> 32
-    unit = base + (address % GRANULE_BYTES) // timing.chunk_bytes
-    return unit % timing.units
+    """Channel (group) of a byte address: consecutive row spans go round all units, each round rotated by a hash."""
+    span = address // timing.row_span_bytes
+    turn = _rotation(span // timing.units, timing.units)
+    return (span + turn + (address % GRANULE_BYTES) // timing.chunk_bytes) % timing.units
+
+
+@inline
+def _rotation(number: int, modulus: int) -> int:
+    """A multiplicative hash, which breaks the strides that interleaving alone would send to one place."""
+    return (((number * 2654435769) & 0xFFFFFFFF) * modulus) >> 32
 
 
 @inline
@@ -173,8 +185,9 @@ def _transfer(
     channel = dram.units[unit]
     if max(now_ps, channel["bus_free_ps"]) >= channel["next_refresh_ps"]:
         _refresh(dram, timing, unit, now_ps, events)
-    row = address // timing.row_span_bytes
-    bank = dram.banks[unit * timing.banks + ((((row * 2246822519) & 0xFFFFFFFF) * timing.banks) >> 32)]
+    row = address // timing.row_span_bytes // timing.units
+    number = (row + _rotation(row // timing.banks, timing.banks)) % timing.banks
+    bank = dram.banks[unit * timing.banks + number]
     if bank["open_row"] == row:
         events[_ROW_HITS] += 1
     else:
@@ -186,10 +199,9 @@ def _transfer(
         bank["column_ps"] = activate_ps + timing.row_to_column_ps
     data_ps = max(now_ps, bank["column_ps"]) + timing.column_to_data_ps
     busy_ps = duration_ps(size_bytes, timing.byte)
-    end_ps = max(data_ps, channel["bus_free_ps"]) + busy_ps
-    channel["bus_free_ps"] = end_ps
+    channel["bus_free_ps"] = max(now_ps, channel["bus_free_ps"]) + busy_ps
     events[_BUS_PS] += busy_ps
-    return int(end_ps)
+    return int(max(channel["bus_free_ps"], data_ps + busy_ps))
 
 
 @inline
@@ -219,10 +231,10 @@ def _refresh(dram: BankBus, timing: BankBusTiming, unit: int, now_ps: int, event
 
 
 @inline
-def _heap_push(heap: StructArray, time_ps: int, granule: int) -> None:
-    hole = heap[0]["granule"] + 1
-    heap[0]["granule"] = hole
+def _heap_push(heap: StructArray, time_ps: int, fetch: int) -> None:
+    hole = heap[0]["fetch"] + 1
+    heap[0]["fetch"] = hole
     while hole > 1 and heap[hole // 2]["time_ps"] > time_ps:
-        heap[hole]["time_ps"], heap[hole]["granule"] = heap[hole // 2]["time_ps"], heap[hole // 2]["granule"]
+        heap[hole]["time_ps"], heap[hole]["fetch"] = heap[hole // 2]["time_ps"], heap[hole // 2]["fetch"]
         hole //= 2
-    heap[hole]["time_ps"], heap[hole]["granule"] = time_ps, granule
+    heap[hole]["time_ps"], heap[hole]["fetch"] = time_ps, fetch

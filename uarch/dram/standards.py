@@ -78,7 +78,7 @@ class Timing(_Table):
     nCCD_S: int = Field(ge=1)
     nCCD_L: int = Field(ge=1)
     nCCD_R: int = Field(default=0, ge=0)
-    """Column commands to different stack IDs."""
+    """Reads of different stack IDs."""
     nRRD_S: int = Field(ge=1)
     nRRD_L: int = Field(ge=1)
     nFAW: int = Field(default=0, ge=0)
@@ -110,6 +110,13 @@ class Current(_Table):
     io_pj_per_bit: float = Field(ge=0)
 
 
+class Compatibility(_Table):
+    """Departures from the standard that reproduce the tool from which a table comes."""
+
+    precharge_all_ignores_open_rows: bool = False
+    """PREab may follow an activate, a read or a write at once."""
+
+
 class Standard(_Table):
     """One speed grade of a memory standard, for one (pseudo-)channel."""
 
@@ -121,6 +128,7 @@ class Standard(_Table):
     command_bus: CommandBus
     timing: Timing
     current: Current
+    compatibility: Compatibility = Compatibility()
     sources: dict[str, str] = {}
     assumed: dict[str, tuple[float, float]] = {}
 

@@ -1,0 +1,99 @@
+"""``uarch demo``: two models in both phases on three chips: a table, a trace per run, and one picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uarch.commands.output import JsonOption, console, emit, percent, progress_bar, quantity, table
+from uarch.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from results.trace import Trace
+
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the traces and the picture; made if missing.")
+]
+
+PLOT_NAME = "comparison.png"
+_COLUMNS = ("model", "phase", "chip", "latency", "tokens/s", "array utilisation", "DRAM bandwidth", "of peak")
+_COLUMNS += ("energy/token", "bound by")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(demo)
+
+
+def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> None:
+    """Prefill and decode of BLOOM-176B and Llama-3-70B on SPAD's three chips, compared."""
+    from workloads.demo import JOBS, run_jobs
+
+    _make_folder(output)
+    traces = {}
+    with progress_bar(len(JOBS)) as show:
+        show(f"{JOBS[0].name} (compiles the engine if this is its first run)", 0)
+        for job, trace in run_jobs(JOBS):
+            trace.save(output / f"{job.name}.h5")
+            traces[job] = trace
+            show(next((other.name for other in JOBS if other not in traces), "plot"), len(traces))
+        _plot([traces[job] for job in JOBS], output / PLOT_NAME)
+    files = [output / f"{job.name}.h5" for job in JOBS]
+    rows = _rows([traces[job] for job in JOBS], files)
+    emit({"runs": rows, "plot": str(output / PLOT_NAME)}, as_json, lambda: _render(rows, output))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: must be a folder, or a place to make one: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"--output {path}: no permission to write into this folder")
+
+
+def _rows(traces: Sequence[Trace], files: Sequence[Path]) -> list[dict[str, Any]]:
+    """A row of the comparison per trace, with its file."""
+    from results.compare import comparison_rows
+
+    return [{**row, "trace": str(file)} for row, file in zip(comparison_rows(traces), files, strict=True)]
+
+
+def _plot(traces: Sequence[Trace], path: Path) -> None:
+    from results.plots.comparison import plot
+    from results.plots.style import save
+
+    save(plot(traces), path)
+
+
+def _render(rows: Sequence[dict[str, Any]], output: Path) -> None:
+    screen = console()
+    screen.print(_comparison(rows))
+    screen.print(f"Traces: {output}{os.sep}*.h5 (one per run)    Picture: {output / PLOT_NAME}")
+
+
+def _comparison(rows: Sequence[dict[str, Any]]) -> Table:
+    made = table("Chips compared: fp16, prefill 2 x 1024 tokens, decode 32 at a context of 1024", _COLUMNS, (), left=3)
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        ends = following is None or (row["model"], row["phase"]) != (following["model"], following["phase"])
+        made.add_row(*_cells(row), end_section=ends)
+    return made
+
+
+def _cells(row: dict[str, Any]) -> Iterator[str]:
+    yield row["model"]
+    yield row["phase"]
+    yield row["chip"]
+    yield quantity(row["latency_seconds"], "s")
+    yield f"{row['tokens_per_second']:,.0f}"
+    yield percent(row["utilization"])
+    yield quantity(row["dram_bytes_per_second"], "B/s")
+    yield percent(row["dram_bandwidth_fraction"])
+    yield quantity(row["energy_per_token_joules"], "J")
+    yield row["bound_by"]

@@ -1,0 +1,121 @@
+"""``uarch kernel``: one GEMM or attention alone on a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table
+
+if TYPE_CHECKING:
+    from workloads.single_kernel import KernelRun, ProgramRun
+
+ScheduleOption = Annotated[
+    Literal["flash", "unfused"],
+    typer.Option("--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    group = typer.Typer(help="Run one kernel alone: cold L2, no launch overhead.", no_args_is_help=True)
+    group.command()(gemm)
+    group.command()(attention)
+    app.add_typer(group, name="kernel")
+
+
+def gemm(
+    chip: ChipOption,
+    m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
+    n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
+    k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
+    dtype: DtypeOption = "fp16",
+    fidelity: FidelityOption = "tile",
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """C = A B: cycles, energy, traffic and what bounds it."""
+    from uarch.chip_file import load_chip
+    from workloads.single_kernel import simulate_gemm
+
+    run = simulate_gemm(load_chip(chip, overrides or ()), m, n, k, dtype=dtype, fidelity=fidelity)
+    emit(payload(run), as_json, lambda: _render(run))
+
+
+def attention(
+    chip: ChipOption,
+    phase: PhaseOption,
+    batch: BatchOption,
+    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
+    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
+    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
+    kv_len: Annotated[int, typer.Option("--kv-len", help="Keys of each sequence, the new ones included.")],
+    q_len: Annotated[
+        int | None, typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode.")
+    ] = None,
+    schedule: ScheduleOption = "flash",
+    dtype: DtypeOption = "fp16",
+    fidelity: FidelityOption = "tile",
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Causal attention: cycles, energy, traffic and what bounds it."""
+    from uarch.chip_file import load_chip
+    from workloads.single_kernel import simulate_attention
+
+    run = simulate_attention(
+        load_chip(chip, overrides or ()),
+        phase,
+        batch=batch,
+        q_heads=q_heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        q_len=q_len,
+        kv_len=kv_len,
+        schedule=schedule,
+        dtype=dtype,
+        fidelity=fidelity,
+    )
+    emit(payload(run), as_json, lambda: _render(run))
+
+
+def payload(run: KernelRun) -> dict[str, Any]:
+    """All fields of a run and its total energy, JSON-able, units in the keys."""
+    from dataclasses import asdict
+
+    return {**asdict(run), "energy_joules": run.energy_joules}
+
+
+def _render(run: KernelRun) -> None:
+    screen = console()
+    title = f"{run.kind} {run.shape} on {run.chip} ({run.dtype}, {run.fidelity})"
+    screen.print(table(title, ("quantity", "value"), _summary(run), left=2))
+    columns = ("program", "shape", "bound by", "mapping", "time", "candidates", "tried")
+    screen.print(table("Programs", columns, map(_program, run.programs), left=4))
+
+
+def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
+    yield "time", f"{quantity(run.seconds, 's')}, {run.cycles:,} cycles"
+    yield "roofline", f"{quantity(run.roofline_seconds, 's')}, {percent(run.roofline_seconds / run.seconds)} of the time"
+    yield "useful work", f"{quantity(run.flops, 'FLOP')}, {quantity(run.flops / run.seconds, 'FLOP/s')}"
+    yield "utilisation of the arrays", percent(run.utilization)
+    yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
+    yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
+    yield "energy", f"{quantity(run.energy_joules, 'J')}: {shares(run.joules_by_component)}"
+    yield "bound by", f"{run.bound_by}: {shares(run.seconds_by_cause)}"
+
+
+def _program(program: ProgramRun) -> Iterator[str]:
+    from dataclasses import asdict
+
+    yield program.name
+    yield program.shape
+    yield program.bound_by
+    fields = asdict(program.mapping) if program.mapping else {}
+    yield ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items()) or "-"
+    yield quantity(program.seconds, "s")
+    yield str(program.candidates) if program.mapping else "-"
+    yield str(program.trials) if program.mapping else "-"

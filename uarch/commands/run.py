@@ -1,0 +1,167 @@
+"""``uarch run``: a phase of a model on one chip of a tensor-parallel group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, quantity, shares, table
+
+if TYPE_CHECKING:
+    from results.trace import Trace
+
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="NAME_OR_FILE", help="A preset of `uarch models`, or a Hugging Face config.json.")
+]
+SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
+TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
+AttentionOption = Annotated[
+    Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
+]
+StackOption = Annotated[
+    str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
+]
+
+_LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(run)
+
+
+def run(
+    chip: ChipOption,
+    model: ModelOption,
+    phase: PhaseOption,
+    batch: BatchOption,
+    seq: SeqOption,
+    tp: TpOption = 1,
+    dtype: DtypeOption = "fp16",
+    attention: AttentionOption = "flash",
+    stack: StackOption = "graph",
+    fidelity: FidelityOption = "tile",
+    seed: SeedOption = 0,
+    output: OutputOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a prefill, or one decode step: latency, energy, and what bounds every operator."""
+    from results.files import check_replaceable
+    from uarch.chip_file import load_chip
+    from workloads.model import load_model
+    from workloads.runner import parts_of, simulate
+
+    if output is not None:
+        check_replaceable(output)
+    loaded_chip, loaded_model = load_chip(chip, overrides or ()), load_model(model)
+    parts = parts_of(loaded_model)
+    with progress_bar(len(parts)) as show:
+        trace = simulate(
+            loaded_chip,
+            loaded_model,
+            phase,
+            batch=batch,
+            seq=seq,
+            tp=tp,
+            dtype=dtype,
+            attention=attention,
+            stack=stack,
+            fidelity=fidelity,
+            seed=seed,
+            progress=lambda part: show(part, parts.index(part)),
+        )
+    if output is not None:
+        trace.save(output)
+    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+
+
+def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
+    """The roll-up, the workload, every operator of every layer, and where the trace is; JSON-able, units in the keys."""
+    return {
+        "chip": trace.chip["name"],
+        "workload": trace.workload,
+        "seed": trace.seed,
+        **trace.rollup,
+        "layers": [_operator(row) for row in trace.layers],
+        "trace": None if output is None else str(output),
+    }
+
+
+def _operator(row: Any) -> dict[str, Any]:
+    """One row of the layers table, bytes and energy added up."""
+    from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
+
+    return {
+        "layer": int(row["layer"]),
+        **{field: row[field].decode() for field in ("name", "kind", "shape")},
+        "cycles": int(row["end_cycle"] - row["start_cycle"]),
+        "seconds": float(row["seconds"]),
+        "energy_joules": sum(float(row[field]) for field in ENERGY_FIELDS),
+        "dram_bytes": float(row["dram_read_bytes"] + row["dram_write_bytes"]),
+        **{field: float(row[field]) for field in _LAYER_FIELDS},
+        "bound_by": row["bound_by"].decode(),
+        "cycles_by_cause": {field.removesuffix("_cycles"): float(row[field]) for field in CAUSE_FIELDS},
+    }
+
+
+def _render(trace: Trace, output: Path | None) -> None:
+    workload = trace.workload
+    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
+    screen = console()
+    facts = _summary(trace)
+    screen.print(table(title.format(chip=trace.chip["name"], **workload), ("quantity", "value"), facts, left=2))
+    middle = (int(trace.layers["layer"].max()) + 1) // 2
+    layer = trace.layers[trace.layers["layer"] == middle]
+    total = float(layer["seconds"].sum())
+    columns = ("operator", "kind", "shape", "bound by", "time", "share", "FLOP/s", "utilisation", "DRAM", "L2")
+    rows = (_operator_row(_operator(row), total) for row in layer)
+    screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=4))
+    if output is not None:
+        screen.print(f"Trace: {output}")
+
+
+def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
+    from results.schema import ENERGY_COMPONENTS, STALL_CAUSES
+
+    total: dict[str, Any] = trace.rollup
+    energy = {name: total[f"energy_{name}_joules"] for name in ENERGY_COMPONENTS}
+    causes = {name: total[f"cause_{name}_seconds"] for name in STALL_CAUSES}
+    kinds = {name.removeprefix("kind_").removesuffix("_seconds"): total[name] for name in total if name.startswith("kind_")}
+    yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
+    yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s"
+    yield "useful work", f"{quantity(total['flops'], 'FLOP')}, {quantity(total['flops_per_second'], 'FLOP/s')} per chip"
+    yield "utilisation of the arrays", percent(total["utilization"])
+    yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {_bandwidth(total)}"
+    yield "L2", f"{quantity(total['l2_bytes'], 'B')}, hit rate {percent(total['l2_hit_rate'])}"
+    yield "energy", f"{quantity(total['energy_per_token_joules'], 'J/token')}: {shares(energy)}"
+    yield "power", f"{quantity(total['average_power_watts'], 'W')} per chip"
+    yield "time by kind", shares(kinds)
+    yield "bound by", f"{total['bound_by']}: {shares(causes)}"
+
+
+def _bandwidth(total: dict[str, Any]) -> str:
+    fraction = percent(total["dram_bandwidth_fraction"])
+    return f"{quantity(total['dram_bytes_per_second'], 'B/s')}, {fraction} of the peak"
+
+
+def _operator_row(operator: dict[str, Any], layer_seconds: float) -> Iterator[str]:
+    seconds = operator["seconds"]
+    yield operator["name"]
+    yield operator["kind"]
+    yield operator["shape"]
+    yield operator["bound_by"]
+    yield quantity(seconds, "s")
+    yield percent(seconds / layer_seconds)
+    yield quantity(operator["flops"] / seconds, "FLOP/s") if operator["flops"] else "-"
+    yield percent(operator["utilization"]) if operator["flops"] else "-"
+    yield quantity(operator["dram_bytes"] / seconds, "B/s")
+    yield quantity(operator["l2_bytes"] / seconds, "B/s")

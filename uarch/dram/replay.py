@@ -1,0 +1,56 @@
+"""Replay of a request stream on one channel (jitted): a thin driver over the resumable controllers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uarch.dram.frfcfs import advance, enqueue, next_event
+from uarch.dram.state import (
+    FORWARDED,
+    NEVER,
+    NONE,
+    NOW,
+    READS,
+    IntArray,
+)
+from uarch.jit import kernel
+
+OFFERS_PER_TICK = 2
+
+
+@kernel
+def replay(
+    state: IntArray,
+    arrival: IntArray,
+    is_write: IntArray,
+    bank: IntArray,
+    row: IntArray,
+    column: IntArray,
+    accepted: IntArray,
+) -> None:
+    """Offer requests in order, at most two a tick, each until it is accepted; then run until all reads have their data.
+
+    All arrays have shape ``(n,)``, int64; ``arrival`` in ticks, not decreasing. Writes the tick of acceptance to
+    ``accepted``; the tag of a request is its place in the stream.
+    """
+    count = len(arrival)
+    request, reads = np.int64(0), np.int64(0)
+    while request < count or state[READS] + state[FORWARDED] < reads:
+        now = state[NOW]
+        until, until_free = now, np.int64(NONE)
+        offered = 0
+        while request < count and offered < OFFERS_PER_TICK and until_free < 0 and arrival[request] <= now:
+            if enqueue(state, request, is_write[request], bank[request], row[request], column[request]):
+                accepted[request] = now
+                reads += 1 - is_write[request]
+                request += 1
+                offered += 1
+            else:
+                until_free = is_write[request]
+        if until_free >= 0:
+            until = np.int64(NEVER)
+        elif request == count:
+            until = next_event(state)
+        else:
+            until = max(now + 1, arrival[request])
+        advance(state, until, until_free)

@@ -1,0 +1,121 @@
+"""One channel's state: a flat int64 array that the jitted controllers read and write, and the names of its places.
+
+Registers, timing constants (:mod:`uarch.dram.timing`) and options stand at fixed places, then come records: bank
+groups, sets of banks, banks, waiting requests, and last what the channel reports: completion by tag and a command log.
+Kernels name a bank, a group or a request by the place of its record, so that a field is ``state[bank + B_ROW]``.
+
+A bank keeps its waiting reads and writes (direction 0 and 1) in two lists in order of age, and remembers the oldest hit
+and the oldest conflict in each. For each kind of candidate command there is a set of the banks that have one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.dram import timing as T  # noqa: N812
+from uarch.dram.options import ControllerOptions
+from uarch.dram.standards import Standard
+
+IntArray = npt.NDArray[np.int64]
+
+NONE = -1
+NEVER = 2**61
+ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = range(7)
+COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
+MAX_BANKS = 64
+LOG_FIELDS = 4
+
+# Registers.
+(NOW, SEQUENCE, WRITE_MODE, READS_WAITING, WRITES_WAITING, FREE_ENTRY, ACT_READY, PRE_READY, READ_READY, WRITE_READY,
+ ROW_BUS_FREE, COLUMN_BUS_FREE, REF_READY, REFPB_READY, NEXT_REFRESH, REFRESHES_DUE, REFRESH_BANK, ACTIVE_BOUND,
+ COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND, SIZES_CHANGED, OPEN_BANKS, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS,
+ ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LOGGED, BANKS_END, STACKS_END, COMPLETION,
+ LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE) = range(43)  # fmt: skip
+
+# Options, from ControllerOptions.lowered().
+OPTIONS = 112
+(O_READ_QUEUE, O_WRITE_QUEUE, O_HIGH_PERCENT, O_LOW_PERCENT, O_SCHEDULER, O_CLOSED_PAGE, O_CAP,
+ O_REFRESH) = range(OPTIONS, OPTIONS + 8)  # fmt: skip
+FRFCFS_ROWHIT, FRFCFS, FCFS = range(3)
+NO_REFRESH, REFRESH_ALL, REFRESH_BANKS = range(3)
+
+# The last four activates, and the place of the oldest of them.
+FOUR_ACTIVATE_TICKS, OLDEST_ACTIVATE = 120, 124
+
+# Sets of banks by kind of candidate: how many, and which.
+K_ACT, K_ACT_WRITES, K_COLUMN, K_COLUMN_WRITES, K_PRE, K_PRE_WRITES, K_ACTIVE, K_CLOSE = range(8)
+SIZES = 128
+MEMBERS = 352
+
+# Earliest tick of a read by stack ID; of an activate, a read and a write by bank group.
+STACKS = 136
+GROUPS = 144
+G_ACT_READY, G_READ_READY, G_WRITE_READY = range(3)
+
+# Banks.
+FIRST_BANK = MEMBERS + 8 * MAX_BANKS
+BANK_FIELDS = 32
+(B_ROW, B_ACT_READY, B_PRE_READY, B_READ_READY, B_WRITE_READY, B_REF_READY, B_ACCESSES, B_ACTIVE, B_GROUP, B_STACK,
+ B_INDEX, B_HEAD, B_HEAD_WRITES, B_TAIL, B_TAIL_WRITES, B_HIT, B_HIT_WRITES, B_CONFLICT, B_CONFLICT_WRITES,
+ B_POSITION) = range(20)  # fmt: skip
+
+# Waiting requests.
+ENTRIES = FIRST_BANK + MAX_BANKS * BANK_FIELDS
+ENTRY_FIELDS = 8
+E_NEXT, E_PREVIOUS, E_ROW, E_SEQUENCE, E_TAG, E_TOUCHED, E_WRITE, E_COLUMN = range(8)
+
+
+def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_commands: int = 0) -> IntArray:
+    """State of an idle channel at tick 0 that can report on requests with tags below ``tags``; shape ``(places,)``."""
+    banks = standard.banks
+    entries = 2 * options.queue + banks
+    completion = ENTRIES + entries * ENTRY_FIELDS
+    log = completion + tags
+    state = np.zeros(log + log_commands * LOG_FIELDS, dtype=np.int64)
+    constants = T.timing_in_ticks(standard)
+    state[T.TIMING : T.TIMING + len(constants)] = constants
+    state[OPTIONS : OPTIONS + 8] = options.lowered()
+    state[FOUR_ACTIVATE_TICKS:OLDEST_ACTIVATE] = -NEVER
+    state[OLDEST_ACTIVATE] = FOUR_ACTIVATE_TICKS
+    state[[BANKS_END, STACKS_END]] = FIRST_BANK + banks * BANK_FIELDS, STACKS + standard.organisation.stack_ids
+    state[[COMPLETION, LOG, LOG_COMMANDS]] = completion, log, log_commands
+    state[completion:log] = NONE
+    state[[ACTIVE_BOUND, COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND]] = NEVER
+    state[NEXT_REFRESH] = _first_refresh(state)
+    state[REFRESH_BANK] = FIRST_BANK
+    _fill_records(state, banks, entries)
+    return state
+
+
+def _fill_records(state: IntArray, banks: int, entries: int) -> None:
+    """Banks know their group, stack ID and index and are closed and empty; free entries are linked."""
+    table = state[FIRST_BANK : FIRST_BANK + banks * BANK_FIELDS].reshape(banks, BANK_FIELDS)
+    index = np.arange(banks)
+    table[:, [B_ROW, B_ACTIVE, *range(B_HEAD, B_POSITION + 8)]] = NONE
+    table[:, B_INDEX] = index
+    table[:, B_GROUP] = GROUPS + 3 * (index // state[T.BANKS_PER_GROUP])
+    table[:, B_STACK] = STACKS + index // state[T.BANKS_PER_STACK]
+    places = ENTRIES + ENTRY_FIELDS * np.arange(entries, dtype=np.int64)
+    state[places[:-1] + E_NEXT] = places[1:]
+    state[places[-1] + E_NEXT] = NONE
+    state[FREE_ENTRY] = ENTRIES
+
+
+def completion_ticks(state: IntArray) -> IntArray:
+    """Tick of the last data of each read, of the acceptance of each write, by tag; NONE before. A view."""
+    return state[state[COMPLETION] : state[LOG]]
+
+
+def command_log(state: IntArray) -> IntArray:
+    """Commands so far, as many as had room: tick, command, bank index (NONE: all) and row; shape ``(commands, 4)``."""
+    stored = min(state[LOGGED], state[LOG_COMMANDS])
+    return state[state[LOG] : state[LOG] + stored * LOG_FIELDS].reshape(stored, LOG_FIELDS)
+
+
+def _first_refresh(state: IntArray) -> int:
+    if state[O_REFRESH] == REFRESH_ALL:
+        return int(state[T.REFRESH_INTERVAL])
+    if state[O_REFRESH] == REFRESH_BANKS:
+        return int(state[T.BANK_REFRESH_INTERVAL])
+    return NEVER

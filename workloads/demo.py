@@ -1,0 +1,74 @@
+"""The demonstration: two models in both phases on a GPU and on SPAD's two specialised chips, in parallel processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+
+from results.trace import Trace
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: the arguments of :func:`workloads.runner.simulate`, by name."""
+
+    chip: str
+    model: str
+    phase: str
+    batch: int
+    seq: int
+    tp: int
+
+    @property
+    def name(self) -> str:
+        """Tells the runs of the demonstration apart; fit for a file name."""
+        return f"{self.model}-{self.phase}-{self.chip}"
+
+
+MODELS = {"bloom-176b": 8, "llama-3-70b": 4}
+"""Degree of tensor parallelism."""
+PHASES = {"prefill": 2, "decode": 32}
+"""Batch; of 64 sequences BLOOM's KV cache would not fit on SPAD's prefill chips."""
+CHIPS = ("spad-h100", "spad-prefill", "spad-decode")
+SEQ = 1024
+
+JOBS = tuple(
+    Job(chip, model, phase, batch, SEQ, tp)
+    for model, tp in MODELS.items()
+    for phase, batch in PHASES.items()
+    for chip in CHIPS
+)
+"""Default stack (graph), flash attention, fp16."""
+
+
+def run_jobs(jobs: Sequence[Job], workers: int = WORKERS) -> Iterator[tuple[Job, Trace]]:
+    """Simulate jobs in new processes; yields each with its trace as it ends.
+
+    The first one runs alone: if nothing is compiled yet, its process does that for all others, which load the result.
+    """
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_of_interrupts) as pool:
+        try:
+            first, *others = jobs
+            yield first, pool.submit(simulate_job, first).result()
+            running = {pool.submit(simulate_job, job): job for job in others}
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def simulate_job(job: Job) -> Trace:
+    """Simulate a job in this process."""
+    from workloads.runner import simulate
+
+    return simulate(**asdict(job))
+
+
+def _die_of_interrupts() -> None:
+    """Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
