@@ -173,9 +173,7 @@ class UnfusedAttention:
         a = Operand(self.q, batch=batch, col=col, pack=self.pack)
         outputs = [Output(Operand(self.scores, batch=entries), 0, self.shape.kv_len)]
         keys = Operand(self.k, batch=batch, col=kv_col)
-        program = gemm(
-            "qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.dtype, transpose_b=True
-        )
+        program = gemm("qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.dtype, transpose_b=True)
         return replace(program, useful_flops=self.shape.flops // 2)
 
     def softmax(self, chip: Chip) -> TileProgram:
@@ -236,17 +234,13 @@ def _units(shape: AttentionShape, mapping: FlashMapping) -> _Units:
     unit = np.arange(shape.batch * n_heads * n_tiles)
     pair, tile = np.divmod(unit, n_tiles)
     q0 = (n_tiles - 1 - tile) * mapping.tile_q
-    return _Units(
-        pair // n_heads, pair % n_heads * mapping.pack, q0, np.minimum(mapping.tile_q, shape.q_len - q0)
-    )
+    return _Units(pair // n_heads, pair % n_heads * mapping.pack, q0, np.minimum(mapping.tile_q, shape.q_len - q0))
 
 
 def _head_box(tensor: Tensor, shape: AttentionShape, mapping: FlashMapping, units: _Units) -> Box:
     """Rows of a query tile, columns of its packed heads."""
     width = mapping.pack * shape.head_dim
-    return Box(
-        tensor, n_rows=units.n_q, n_cols=width, row=units.q0, col=units.head * shape.head_dim, batch=units.batch
-    )
+    return Box(tensor, n_rows=units.n_q, n_cols=width, row=units.q0, col=units.head * shape.head_dim, batch=units.batch)
 
 
 def _stream_grid(
@@ -326,9 +320,7 @@ def _key_block(
 ) -> None:
     """Scores, streamed softmax, and weighted sum of the values of one block of keys."""
     head_dim, n_keys = shape.head_dim, keys.count
-    grid.matmul(
-        j, _Q, keys.box(k, head_dim), _S, m=rows, n=n_keys, k=head_dim, accumulate=False, transpose_b=True
-    )
+    grid.matmul(j, _Q, keys.box(k, head_dim), _S, m=rows, n=n_keys, k=head_dim, accumulate=False, transpose_b=True)
     grid.vector(
         j + 1,
         Function.ONLINE_SOFTMAX,

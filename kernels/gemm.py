@@ -112,7 +112,9 @@ def gemm(
     if shape.batch > 1:
         raise ValueError(f"{name}: a batch of {shape.batch} products is not split along K")
     if mapping.split_k > -(-shape.k // mapping.tile_k):
-        raise ValueError(f"{name}: {mapping.split_k} splits of k {shape.k} in steps of {mapping.tile_k} leave some empty")
+        raise ValueError(
+            f"{name}: {mapping.split_k} splits of k {shape.k} in steps of {mapping.tile_k} leave some empty"
+        )
     workspace = space.scratch(f"{name}.partial", shape.m, shape.n, 8 * ACCUMULATOR_BYTES, batch=mapping.split_k)
     splits = np.arange(mapping.split_k)
     grid = _product_grid(writer, shape, a, b, mapping, tiles, splits, transpose_b, 1)

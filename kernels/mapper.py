@@ -160,8 +160,13 @@ def rank_gemm(
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
     tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
     busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
+    refreshed = _refreshed(chip)
     ranked = [
-        Estimate(mapping, _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits), _gemm_steps(shape, mapping))
+        Estimate(
+            mapping,
+            _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits, refreshed),
+            _gemm_steps(shape, mapping),
+        )
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
     return _best_first(ranked)
@@ -197,7 +202,13 @@ def _gemm_steps(shape: GemmShape, mapping: GemmMapping) -> int:
 
 
 def _gemm_seconds(
-    chip: Chip, machine: Machine, shape: GemmShape, mapping: GemmMapping, array_seconds: float, bits: int
+    chip: Chip,
+    machine: Machine,
+    shape: GemmShape,
+    mapping: GemmMapping,
+    array_seconds: float,
+    bits: int,
+    refreshed: float,
 ) -> float:
     """Closed-form time: the slowest of arrays, ports, L2 and DRAM, plus start and end."""
     tiles_m, tiles_n = ceil(shape.m / mapping.tile_m), ceil(shape.n / mapping.tile_n)
@@ -215,7 +226,7 @@ def _gemm_seconds(
     bytes_out = shape.batch * shape.m * shape.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
     bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
-    dram = (bytes_in + bytes_out) / (bandwidth * _refreshed(chip))
+    dram = (bytes_in + bytes_out) / (bandwidth * refreshed)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
     l2 = (blocks * steps * shared_bytes + bytes_out) / chip.l2_bytes_per_second
@@ -231,13 +242,13 @@ def rank_attention(chip: Chip, shape: AttentionShape, *, dtype: str = "fp16") ->
 
     Raises :class:`InputError` if none fits.
     """
-    machine = lower(chip, dtype)
+    machine, refreshed = lower(chip, dtype), _refreshed(chip)
     ranked = []
     for mapping in _flash_mappings(machine, shape, ELEMENT_BITS[dtype]):
         rows = min(mapping.tile_q, shape.q_len) * mapping.pack
         tiles = np.array([(rows, mapping.tile_k, shape.head_dim), (rows, shape.head_dim, mapping.tile_k)], np.int64)
         busy = float(tile_busy_ps(machine, tiles).sum()) / PS_PER_SECOND
-        seconds = _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype])
+        seconds = _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype], refreshed)
         steps = -(-shape.q_len // mapping.tile_q) * (-(-shape.kv_len // mapping.tile_k) + 2 * mapping.splits)
         ranked.append(Estimate(mapping, seconds, steps))
     if not ranked:
@@ -264,7 +275,13 @@ def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Itera
 
 
 def _flash_seconds(
-    chip: Chip, machine: Machine, shape: AttentionShape, mapping: FlashMapping, array_seconds: float, bits: int
+    chip: Chip,
+    machine: Machine,
+    shape: AttentionShape,
+    mapping: FlashMapping,
+    array_seconds: float,
+    bits: int,
+    refreshed: float,
 ) -> float:
     rows = min(mapping.tile_q, shape.q_len) * mapping.pack
     units = shape.batch * shape.q_heads // mapping.pack * ceil(shape.q_len / mapping.tile_q)
@@ -274,7 +291,9 @@ def _flash_seconds(
     softmax = max(6 * scores * machine.vector_op, scores * machine.special_op) / (PS_PER_SECOND << 20)
     l1_bytes = (mapping.stages * mapping.tile_k + rows) * shape.head_dim * bits // 8
     registers = rows * (mapping.tile_k + shape.head_dim) * ACCUMULATOR_BYTES
-    resident = max(1, min(machine.l1_bytes // l1_bytes, machine.register_bytes // registers, machine.max_resident_blocks))
+    resident = max(
+        1, min(machine.l1_bytes // l1_bytes, machine.register_bytes // registers, machine.max_resident_blocks)
+    )
     blocks = units * mapping.splits
     resident = min(resident, ceil(blocks / machine.cores))
     serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
@@ -283,7 +302,7 @@ def _flash_seconds(
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
-    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * _refreshed(chip))
+    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * refreshed)
     seconds = max(compute, dram) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits

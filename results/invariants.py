@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from results.rollup import bound_by
+from results.bounds import Peaks, bound_by, totals
 from results.schema import (
     BOUND_NAMES,
     CAUSE_FIELDS,
@@ -46,7 +46,7 @@ def check(trace: Trace) -> list[str]:
 
     Checked: numbers finite and not negative; ops one after the other without gap or overlap, starting at cycle 0; core
     time by cause adds up to each op's time; seconds are cycles over the clock; utilisation and fractions at most 1;
-    ``bound_by`` names a largest cause; the roll-up equals the sums over the rows and the energy that of its components;
+    ``bound_by`` is what :mod:`results.bounds` says; the roll-up equals the sums over the rows and the energy that of its components;
     intervals of the timeline lie within their op and do not overlap on a core.
     """
     missing = [name for name in _REQUIRED_NUMBERS if not isinstance(trace.rollup.get(name), (int, float))]
@@ -59,6 +59,7 @@ def check(trace: Trace) -> list[str]:
         return problems
     problems += _check_times(trace.layers, float(trace.rollup["clock_hz"]))
     problems += _check_causes(trace.layers)
+    problems += _check_bounds(trace.layers, Peaks.of(trace.rollup))
     problems += _rows_where(trace.layers["utilization"] > 1 + _RELATIVE, "utilization above 1")
     problems += _check_rollup(trace)
     if trace.timeline is not None:
@@ -100,15 +101,16 @@ def _check_causes(layers: Table) -> list[str]:
     cycles = matrix(layers, CAUSE_FIELDS)
     duration = (layers["end_cycle"] - layers["start_cycle"]).astype(np.float64)
     wrong_sum = np.abs(cycles.sum(axis=1) - duration) > _CYCLE + _RELATIVE * duration
-    largest = cycles.max(axis=1)
-    index_of = {name: index for index, name in enumerate(BOUND_NAMES.values())}
-    named = np.array([index_of.get(name, -1) for name in text(layers["bound_by"])])
-    cycles_of_named = np.take_along_axis(cycles, np.maximum(named, 0)[:, None], axis=1)[:, 0]
-    not_largest = cycles_of_named < largest * (1 - _RELATIVE)
-    return (
-        _rows_where(wrong_sum, "cycles by cause do not add up to end_cycle - start_cycle")
-        + _rows_where(named < 0, f"bound_by is none of {', '.join(BOUND_NAMES.values())}")
-        + _rows_where((named >= 0) & not_largest, "bound_by is not the cause with most cycles")
+    return _rows_where(wrong_sum, "cycles by cause do not add up to end_cycle - start_cycle")
+
+
+def _check_bounds(layers: Table, peaks: Peaks) -> list[str]:
+    named = text(layers["bound_by"])
+    unknown = np.array([name not in BOUND_NAMES.values() for name in named])
+    derived = [bound_by(totals(layers[i : i + 1]), peaks) for i in range(len(layers))]
+    wrong = ~unknown & np.array([name != other for name, other in zip(named, derived, strict=True)])
+    return _rows_where(unknown, f"bound_by is none of {', '.join(BOUND_NAMES.values())}") + _rows_where(
+        wrong, "bound_by is not what its traffic and causes say"
     )
 
 
@@ -139,8 +141,9 @@ def _check_rollup(trace: Trace) -> list[str]:
         for name in ("utilization", "dram_bandwidth_fraction", "l2_hit_rate")
         if not 0 <= float(rollup[name]) <= 1 + _RELATIVE
     ]
-    if rollup.get("bound_by") != bound_by(layers):
-        problems.append(f"rollup: bound_by is {rollup.get('bound_by')!r}, most time goes to {bound_by(layers)!r}")
+    derived = bound_by(totals(layers), Peaks.of(rollup))
+    if rollup.get("bound_by") != derived:
+        problems.append(f"rollup: bound_by is {rollup.get('bound_by')!r}, the rows say {derived!r}")
     return problems
 
 

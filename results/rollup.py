@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from results.bounds import Peaks, bound_by, totals
 from results.schema import (
-    BOUND_NAMES,
     CAUSE_FIELDS,
     ENERGY_COMPONENTS,
     ENERGY_FIELDS,
@@ -23,10 +23,7 @@ def rollup(
     phase: str,
     tokens: int,
     n_chips: int,
-    peak_tensor_flops_per_second: float,
-    peak_vector_flops_per_second: float,
-    peak_dram_bytes_per_second: float,
-    peak_l2_bytes_per_second: float,
+    peaks: Peaks,
 ) -> dict[str, float | int | str]:
     """Roll the layers table of one chip up.
 
@@ -39,10 +36,7 @@ def rollup(
         phase: prefill, decode or verify.
         tokens: tokens that the phase processes (prefill: batch x sequence) or produces (decode: batch).
         n_chips: TP degree.
-        peak_tensor_flops_per_second: of the arrays, in the datatype of the run.
-        peak_vector_flops_per_second: of the vector units.
-        peak_dram_bytes_per_second: of the device memory.
-        peak_l2_bytes_per_second: of all L2 slices together.
+        peaks: of one chip.
 
     Returns:
         Flat dictionary; units are in the names (see :func:`results.schema.unit_of`). ``utilization`` is useful FLOP
@@ -64,10 +58,10 @@ def rollup(
         "flops": flops,
         "macs": float(layers["macs"].sum()),
         "flops_per_second": _ratio(flops, seconds),
-        "utilization": _ratio(flops, seconds * peak_tensor_flops_per_second),
+        "utilization": _ratio(flops, seconds * peaks.tensor_flops_per_second),
         "dram_bytes": dram_bytes,
         "dram_bytes_per_second": _ratio(dram_bytes, seconds),
-        "dram_bandwidth_fraction": _ratio(dram_bytes, seconds * peak_dram_bytes_per_second),
+        "dram_bandwidth_fraction": _ratio(dram_bytes, seconds * peaks.dram_bytes_per_second),
         "dram_row_hit_rate": _hit_rate(layers, "dram_row_hits", "dram_row_misses"),
         "l2_bytes": float(layers["l2_bytes"].sum()),
         "l2_hit_rate": _hit_rate(layers, "l2_hits", "l2_misses"),
@@ -75,25 +69,12 @@ def rollup(
         "energy_joules": energy_joules,
         "energy_per_token_joules": _ratio(energy_joules * n_chips, tokens),
         "average_power_watts": _ratio(energy_joules, seconds),
-        "bound_by": bound_by(layers),
-        "peak_tensor_flops_per_second": peak_tensor_flops_per_second,
-        "peak_vector_flops_per_second": peak_vector_flops_per_second,
-        "peak_dram_bytes_per_second": peak_dram_bytes_per_second,
-        "peak_l2_bytes_per_second": peak_l2_bytes_per_second,
+        "bound_by": bound_by(totals(layers), peaks),
+        **peaks.fields(),
         **_energy_by_component(layers),
         **_seconds_by_cause(layers, clock_hz),
         **_seconds_by_kind(layers),
     }
-
-
-def bound_by(layers: Table) -> str:
-    """The cause that takes most core time over all given rows, as one of ``BOUND_NAMES``' values; idle without rows.
-
-    Of causes with equal time the one of higher priority is named.
-    """
-    if not len(layers):
-        return BOUND_NAMES["idle"]
-    return BOUND_NAMES[STALL_CAUSES[int(np.argmax(matrix(layers, CAUSE_FIELDS).sum(axis=0)))]]
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -55,7 +55,7 @@ LAYER_DTYPE = np.dtype(
         *((field, np.float64) for field in _COUNT_FIELDS),
         *((field, np.float64) for field in ENERGY_FIELDS),
         ("utilization", np.float64),  # useful matrix work / what the arrays could do in that time
-        ("bound_by", "S16"),  # one of BOUND_NAMES' values: the cause with most cycles
+        ("bound_by", "S16"),  # one of BOUND_NAMES' values: see results/bounds.py
     ]
 )
 """One row per op instance, in time order, of one chip."""

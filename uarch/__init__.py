@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uarch.errors import InputError
     from workloads.model import load_model
     from workloads.runner import simulate
-    from workloads.single_kernel import simulate_kernel
+    from workloads.single_kernel import simulate_attention, simulate_gemm
 
 __all__ = [
     "Chip",
@@ -24,7 +24,8 @@ __all__ = [
     "load_chip",
     "load_model",
     "simulate",
-    "simulate_kernel",
+    "simulate_attention",
+    "simulate_gemm",
 ]
 
 _MODULE_OF = {
@@ -35,7 +36,8 @@ _MODULE_OF = {
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
     "simulate": "workloads.runner",
-    "simulate_kernel": "workloads.single_kernel",
+    "simulate_attention": "workloads.single_kernel",
+    "simulate_gemm": "workloads.single_kernel",
 }
 
 

@@ -120,5 +120,3 @@ def _traffic(
                                 read_bytes += size_bytes
                                 seen[granule] = 1
     return read_bytes, written_bytes, remote_bytes
-
-

@@ -88,7 +88,7 @@ def start_walk(walk: StructArray, first_pc: int, end_pc: int, steps: StructArray
 @inline
 def advance_walk(walk: StructArray, end_pc: int, steps: StructArray) -> None:
     """Go to the next step in execution order; at the end the counter is ``end_pc``."""
-    pc, start = walk["pc"] + 1, walk["loop_start"]
+    pc, start = int(walk["pc"] + 1), int(walk["loop_start"])
     if pc == start + steps[start]["body"]:
         if walk["iteration"] + 1 < steps[start]["repeat"]:
             walk["iteration"] += 1

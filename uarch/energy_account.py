@@ -23,7 +23,9 @@ def energy_joules(chip: Chip, result: KernelResult, dtype: str) -> dict[str, flo
         "l2": l2_bytes * table.value("l2_byte"),
         "noc": result.count(Event.NOC_BYTES) * table.value("noc_byte"),
         "dram": result.dram_bytes * table.value(f"dram_byte.{technology}")
-        + result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate * table.value(f"dram_activate.{technology}"),
+        + result.count(Event.DRAM_ROW_MISSES)
+        * result.channels_per_activate
+        * table.value(f"dram_activate.{technology}"),
         "link": result.count(Event.LINK_BYTES) * table.value("link_byte"),
     }
     joules = {component: picojoules[component] * _JOULES_PER_PJ for component in COMPONENTS if component != "static"}

@@ -20,7 +20,7 @@ from uarch.rates import PS_PER_SECOND, picoseconds
 from uarch.step_costs import step_costs
 from uarch.waves import longest_identical_run, watch_waves
 
-FEWEST_WAVES = 48
+FEWEST_WAVES = 256
 """Shorter kernels are not worth extrapolating."""
 ENGINE_FIDELITIES = ("tile", "burst")
 
@@ -123,7 +123,9 @@ def execute(
     Raises :class:`InputError` if a block does not fit into a core, or the chip has no rate for the program's datatype.
     """
     if fidelity not in ENGINE_FIDELITIES:
-        raise InputError(f"fidelity: {fidelity!r} is not executed by the engine; allowed are {', '.join(ENGINE_FIDELITIES)}")
+        raise InputError(
+            f"fidelity: {fidelity!r} is not executed by the engine; allowed are {', '.join(ENGINE_FIDELITIES)}"
+        )
     machine = lower(chip, program.dtype)
     resident = resident_blocks(machine, program, chip.name)
     waiters = machine.cores * resident * _granules_per_context(program)
@@ -160,8 +162,9 @@ def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str
     for field, available in (("l1_bytes", machine.l1_bytes), ("register_bytes", machine.register_bytes)):
         needed = int(program.blocks[field].max())
         if needed > available:
+            unit = field.removesuffix("_bytes")
             raise InputError(
-                f"{program.name}: a block needs {needed} bytes of {field.removesuffix('_bytes')}; {chip_name} has {available} per core"
+                f"{program.name}: a block needs {needed} bytes of {unit}; {chip_name} has {available} per core"
             )
         limit = min(limit, available // max(1, needed))
     return max(1, limit)

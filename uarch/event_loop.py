@@ -241,4 +241,4 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
                 wave_end = shared["ended_blocks"] + waves.blocks_per_wave
     for core in range(chip.machine.cores):
         charge(chip, core, now_ps)
-    return now_ps + waves.count[1]
+    return int(now_ps + waves.taken[1])

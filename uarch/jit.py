@@ -19,9 +19,12 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import platformdirs
-from numba.core import config as numba_config
+from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_njit: Any = numba.njit  # its stubs do not have the option _nrt
+_numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
 _NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
@@ -58,12 +61,12 @@ def cache_directory() -> Path:
 @contextmanager
 def _our_cache_directory() -> Iterator[None]:
     """Numba reads the directory once, when a function is decorated: other users of Numba keep their own."""
-    before = numba_config.CACHE_DIR
-    numba_config.CACHE_DIR = str(cache_directory())
+    before = _numba_config.CACHE_DIR
+    _numba_config.CACHE_DIR = str(cache_directory())
     try:
         yield
     finally:
-        numba_config.CACHE_DIR = before
+        _numba_config.CACHE_DIR = before
 
 
 def constant(value: int) -> int:
@@ -74,13 +77,13 @@ def constant(value: int) -> int:
 def kernel(function: F) -> F:
     """Compile an entry point: integer-exact (no fastmath), without the GIL, cached on disk."""
     with _our_cache_directory():
-        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+        return cast("F", _njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def loop_kernel(function: F) -> F:
     """Compile an entry point that allocates nothing: without reference counting, which costs far more than the work."""
     with _our_cache_directory():
-        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+        return cast("F", _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
 def inline(function: F) -> F:
@@ -89,4 +92,4 @@ def inline(function: F) -> F:
     Always inlined: the engine's state is a tuple of many arrays, and passing that costs more than most helpers do.
     """
     options = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
-    return cast("F", numba.njit(**options)(function))
+    return cast("F", _njit(**options)(function))

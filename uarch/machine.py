@@ -16,6 +16,7 @@ from uarch.program import GRANULE_BYTES
 from uarch.rates import picoseconds, rate_of
 from uarch.systolic import Dataflow
 
+
 class Machine(NamedTuple):
     """A chip as the engine sees it, for one datatype of the systolic arrays."""
 
@@ -99,7 +100,8 @@ def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
     memory = chip.memory
     standard = load_standard(memory.standard)
     stripe = min(memory.channels, max(1, GRANULE_BYTES // memory.interleave_bytes))
-    units = memory.channels if fidelity == "burst" else max(1, memory.channels // stripe)
+    groups = max(1, memory.channels // stripe)
+    units = groups * stripe if fidelity == "burst" else groups
     return BankBusTiming(
         units=units,
         banks=standard.banks,

@@ -129,8 +129,8 @@ def _read(
     now_ps: int,
 ) -> None:
     """Load rows of a granule (``part``: first column and bytes) for a stage: from L2, or as a waiter for DRAM."""
-    local = i * tensor["granules_across"] + j
-    granule = tensor["first_granule"] + local
+    local = int(i * tensor["granules_across"] + j)
+    granule = int(tensor["first_granule"] + local)
     group = l2_group(granule, chip.machine.l2_groups)
     remote = tensor["residence"] == _REMOTE
     record, stage = chip.granules[granule], chip.stages[c, stage_number]
@@ -180,7 +180,7 @@ def _fetch(chip: ChipState, tensor: StructArray, i: int, j: int, granule: int, r
     count = row_count(rows)
     address = record["address"]
     if 2 * count <= 1 << tensor["row_shift"]:
-        address = _row_address(tensor, (i << tensor["row_shift"]) + first_row_of(rows), j)
+        address = _row_address(tensor, int(i << tensor["row_shift"]) + first_row_of(rows), j)
     asked_ps = now_ps + chip.machine.l2_latency_ps // 2
     size_bytes = count * record["row_bytes"]
     enqueue_read(chip.dram, chip.dram_timing, number, address, size_bytes, asked_ps, chip.events)
@@ -215,9 +215,7 @@ def _wait_for(chip: ChipState, fetch_number: int, rows: int, part: int, remote: 
 
 
 @inline
-def _deliver(
-    chip: ChipState, granule: int, group: int, rows: int, part: int, remote: bool, c: int, now_ps: int
-) -> int:
+def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, remote: bool, c: int, now_ps: int) -> int:
     """Through the group of slices, the link if the reader is a peer's, and the core's port; returns the arrival in L1."""
     machine = chip.machine
     size_bytes = part & 0xFFFF
@@ -254,8 +252,8 @@ def _write(
     machine = chip.machine
     chip.events[_L2_WRITE_BYTES] += size_bytes
     chip.events[_NOC_BYTES] += size_bytes
-    local = i * tensor["granules_across"] + j
-    granule = tensor["first_granule"] + local
+    local = int(i * tensor["granules_across"] + j)
+    granule = int(tensor["first_granule"] + local)
     group = l2_group(granule, machine.l2_groups)
     port, path, record = chip.cores[c % machine.cores], chip.groups[group], chip.granules[granule]
     port_ps = max(now_ps, port["write_port_free_ps"]) + duration_ps(size_bytes, machine.noc_write_byte)

@@ -19,9 +19,9 @@ from uarch.program import NONE, OPERAND, STEP
 
 IntArray = npt.NDArray[np.int64]
 
-PERIOD = 8
+PERIOD = 64
 """Waves of a period: enough for the order of tiles to repeat itself."""
-WARM_UP_WAVES = 8
+WARM_UP_WAVES = 64
 """Waves before the first period that counts: cores drift apart from their common start."""
 KEPT_WAVES = 3
 """Waves that are executed after the skipped ones, besides what is under way: the end of the kernel."""
@@ -46,7 +46,7 @@ class Waves(NamedTuple):
     events: IntArray
     cause_ps: IntArray
     """Shape ``(_HISTORY, cores, causes)``."""
-    count: IntArray
+    taken: IntArray
     """Shape ``(2,)``: snapshots taken, picoseconds skipped."""
 
 
@@ -92,8 +92,8 @@ def longest_identical_run(program: Program) -> tuple[int, int]:
     shape = len(blocks), n_steps
     differs = np.zeros(len(blocks) - 1, np.bool_)
     for name in STEP.names or ():
-        values = steps[name].reshape(shape)
-        differs |= (values[1:] != values[:-1]).any(axis=1)
+        step_values = steps[name].reshape(shape)
+        differs |= (step_values[1:] != step_values[:-1]).any(axis=1)
     for name in OPERAND.names or ():
         if name not in _COORDINATES:
             values = operands[name].reshape(*shape, 3)
@@ -108,7 +108,7 @@ def end_of_wave(chip: ChipState, waves: Waves, now_ps: int) -> None:
     """Take a snapshot; if the machine repeats itself, skip the blocks that would repeat it further."""
     for core in range(chip.machine.cores):
         charge(chip, core, now_ps)
-    number = waves.count[0]
+    number = waves.taken[0]
     slot = number % _HISTORY
     waves.time_ps[slot] = now_ps
     for event in range(len(chip.events)):
@@ -116,8 +116,8 @@ def end_of_wave(chip: ChipState, waves: Waves, now_ps: int) -> None:
     for core in range(chip.machine.cores):
         for cause in range(waves.cause_ps.shape[2]):
             waves.cause_ps[slot, core, cause] = chip.cores[core]["cause_ps"][cause]
-    waves.count[0] = number + 1
-    if waves.count[1] == 0 and number >= WARM_UP_WAVES + 2 * PERIOD and _repeats(waves, number):
+    waves.taken[0] = number + 1
+    if waves.taken[1] == 0 and number >= WARM_UP_WAVES + 2 * PERIOD and _repeats(waves, number):
         _skip(chip, waves, number)
 
 
@@ -153,4 +153,4 @@ def _skip(chip: ChipState, waves: Waves, number: int) -> None:
         for cause in range(waves.cause_ps.shape[2]):
             gained_ps = waves.cause_ps[last, core, cause] - waves.cause_ps[before, core, cause]
             chip.cores[core]["cause_ps"][cause] += times * gained_ps
-    waves.count[1] = times * (waves.time_ps[last] - waves.time_ps[before])
+    waves.taken[1] = times * (waves.time_ps[last] - waves.time_ps[before])

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kernels.program import TileProgram
+from results.bounds import Peaks, bound_by
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.energy_account import energy_joules
 from uarch.engine import KernelResult, execute
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
-from results.schema import BOUND_NAMES
 from workloads.operators import Operator
 from workloads.stack import Stack
 
@@ -69,13 +67,12 @@ class Executor:
         parts = [self._fields(program, result) for program, result in results]
         row = {name: sum(part[name] for part in parts) for name in parts[0]}
         available = row["seconds"] * self.chip.peak_flops(first.dtype)
-        causes = [row[f"{cause}_cycles"] for cause in CAUSES]
         return row | {
             "name": operator.name,
             "kind": first.kind,
             "shape": first.shape,
             "utilization": row["flops"] / available if available else 0.0,
-            "bound_by": BOUND_NAMES[CAUSES[int(np.argmax(causes))]],
+            "bound_by": bound_by(row, peaks_of(self.chip, first.dtype)),
         }
 
     def _fields(self, program: TileProgram, result: KernelResult) -> dict[str, float]:
@@ -88,6 +85,17 @@ class Executor:
         fields |= {f"{cause}_cycles": result.cause_seconds(Cause(i)) * hz for i, cause in enumerate(CAUSES)}
         fields |= {f"{component}_joules": joules for component, joules in energy.items()}
         return fields
+
+
+def peaks_of(chip: Chip, dtype: str) -> Peaks:
+    """What a chip can do per second, for roll-ups and bounds."""
+    return Peaks(
+        tensor_flops_per_second=chip.peak_flops(dtype),
+        vector_flops_per_second=chip.peak_vector_flops,
+        l2_bytes_per_second=chip.l2_bytes_per_second,
+        dram_bytes_per_second=chip.memory.bandwidth_bytes_per_second,
+        link_bytes_per_second=chip.link.bandwidth_bytes_per_second,
+    )
 
 
 def in_sequence(rows: Sequence[tuple[int, Mapping[str, Any]]], tensor_hz: float) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from workloads.parallel import Shard
 from workloads.phase import Phase
 from workloads.stack import Stack
 
+
 @dataclass(frozen=True)
 class Operator:
     """One operator: ``kind`` is that of the software stack's overheads; the programs follow each other in one launch."""

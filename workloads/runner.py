@@ -15,7 +15,7 @@ from uarch.chip_file import load_chip
 from uarch.l2 import L2State
 from workloads.buffers import LAYER_SETS, allocate
 from workloads.capacity import check_fits
-from workloads.execution import OUTSIDE_LAYERS, Executor, in_sequence
+from workloads.execution import OUTSIDE_LAYERS, Executor, in_sequence, peaks_of
 from workloads.model import load_model
 from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
@@ -41,9 +41,10 @@ def simulate(
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group.
 
-    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens (the new
-    one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files. ``attention``: ``flash`` or
-    ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token ids whose embeddings are read.
+    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens
+    (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
+    ``attention``: ``flash`` or ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token
+    ids whose embeddings are read.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Equal layers are simulated once: the first, and the second as it finds
@@ -84,10 +85,7 @@ def simulate(
             phase=work.name,
             tokens=work.tokens,
             n_chips=tp,
-            peak_tensor_flops_per_second=chip.peak_flops(dtype),
-            peak_vector_flops_per_second=chip.peak_vector_flops,
-            peak_dram_bytes_per_second=chip.memory.bandwidth_bytes_per_second,
-            peak_l2_bytes_per_second=chip.l2_bytes_per_second,
+            peaks=peaks_of(chip, dtype),
         ),
     )
 

@@ -17,7 +17,7 @@ from kernels.datatypes import ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapper import Mapper, Search
 from kernels.program import TileProgram
-from results.schema import BOUND_NAMES
+from results.bounds import WORK_FIELDS, bound_by
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
@@ -25,7 +25,7 @@ from uarch.errors import InputError
 from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.program import NONE
-from workloads.execution import Executor
+from workloads.execution import Executor, peaks_of
 from workloads.operators import Operator
 from workloads.phase import FIDELITIES, SCHEDULES, check_known, check_positive
 
@@ -126,9 +126,9 @@ def simulate_attention(
 ) -> KernelRun:
     """Run causal attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own.
 
-    ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``: ``flash``
-    is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each finding the
-    L2 as the one before it left it. ``chip`` and ``fidelity`` as in :func:`simulate_gemm`.
+    ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``:
+    ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
+    finding the L2 as the one before it left it. ``chip`` and ``fidelity`` as in :func:`simulate_gemm`.
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
@@ -192,7 +192,9 @@ def _check_attention(shape: AttentionShape, phase: str) -> None:
     if shape.q_heads % shape.kv_heads:
         raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
     if shape.q_len > shape.kv_len:
-        raise InputError(f"q_len = {shape.q_len}: must be at most kv_len = {shape.kv_len}, which includes the new tokens")
+        raise InputError(
+            f"q_len = {shape.q_len}: must be at most kv_len = {shape.kv_len}, which includes the new tokens"
+        )
     if phase == "decode" and shape.q_len > 1:
         raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
 
@@ -224,7 +226,7 @@ def _run(chip: Chip, kind: str, shape: str, fidelity: str, mapped: _Mapped) -> K
         dram_bytes=_total(rows, "dram_read_bytes") + _total(rows, "dram_write_bytes"),
         l2_bytes=_total(rows, "l2_bytes"),
         utilization=flops / (seconds * chip.peak_flops(dtype)),
-        bound_by=BOUND_NAMES[max(causes, key=lambda cause: causes[cause])],
+        bound_by=bound_by({name: _total(rows, name) for name in WORK_FIELDS}, peaks_of(chip, dtype)),
         joules_by_component={name: _total(rows, f"{name}_joules") for name in COMPONENTS},
         seconds_by_cause=causes,
         programs=tuple(_program_run(row, search) for row, (_, search) in zip(rows, mapped, strict=True)),

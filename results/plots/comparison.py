@@ -38,7 +38,7 @@ def plot(traces: Sequence[Trace]) -> Figure:
     for (ops, causes), ((model, phase), group) in zip(grid, groups.items(), strict=True):
         _draw_group(ops, causes, group, colours)
         ops.set_title(f"{model} {phase}  ({run_setting(group[0])})")
-    fig.legend(handles=boxes(colours), title="op kind", loc="outside lower left", ncols=5, alignment="left")
+    fig.legend(handles=boxes(colours), title="op kind", loc="outside lower left", ncols=3, alignment="left")
     handles = boxes(CAUSE_COLOURS, CAUSE_LABELS)
     fig.legend(handles=handles, title="core time", loc="outside lower right", ncols=3, alignment="left")
     return fig

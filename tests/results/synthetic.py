@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from results.rollup import bound_by, rollup
+from results.bounds import Peaks, bound_by, totals
+from results.rollup import rollup
 from results.schema import CAUSE_FIELDS, STALL_CAUSES, TIMELINE_DTYPE, Table, layer_table
 from results.trace import Trace
 
@@ -117,11 +118,11 @@ def _row(op: tuple[Any, ...], layer: int, tokens: int, chip: str, random: np.ran
     }
 
 
-def _in_sequence(rows: list[dict[str, Any]]) -> Table:
+def _in_sequence(rows: list[dict[str, Any]], peaks: Peaks) -> Table:
     layers = layer_table(rows)
     layers["end_cycle"] = np.cumsum(layers["end_cycle"])
     layers["start_cycle"][1:] = layers["end_cycle"][:-1]
-    layers["bound_by"] = [bound_by(layers[i : i + 1]).encode() for i in range(len(layers))]
+    layers["bound_by"] = [bound_by(totals(layers[i : i + 1]), peaks).encode() for i in range(len(layers))]
     return layers
 
 
@@ -159,18 +160,16 @@ def make_trace(
     rows = [_row(embedding, -1, tokens, chip, random)]
     rows += [_row(op, layer, tokens, chip, random) for layer in range(n_layers) for op in ops]
     rows += [_row(head, -1, 2 if phase == "prefill" else tokens, chip, random)]
-    layers = _in_sequence(rows)
     tensor_peak, dram_peak = CHIPS[chip]
+    peaks = Peaks(tensor_peak, VECTOR_PEAK, L2_PEAK, dram_peak, LINK_PEAK)
+    layers = _in_sequence(rows, peaks)
     numbers = rollup(
         layers,
         clock_hz=CLOCK_HZ,
         phase=phase,
         tokens=tokens,
         n_chips=n_chips,
-        peak_tensor_flops_per_second=tensor_peak,
-        peak_vector_flops_per_second=VECTOR_PEAK,
-        peak_dram_bytes_per_second=dram_peak,
-        peak_l2_bytes_per_second=L2_PEAK,
+        peaks=peaks,
     )
     batch = 2 if phase == "prefill" else 32
     return Trace(

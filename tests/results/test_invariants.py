@@ -106,7 +106,7 @@ def _wrong_bound(layers: Table) -> None:
         (_slow_clock, "seconds differ"),
         (_over_full, "utilization above 1"),
         (_unknown_bound, "bound_by is none of compute"),
-        (_wrong_bound, "bound_by is not the cause"),
+        (_wrong_bound, "bound_by is not what"),
     ],
 )
 def test_corrupted_rows(change: Callable[[Table], None], words: str) -> None:

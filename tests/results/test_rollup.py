@@ -8,16 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.compare import comparison_rows
-from results.rollup import bound_by, rollup
+from results.bounds import BUSY, WORK_FIELDS, Peaks, bound_by
+from results.rollup import rollup
 from results.schema import BOUND_NAMES, ENERGY_COMPONENTS, STALL_CAUSES, layer_table
 from tests.results.synthetic import CHIPS, MODELS, TOKENS, make_trace
 
-PEAKS = {
-    "peak_tensor_flops_per_second": 8e12,
-    "peak_vector_flops_per_second": 1e12,
-    "peak_dram_bytes_per_second": 2e9,
-    "peak_l2_bytes_per_second": 8e9,
-}
+PEAKS = Peaks(
+    tensor_flops_per_second=8e12,
+    vector_flops_per_second=1e12,
+    l2_bytes_per_second=8e9,
+    dram_bytes_per_second=2e9,
+    link_bytes_per_second=1e9,
+)
 
 
 def test_two_ops_by_hand() -> None:
@@ -45,7 +47,7 @@ def test_two_ops_by_hand() -> None:
             {**norm, "dram_write_bytes": 1000, "l2_hits": 2, "l2_misses": 2, "static_joules": 2},
         ]
     )
-    numbers = rollup(layers, clock_hz=1e9, phase="decode", tokens=4, n_chips=2, **PEAKS)
+    numbers = rollup(layers, clock_hz=1e9, phase="decode", tokens=4, n_chips=2, peaks=PEAKS)
     expected = {
         "cycles": 4000,
         "seconds": 4e-6,
@@ -66,25 +68,46 @@ def test_two_ops_by_hand() -> None:
         "cause_l2_noc_seconds": 1e-6,
         "kind_gemm_seconds": 3e-6,
         "kind_norm_seconds": 1e-6,
-        **PEAKS,
+        **PEAKS.fields(),
     }
     assert {name: numbers[name] for name in expected} == pytest.approx(expected)
-    assert numbers["bound_by"] == "compute"
+    assert numbers["bound_by"] == "dram"  # 1 of 2 GB/s
+    assert Peaks.of(numbers) == PEAKS
     assert numbers["phase"] == "decode"
 
 
 def test_no_ops_give_zeros_not_nan() -> None:
-    numbers = rollup(layer_table([]), clock_hz=1e9, phase="decode", tokens=1, n_chips=1, **PEAKS)
+    numbers = rollup(layer_table([]), clock_hz=1e9, phase="decode", tokens=1, n_chips=1, peaks=PEAKS)
     assert all(np.isfinite(value) for value in numbers.values() if not isinstance(value, str))
     assert numbers["seconds"] == 0
     assert numbers["bound_by"] == "idle"
 
 
+IDLE_SECOND = dict.fromkeys(WORK_FIELDS, 0.0) | {"seconds": 1.0}
+
+
 @pytest.mark.parametrize("cause", STALL_CAUSES)
-def test_bound_by_names_the_largest_cause(cause: str) -> None:
-    rows = [dict.fromkeys((f"{name}_cycles" for name in STALL_CAUSES), 1.0)]
-    assert bound_by(layer_table(rows)) == "compute"  # of equal causes the first in priority
-    assert bound_by(layer_table([*rows, {f"{cause}_cycles": 1.0}])) == BOUND_NAMES[cause]
+def test_where_nothing_is_busy_the_largest_cause_bounds(cause: str) -> None:
+    even = IDLE_SECOND | {f"{name}_cycles": 1.0 for name in STALL_CAUSES}
+    assert bound_by(even, PEAKS) == "compute"  # of equal causes the first in priority
+    assert bound_by(even | {f"{cause}_cycles": 2.0}, PEAKS) == BOUND_NAMES[cause]
+
+
+@pytest.mark.parametrize(
+    ("field", "peak", "name"),
+    [
+        ("macs", PEAKS.tensor_flops_per_second / 2, "compute"),
+        ("vector_ops", PEAKS.vector_flops_per_second / 2, "vector"),
+        ("l2_bytes", PEAKS.l2_bytes_per_second, "l2"),
+        ("dram_read_bytes", PEAKS.dram_bytes_per_second, "dram"),
+        ("dram_write_bytes", PEAKS.dram_bytes_per_second, "dram"),
+        ("link_bytes", PEAKS.link_bytes_per_second, "link"),
+    ],
+)
+def test_a_busy_resource_bounds_whatever_the_cores_wait_for(field: str, peak: float, name: str) -> None:
+    waiting = IDLE_SECOND | {"launch_cycles": 9.0}
+    assert bound_by(waiting | {field: BUSY * peak}, PEAKS) == name
+    assert bound_by(waiting | {field: 0.99 * BUSY * peak}, PEAKS) == "launch"
 
 
 def test_names_of_bounds() -> None:

@@ -14,7 +14,8 @@ PUBLIC = {
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
     "simulate": "workloads.runner",
-    "simulate_kernel": "workloads.single_kernel",
+    "simulate_attention": "workloads.single_kernel",
+    "simulate_gemm": "workloads.single_kernel",
 }
 
 

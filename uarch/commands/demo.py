@@ -22,8 +22,18 @@ OutputOption = Annotated[
 ]
 
 PLOT_NAME = "comparison.png"
-_COLUMNS = ("model", "phase", "chip", "latency", "tokens/s", "array utilisation", "DRAM bandwidth", "of peak")
-_COLUMNS += ("energy/token", "bound by")
+_COLUMNS = (
+    "model",
+    "phase",
+    "chip",
+    "latency",
+    "tokens/s",
+    "tensor-core utilisation",
+    "DRAM bandwidth",
+    "of its peak",
+    "energy/token",
+    "bound by",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -79,11 +89,19 @@ def _render(rows: Sequence[dict[str, Any]], output: Path) -> None:
 
 
 def _comparison(rows: Sequence[dict[str, Any]]) -> Table:
-    made = table("Chips compared: fp16, prefill 2 x 1024 tokens, decode 32 at a context of 1024", _COLUMNS, (), left=3)
+    made = table(_title(), _COLUMNS, (), left=3)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ends = following is None or (row["model"], row["phase"]) != (following["model"], following["phase"])
         made.add_row(*_cells(row), end_section=ends)
     return made
+
+
+def _title() -> str:
+    from workloads.demo import MODELS, PHASES, SEQ
+
+    degrees = ", ".join(f"{model} TP {tp}" for model, tp in MODELS.items())
+    batches = ", ".join(f"{phase} of {batch} x {SEQ} tokens" for phase, batch in PHASES.items())
+    return f"Chips compared: {degrees}; {batches}; fp16"
 
 
 def _cells(row: dict[str, Any]) -> Iterator[str]:

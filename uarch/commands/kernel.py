@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 ScheduleOption = Annotated[
     Literal["flash", "unfused"],
-    typer.Option("--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."),
+    typer.Option(
+        "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
+    ),
 ]
 
 
@@ -54,7 +56,8 @@ def attention(
     head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
     kv_len: Annotated[int, typer.Option("--kv-len", help="Keys of each sequence, the new ones included.")],
     q_len: Annotated[
-        int | None, typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode.")
+        int | None,
+        typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
     ] = None,
     schedule: ScheduleOption = "flash",
     dtype: DtypeOption = "fp16",
@@ -99,7 +102,10 @@ def _render(run: KernelRun) -> None:
 
 def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
     yield "time", f"{quantity(run.seconds, 's')}, {run.cycles:,} cycles"
-    yield "roofline", f"{quantity(run.roofline_seconds, 's')}, {percent(run.roofline_seconds / run.seconds)} of the time"
+    yield (
+        "roofline",
+        f"{quantity(run.roofline_seconds, 's')}, {percent(run.roofline_seconds / run.seconds)} of the time",
+    )
     yield "useful work", f"{quantity(run.flops, 'FLOP')}, {quantity(run.flops / run.seconds, 'FLOP/s')}"
     yield "utilisation of the arrays", percent(run.utilization)
     yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"

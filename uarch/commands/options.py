@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-ChipOption = Annotated[str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")]
-PhaseOption = Annotated[Literal["prefill", "decode"], typer.Option("--phase", help="All prompt tokens, or one new token each.")]
+ChipOption = Annotated[
+    str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")
+]
+PhaseOption = Annotated[
+    Literal["prefill", "decode"], typer.Option("--phase", help="All prompt tokens, or one new token each.")
+]
 BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
 DtypeOption = Annotated[
     Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option("--dtype", help="Of all operands.")

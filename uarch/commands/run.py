@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from results.trace import Trace
 
 ModelOption = Annotated[
-    str, typer.Option("--model", metavar="NAME_OR_FILE", help="A preset of `uarch models`, or a Hugging Face config.json.")
+    str,
+    typer.Option("--model", metavar="NAME_OR_FILE", help="A preset of `uarch models`, or a Hugging Face config.json."),
 ]
 SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
@@ -135,7 +136,9 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     total: dict[str, Any] = trace.rollup
     energy = {name: total[f"energy_{name}_joules"] for name in ENERGY_COMPONENTS}
     causes = {name: total[f"cause_{name}_seconds"] for name in STALL_CAUSES}
-    kinds = {name.removeprefix("kind_").removesuffix("_seconds"): total[name] for name in total if name.startswith("kind_")}
+    kinds = {
+        name.removeprefix("kind_").removesuffix("_seconds"): total[name] for name in total if name.startswith("kind_")
+    }
     yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
     yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s"
     yield "useful work", f"{quantity(total['flops'], 'FLOP')}, {quantity(total['flops_per_second'], 'FLOP/s')} per chip"

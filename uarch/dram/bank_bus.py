@@ -165,10 +165,20 @@ def pop_completion(dram: BankBus) -> int:
 
 @inline
 def unit_of(address: int, timing: BankBusTiming) -> int:
-    """Channel (group) of a byte address: consecutive row spans go round all units, each round rotated by a hash."""
-    span = address // timing.row_span_bytes
-    turn = _rotation(span // timing.units, timing.units)
-    return (span + turn + (address % GRANULE_BYTES) // timing.chunk_bytes) % timing.units
+    """Channel (group) of a byte address.
+
+    Row spans go round all groups of channels, each round rotated by a hash; chunks go to the channels of the group.
+    """
+    span, groups = address // timing.row_span_bytes, _channel_groups(timing)
+    turn = _rotation(span // groups, groups)
+    chunk = (address % GRANULE_BYTES) // timing.chunk_bytes
+    return (span + turn) % groups * (timing.units // groups) + chunk
+
+
+@inline
+def _channel_groups(timing: BankBusTiming) -> int:
+    """Groups of channels over which a granule is interleaved: as many as units if each of these is such a group."""
+    return timing.units * timing.chunk_bytes // GRANULE_BYTES
 
 
 @inline
@@ -185,7 +195,7 @@ def _transfer(
     channel = dram.units[unit]
     if max(now_ps, channel["bus_free_ps"]) >= channel["next_refresh_ps"]:
         _refresh(dram, timing, unit, now_ps, events)
-    row = address // timing.row_span_bytes // timing.units
+    row = address // timing.row_span_bytes // _channel_groups(timing)
     number = (row + _rotation(row // timing.banks, timing.banks)) % timing.banks
     bank = dram.banks[unit * timing.banks + number]
     if bank["open_row"] == row:

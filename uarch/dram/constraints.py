@@ -53,14 +53,14 @@ def activate_ready(state: IntArray, now: int, bank: int) -> int:
     """Earliest tick of an activate in ``bank``."""
     ready = max(state[ACT_READY], state[ROW_BUS_FREE], now)
     ready = max(ready, state[bank + B_ACT_READY], state[state[bank + B_GROUP] + G_ACT_READY])
-    return ready + ((1 - ready) & state[T.HALF_CLOCK])
+    return int(ready + ((1 - ready) & state[T.HALF_CLOCK]))
 
 
 @inline
 def precharge_ready(state: IntArray, now: int, bank: int) -> int:
     """Earliest tick of a precharge of ``bank``."""
     ready = max(state[bank + B_PRE_READY], state[PRE_READY], state[ROW_BUS_FREE], now)
-    return ready + (ready & state[T.HALF_CLOCK])
+    return int(ready + (ready & state[T.HALF_CLOCK]))
 
 
 @inline
@@ -71,7 +71,7 @@ def column_ready(state: IntArray, now: int, bank: int, is_write: int) -> int:
     ready = max(ready, state[COLUMN_BUS_FREE], now)
     if not is_write:
         ready = max(ready, state[state[bank + B_STACK]])
-    return ready + ((1 - ready) & state[T.HALF_CLOCK])
+    return int(ready + ((1 - ready) & state[T.HALF_CLOCK]))
 
 
 @inline

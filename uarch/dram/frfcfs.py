@@ -13,8 +13,6 @@ Numba compiles a function together with all that it calls, so each large functio
 
 from __future__ import annotations
 
-import numpy as np
-
 from uarch.dram import timing as T  # noqa: N812
 from uarch.dram.constraints import (
     activate_ready,
@@ -126,7 +124,7 @@ def _oldest_sequence(state: IntArray, direction: int) -> int:
         head = state[bank + B_HEAD + direction]
         if head >= 0:
             oldest = min(oldest, state[head + E_SEQUENCE])
-    return oldest
+    return int(oldest)
 
 
 @inline
@@ -135,7 +133,7 @@ def _best_column(state: IntArray, now: int, first_kind: int, only: int) -> int:
 
     ``state[BOUND]`` is the tick at which the first of them is ready.
     """
-    best, best_sequence, bound = NONE, np.int64(NEVER), np.int64(NEVER)
+    best, best_sequence, bound = NONE, NEVER, NEVER
     active = first_kind == K_ACTIVE
     direction = first_kind - K_COLUMN
     for place in range(MEMBERS + first_kind * MAX_BANKS, MEMBERS + first_kind * MAX_BANKS + state[SIZES + first_kind]):
@@ -157,7 +155,7 @@ def _best_row(state: IntArray, now: int, direction: int, only: int) -> int:
 
     With closed pages, if no request is ready, the first bank whose row no waiting request hits.
     """
-    best, best_sequence, bound = NONE, np.int64(NEVER), np.int64(NEVER)
+    best, best_sequence, bound = NONE, NEVER, NEVER
     hold = state[O_SCHEDULER] == FRFCFS_ROWHIT
     any_bank = max(state[ACT_READY], state[ROW_BUS_FREE])
     activates = state[SIZES + K_ACT + direction]
@@ -197,6 +195,15 @@ def _best_row(state: IntArray, now: int, direction: int, only: int) -> int:
 
 
 @inline
+def _is_row_command_older(state: IntArray, now: int, column: int, direction: int) -> bool:
+    """True if a request older than the waiting hit of bank ``column`` has its activate or precharge ready."""
+    if now < state[ROW_BOUND]:
+        return False
+    row = _best_row(state, now, direction, _oldest_sequence(state, direction))
+    return bool(row >= 0 and state[ROW_SEQUENCE] < state[state[column + B_HIT + direction] + E_SEQUENCE])
+
+
+@inline
 def _row_command(state: IntArray, now: int, command: int, bank: int, direction: int) -> None:
     """Issue an activate (of the row of the bank's oldest request), a precharge or a refresh."""
     row = state[bank + B_ROW] if bank >= 0 else NONE
@@ -208,7 +215,7 @@ def _row_command(state: IntArray, now: int, command: int, bank: int, direction: 
         unlink_entry(state, bank, direction, entry)
         state[bank + B_ACCESSES] = 0
         state[bank + B_ACTIVE] = entry
-        set_member(state, np.int64(K_ACTIVE), bank, command == ACT)
+        set_member(state, K_ACTIVE, bank, command == ACT)
         if state[OPEN_BANKS] == 0:
             state[OPEN_SINCE] = now
         state[OPEN_BANKS] += 1
@@ -242,7 +249,7 @@ def _access(state: IntArray, now: int, bank: int, is_active: bool, direction: in
     if is_active:
         entry = state[bank + B_ACTIVE]
         state[bank + B_ACTIVE] = NONE
-        set_member(state, np.int64(K_ACTIVE), bank, not is_active)
+        set_member(state, K_ACTIVE, bank, not is_active)
     else:
         entry = state[bank + B_HIT + direction]
         following = state[entry + E_NEXT]
@@ -327,7 +334,7 @@ def _choose_mode(state: IntArray) -> int:
         state[WRITE_MODE] = 1 - state[WRITE_MODE]
         state[COLUMN_BOUND] = 0
         state[ROW_BOUND] = 0
-    return state[WRITE_MODE]
+    return int(state[WRITE_MODE])
 
 
 @inline
@@ -356,7 +363,7 @@ def _tick(state: IntArray, now: int) -> None:
     active, column, row, command = NONE, NONE, NONE, NONE
     mode = state[WRITE_MODE]
     if now >= state[ACTIVE_BOUND]:
-        active = _best_column(state, now, np.int64(K_ACTIVE), np.int64(NONE))
+        active = _best_column(state, now, K_ACTIVE, NONE)
         state[ACTIVE_BOUND] = state[BOUND]
         column = active
     if column < 0 and not refresh:
@@ -364,11 +371,8 @@ def _tick(state: IntArray, now: int) -> None:
         if now >= state[COLUMN_BOUND]:
             column = _best_column(state, now, K_COLUMN + mode, _oldest_sequence(state, mode))
             state[COLUMN_BOUND] = state[BOUND]
-            if column >= 0 and not separate and now >= state[ROW_BOUND]:
-                row = _best_row(state, now, mode, _oldest_sequence(state, mode))
-                hit = state[column + B_HIT + mode]
-                if row >= 0 and state[ROW_SEQUENCE] < state[hit + E_SEQUENCE]:
-                    column = NONE
+            if column >= 0 and not separate and _is_row_command_older(state, now, column, mode):
+                column = NONE
     if column >= 0:
         _access(state, now, column, active >= 0, mode)
         if not separate:
@@ -395,13 +399,13 @@ def next_event(state: IntArray) -> int:
     """Tick, after the present one, at which the controller may do something; at most NEVER."""
     after = state[NOW] + 1
     if state[SIZES_CHANGED]:
-        return after
+        return int(after)
     event = min(state[NEXT_REFRESH], state[ACTIVE_BOUND])
     if state[REFRESHES_DUE] > 0:
         event = min(event, state[REFRESH_BOUND])
-    else:
-        event = min(event, state[COLUMN_BOUND], state[ROW_BOUND])
-    return max(event, after)
+        return int(max(event, after))
+    event = min(event, state[COLUMN_BOUND], state[ROW_BOUND])
+    return int(max(event, after))
 
 
 @kernel

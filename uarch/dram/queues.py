@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from uarch.dram.state import (
     B_ACCESSES,
     B_ACTIVE,
@@ -65,9 +63,7 @@ def classify(state: IntArray, bank: int) -> None:
         set_member(state, K_COLUMN + direction, bank, state[bank + B_HIT + direction] >= 0)
         set_member(state, K_PRE + direction, bank, may_close and state[bank + B_CONFLICT + direction] >= 0)
     if state[O_CLOSED_PAGE]:
-        set_member(
-            state, np.int64(K_CLOSE), bank, may_close and state[bank + B_HIT] < 0 and state[bank + B_HIT_WRITES] < 0
-        )
+        set_member(state, K_CLOSE, bank, may_close and state[bank + B_HIT] < 0 and state[bank + B_HIT_WRITES] < 0)
 
 
 @inline
@@ -104,7 +100,7 @@ def append_entry(state: IntArray, bank: int, direction: int) -> int:
     state[bank + B_TAIL + direction] = entry
     state[READS_WAITING + direction] += 1
     state[SIZES_CHANGED] = 1
-    return entry
+    return int(entry)
 
 
 @inline

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from uarch.dram.frfcfs import advance, enqueue, next_event
-from uarch.dram.state import (
-    FORWARDED,
-    NEVER,
-    NONE,
-    NOW,
-    READS,
-    IntArray,
-)
+from uarch.dram.state import FORWARDED, NEVER, NONE, NOW, READS, IntArray, typed
 from uarch.jit import kernel
 
 OFFERS_PER_TICK = 2
+_ZERO = typed(0)
 
 
 @kernel
@@ -34,10 +26,10 @@ def replay(
     ``accepted``; the tag of a request is its place in the stream.
     """
     count = len(arrival)
-    request, reads = np.int64(0), np.int64(0)
+    request, reads = _ZERO, _ZERO
     while request < count or state[READS] + state[FORWARDED] < reads:
         now = state[NOW]
-        until, until_free = now, np.int64(NONE)
+        until, until_free = now, NONE
         offered = 0
         while request < count and offered < OFFERS_PER_TICK and until_free < 0 and arrival[request] <= now:
             if enqueue(state, request, is_write[request], bank[request], row[request], column[request]):
@@ -48,7 +40,7 @@ def replay(
             else:
                 until_free = is_write[request]
         if until_free >= 0:
-            until = np.int64(NEVER)
+            until = NEVER
         elif request == count:
             until = next_event(state)
         else:

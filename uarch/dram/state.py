@@ -10,6 +10,8 @@ and the oldest conflict in each. For each kind of candidate command there is a s
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,9 +21,15 @@ from uarch.dram.standards import Standard
 
 IntArray = npt.NDArray[np.int64]
 
-NONE = -1
-NEVER = 2**61
-ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = range(7)
+
+def typed(value: int) -> int:
+    """A constant that Numba types as int64 and not as a literal, for which it would compile a callee anew."""
+    return cast("int", np.int64(value))
+
+
+NONE = typed(-1)
+NEVER = typed(2**61)
+ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = map(typed, range(7))
 COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
 MAX_BANKS = 64
 LOG_FIELDS = 4
@@ -44,7 +52,7 @@ NO_REFRESH, REFRESH_ALL, REFRESH_BANKS = range(3)
 FOUR_ACTIVATE_TICKS, OLDEST_ACTIVATE = 120, 124
 
 # Sets of banks by kind of candidate: how many, and which.
-K_ACT, K_ACT_WRITES, K_COLUMN, K_COLUMN_WRITES, K_PRE, K_PRE_WRITES, K_ACTIVE, K_CLOSE = range(8)
+K_ACT, K_ACT_WRITES, K_COLUMN, K_COLUMN_WRITES, K_PRE, K_PRE_WRITES, K_ACTIVE, K_CLOSE = map(typed, range(8))
 SIZES = 128
 MEMBERS = 352
 

@@ -1,0 +1,109 @@
+"""Streams of requests for one channel: from a trace file, or made by a pattern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from uarch.dram.standards import Standard
+from uarch.dram.state import IntArray
+from uarch.errors import InputError
+
+PATTERNS = ("sequential", "random", "strided", "mix")
+PatternName = Literal["sequential", "random", "strided", "mix"]
+_LARGEST_TICK = 2**60
+
+
+class RequestStream(NamedTuple):
+    """Requests in order; all arrays have shape ``(n,)``, int64."""
+
+    arrival: IntArray
+    """Tick from which on the request is offered; not decreasing."""
+    is_write: IntArray
+    address: IntArray
+    """Byte address within the channel."""
+
+
+def read_trace(path: Path, standard: Standard) -> RequestStream:
+    """Read ``<arrival_tick> <R|W> <byte address, decimal or 0x...>`` lines; blank lines are skipped.
+
+    Raises :class:`InputError` with the number of the first line that is malformed, has an address beyond the capacity
+    of the pseudo-channel, or arrives before the line above it.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"trace {path}: cannot be read: {error}") from None
+    arrivals, writes, addresses = [], [], []
+    previous = 0
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        where = f"trace {path}, line {number}"
+        arrival, is_write, address = _parse(words, where)
+        if arrival < previous:
+            raise InputError(f"{where}: arrival {arrival} is before {previous}, that of the request above it")
+        if address >= standard.capacity_bytes:
+            raise InputError(
+                f"{where}: address {address:#x} is beyond the {standard.capacity_bytes:#x} bytes of {standard.name}"
+            )
+        previous = arrival
+        arrivals.append(arrival)
+        writes.append(is_write)
+        addresses.append(address)
+    if not arrivals:
+        raise InputError(f"trace {path}: has no requests")
+    return RequestStream(
+        np.array(arrivals, dtype=np.int64), np.array(writes, dtype=np.int64), np.array(addresses, dtype=np.int64)
+    )
+
+
+def _parse(words: list[str], where: str) -> tuple[int, int, int]:
+    """Arrival, 1 for a write, address."""
+    try:
+        arrival_text, kind, address_text = words
+        arrival = int(arrival_text)
+        address = int(address_text, 16) if address_text.lower().startswith("0x") else int(address_text)
+        is_write = {"R": 0, "W": 1}[kind.upper()]
+    except (ValueError, KeyError):
+        arrival = address = is_write = -1
+    if not 0 <= arrival <= _LARGEST_TICK or address < 0:
+        raise InputError(f"{where}: {' '.join(words)[:60]!r} is not '<arrival tick> <R|W> <byte address>'")
+    return arrival, is_write, address
+
+
+def make_pattern(
+    name: PatternName, standard: Standard, requests: int, stride_bytes: int | None = None
+) -> RequestStream:
+    """Make a stream that is offered as fast as the channel accepts it.
+
+    ``sequential``: reads, burst by burst. ``random``: reads of bursts drawn by splitmix64 of the request's number.
+    ``strided``: reads ``stride_bytes`` apart (a row, if None). ``mix``: sequential, every third request a write.
+    """
+    if requests < 1:
+        raise InputError(f"requests: {requests} is not allowed; at least 1 is")
+    stride = standard.row_bytes if stride_bytes is None else stride_bytes
+    if stride < 1:
+        raise InputError(f"stride-bytes: {stride} is not allowed; at least 1 is")
+    index = np.arange(requests, dtype=np.int64)
+    bursts = standard.capacity_bytes // standard.burst_bytes
+    if name == "random":
+        burst = (splitmix64(index) & np.uint64(bursts - 1)).astype(np.int64)
+    elif name == "strided":
+        burst = (index * stride // standard.burst_bytes) % bursts
+    else:
+        burst = index % bursts
+    is_write = (index % 3 == 2).astype(np.int64) if name == "mix" else np.zeros(requests, dtype=np.int64)
+    return RequestStream(np.zeros(requests, dtype=np.int64), is_write, burst * standard.burst_bytes)
+
+
+def splitmix64(index: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    """The ``index``-th value of Steele, Lea and Flood's generator (OOPSLA 2014), seed 0; uint64 of the same shape."""
+    with np.errstate(over="ignore"):
+        z = (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
