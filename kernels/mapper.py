@@ -79,10 +79,9 @@ class Mapper:
         *,
         pack: int = 1,
         packed_columns: bool = False,
-        note: str = "",
     ) -> GemmMapping:
         """Mapping of a GEMM whose program ``build`` makes; see :meth:`search_gemm`."""
-        return self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns, note=note).mapping
+        return self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns).mapping
 
     def attention(self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
         """Mapping of streamed attention whose program ``build`` makes; see :meth:`search_attention`."""
@@ -95,46 +94,41 @@ class Mapper:
         *,
         pack: int = 1,
         packed_columns: bool = False,
-        note: str = "",
     ) -> Search[GemmMapping]:
         """Search for the mapping of a GEMM whose program ``build`` makes.
 
         ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), so that a tile must cover K, or with
-        ``packed_columns`` N. ``note`` tells kernels apart that have the same shape but other operands.
+        ``packed_columns`` N.
         """
         ranked = rank_gemm(self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns)
-        return self._choose(f"gemm {shape} {pack} {packed_columns} {note}", GemmMapping, ranked, build)
+        return self._choose(GemmMapping, ranked, build)
 
     def search_attention(
-        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], *, note: str = ""
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]
     ) -> Search[FlashMapping]:
         """Search for the mapping of streamed attention whose program ``build`` makes.
 
         Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
         """
         ranked = rank_attention(self.chip, shape, dtype=self.dtype)
-        return self._choose(f"attention {shape} {shape.causal} {note}", FlashMapping, ranked, build)
+        return self._choose(FlashMapping, ranked, build)
 
-    def search_unfused(
-        self, attention: UnfusedAttention, *, note: str = ""
-    ) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
+    def search_unfused(self, attention: UnfusedAttention) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
         """Search for the mappings of the two products of attention through memory."""
-        pack, heads = attention.pack, f"{attention.shape.q_heads}/{attention.shape.kv_heads}"
-        qk, pv = (f"{product} {heads} {note}" for product in ("qk", "pv"))
-        scores = self.search_gemm(attention.qk_shape, attention.qk, pack=pack, note=qk)
-        sums = self.search_gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True, note=pv)
+        pack = attention.pack
+        scores = self.search_gemm(attention.qk_shape, attention.qk, pack=pack)
+        sums = self.search_gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True)
         return scores, sums
 
     def _choose(
         self,
-        kernel: str,
         mapping_type: type[Mapping],
         ranked: Sequence[Estimate[Mapping]],
         build: Callable[[Mapping], TileProgram],
     ) -> Search[Mapping]:
         if not self.on_engine or len(ranked) == 1:
             return Search(ranked[0].mapping, len(ranked), 0)
-        key = store_key(self.chip, f"{kernel} {self.dtype}")
+        key = store_key(self.chip, build(ranked[0].mapping).relocated().key())
         known = recall(key)
         if known is not None:
             with suppress(KeyError, TypeError):  # a damaged file: search again
@@ -349,12 +343,12 @@ def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
 def _fastest(
     chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
 ) -> tuple[Mapping, int]:
-    """The fastest on the engine among the best few, and how many were tried."""
+    """The fastest on the engine among the best few, wherever the operands lie, and how many were tried."""
     best, best_seconds, steps, trials = ranked[0].mapping, float("inf"), 0, 0
     for estimate in _varied(ranked):
         if estimate.seconds >= best_seconds or steps > TRIAL_STEPS:
             break
-        program = build(estimate.mapping)
+        program = build(estimate.mapping).relocated()
         steps += program.dynamic_steps
         trials += 1
         seconds = execute(chip, program)[0].seconds

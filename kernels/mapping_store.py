@@ -17,12 +17,12 @@ from uarch.machine import lower_dram
 _REMEMBERED: dict[str, dict[str, Any]] = {}
 
 
-def store_key(chip: Chip, kernel: str) -> str:
-    """Key of a search: everything that its outcome depends on."""
+def store_key(chip: Chip, kernel: bytes) -> str:
+    """Key of a search: everything that its outcome depends on; ``kernel`` identifies the kernel whatever its mapping."""
     digest = hashlib.sha256(_builders_key().encode())
     digest.update(chip.model_dump_json().encode())
     digest.update(repr(lower_dram(chip, "tile")).encode())
-    digest.update(kernel.encode())
+    digest.update(kernel)
     return digest.hexdigest()
 
 

@@ -6,13 +6,28 @@ the blocks. A step or loop that a block does not need gets ``repeat`` 0 there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.address_space import Tensor
-from uarch.program import BLOCK, MASK, NONE, OPERAND, OUT, STEP, TENSOR, A, B, Function, MaskKind, Op, StructArray
+from uarch.program import (
+    BLOCK,
+    GRANULE_BYTES,
+    MASK,
+    NONE,
+    OPERAND,
+    OUT,
+    STEP,
+    TENSOR,
+    A,
+    B,
+    Function,
+    MaskKind,
+    Op,
+    StructArray,
+)
 
 Ints = int | npt.NDArray[np.int64]
 """One value for all blocks of a grid, or one for each."""
@@ -102,6 +117,18 @@ class TileProgram:
         """How often each step is executed; shape ``(len(steps),)``."""
         heads = np.flatnonzero(self.steps["body"] > 0)
         return np.repeat(self.steps["repeat"][heads], self.steps["body"][heads])
+
+    def relocated(self) -> TileProgram:
+        """The same program with its tensors one after the other: it does not depend on what else lies in memory."""
+        tensors = self.tensors.copy()
+        address = granule = 0
+        for base in dict.fromkeys(tensors["base_address"].tolist()):
+            same = tensors["base_address"] == base
+            down = -(-(tensors["batch"] * tensors["rows"]) // (1 << tensors["row_shift"]))
+            granules = int((down * tensors["granules_across"])[same].max())
+            tensors["base_address"][same], tensors["first_granule"][same] = address, granule
+            address, granule = address + granules * GRANULE_BYTES, granule + granules
+        return replace(self, tensors=tensors, n_granules=granule)
 
     def key(self) -> bytes:
         """Equal for programs that the engine cannot tell apart."""

@@ -15,6 +15,7 @@ from uarch.chip import Chip
 from uarch.engine import KernelResult, TileProgramArrays
 from uarch.events import Cause, Event
 from uarch.jit import kernel
+from uarch.l2 import row_count, row_set
 from uarch.program import NONE, OUT, Op, Residence, StructArray
 from uarch.rates import PS_PER_SECOND
 
@@ -22,7 +23,7 @@ _REMOTE = int(Residence.REMOTE)
 
 
 class Traffic(NamedTuple):
-    """Bytes that a program must move however it is scheduled, each granule counted once, and per-step totals."""
+    """Bytes that a program must move however it is scheduled: each row of a granule, the L2's line, counts once."""
 
     read_bytes: int
     """Of local tensors that it reads before it writes them."""
@@ -33,8 +34,8 @@ class Traffic(NamedTuple):
 
 def compulsory_traffic(program: TileProgramArrays) -> Traffic:
     """Traffic of a program with a cold L2 of unlimited size."""
-    bits = np.zeros(program.n_granules, np.int8)
-    return Traffic(*_traffic(program.tensors, program.steps, program.operands, bits))
+    read, written = np.zeros(program.n_granules, np.int64), np.zeros(program.n_granules, np.int64)
+    return Traffic(*_traffic(program.tensors, program.steps, program.operands, read, written))
 
 
 def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_seconds: float = 0.0) -> KernelResult:
@@ -81,9 +82,9 @@ def _executions(steps: StructArray) -> StructArray:
 
 @kernel
 def _traffic(
-    tensors: StructArray, steps: StructArray, operands: StructArray, seen: StructArray
+    tensors: StructArray, steps: StructArray, operands: StructArray, read: StructArray, written: StructArray
 ) -> tuple[int, int, int]:
-    """Bytes (read, written, remote); ``seen`` marks granules that have been read (1) or written (2)."""
+    """Bytes (read, written, remote); ``read`` and ``written`` are sets of rows of each granule, empty at first."""
     read_bytes, written_bytes, remote_bytes = 0, 0, 0
     head = 0
     for s in range(len(steps)):
@@ -107,16 +108,16 @@ def _traffic(
                     first_row = batch * tensor["rows"] + operand["row"] + iteration * operand["step_row"]
                     last_row = first_row + operand["n_rows"] - 1
                     for i in range(first_row // granule_rows, last_row // granule_rows + 1):
-                        rows = min(granule_rows, tensor["batch"] * tensor["rows"] - i * granule_rows)
+                        top = max(first_row - i * granule_rows, 0)
+                        rows = row_set(top, min(last_row + 1 - i * granule_rows, granule_rows) - top)
                         for j in range(first_col // granule_cols, last_col // granule_cols + 1):
                             cols = min(granule_cols, tensor["cols"] - j * granule_cols)
                             granule = tensor["first_granule"] + i * tensor["granules_across"] + j
-                            size_bytes = (rows * cols * tensor["element_bits"] + 7) // 8
+                            row_bytes = (cols * tensor["element_bits"] + 7) // 8
                             if which == OUT:
-                                if seen[granule] < 2:
-                                    written_bytes += size_bytes
-                                    seen[granule] = 2
-                            elif seen[granule] == 0:
-                                read_bytes += size_bytes
-                                seen[granule] = 1
+                                written_bytes += row_count(rows & ~written[granule]) * row_bytes
+                                written[granule] |= rows
+                            else:
+                                read_bytes += row_count(rows & ~(read[granule] | written[granule])) * row_bytes
+                                read[granule] |= rows
     return read_bytes, written_bytes, remote_bytes

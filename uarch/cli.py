@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -54,8 +53,7 @@ def build_app() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_start)
     for command in COMMANDS:
-        if find_spec(f"uarch.commands.{command}"):
-            import_module(f"uarch.commands.{command}").register(app)
+        import_module(f"uarch.commands.{command}").register(app)
     return app
 
 
@@ -66,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (InputError, typer.TyperException) as error:
-        return _refuse(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+        return _refuse(_reworded(error.format_message()) if isinstance(error, typer.TyperException) else str(error))
     except BrokenPipeError:
         _discard_standard_output()
         return PIPE_CLOSED
@@ -88,6 +86,11 @@ def main() -> None:
 def _refuse(message: str) -> int:
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     return WRONG_INPUT
+
+
+def _reworded(message: str) -> str:
+    """A usage error in the words of the other messages; typer quotes pydantic's."""
+    return message.replace("Value error, ", "").replace("Input should be", "must be")
 
 
 def _discard_standard_output() -> None:

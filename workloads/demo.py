@@ -29,6 +29,11 @@ class Job:
         """Tells the runs of the demonstration apart; fit for a file name."""
         return f"{self.model}-{self.phase}-{self.chip}"
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are computed."""
+        return self.batch * (self.seq if self.phase == "prefill" else 1)
+
 
 MODELS = {"bloom-176b": 8, "llama-3-70b": 4}
 """Degree of tensor parallelism."""
@@ -49,13 +54,14 @@ JOBS = tuple(
 def run_jobs(jobs: Sequence[Job], workers: int = WORKERS) -> Iterator[tuple[Job, Trace]]:
     """Simulate jobs in new processes; yields each with its trace as it ends.
 
-    The first one runs alone: if nothing is compiled yet, its process does that for all others, which load the result.
+    The one with the fewest tokens runs first and alone: if nothing is compiled yet, its process does that for all others,
+    which load the result. Of these those with most tokens come first, so that all processes end at about the same time.
     """
+    first, *others = sorted(jobs, key=lambda job: job.tokens)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_of_interrupts) as pool:
         try:
-            first, *others = jobs
             yield first, pool.submit(simulate_job, first).result()
-            running = {pool.submit(simulate_job, job): job for job in others}
+            running = {pool.submit(simulate_job, job): job for job in reversed(others)}
             for future in as_completed(running):
                 yield running[future], future.result()
         finally:

@@ -113,7 +113,7 @@ class OperatorBuilder:
                 kind="lm_head",
             )
 
-        head = build(self.mapper.gemm(shape, build, note=f"lm_head q {phase.q_len}"))
+        head = build(self.mapper.gemm(shape, build))
         operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
         operators.append(Operator("lm_head", "lm_head", (head,)))
         if self.shard.tp > 1:
@@ -160,7 +160,7 @@ class OperatorBuilder:
         def build(mapping: GemmMapping) -> TileProgram:
             return gemm("qkv", shape, normed, weights, outputs, mapping, self.buffers.space, dtype=phase.dtype)
 
-        program = build(self.mapper.gemm(shape, build, note=f"qkv {q_width}+{kv_width} b {phase.batch} {phase.name}"))
+        program = build(self.mapper.gemm(shape, build))
         return Operator("qkv", "gemm", (program,))
 
     def _new_rows(self, cache: Tensor) -> Operand:

@@ -32,8 +32,6 @@ from workloads.phase import FIDELITIES, SCHEDULES, check_known, check_positive
 ATTENTION_PHASES = ("prefill", "decode")
 
 _GIB = 1 << 30
-_NOTE = "single kernel"
-"""Tells the mapper that tensors lie as they do here, not as in a model."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def simulate_gemm(
     def build(mapping: GemmMapping) -> TileProgram:
         return gemm("gemm", shape, Operand(a), Operand(b), [Output(Operand(c), 0, n)], mapping, space, dtype=dtype)
 
-    search = _mapper(chip, dtype, fidelity).search_gemm(shape, build, note=_NOTE)
+    search = _mapper(chip, dtype, fidelity).search_gemm(shape, build)
     return _run(chip, "gemm", str(shape), fidelity, [(build(search.mapping), search)])
 
 
@@ -155,7 +153,7 @@ def _flash(chip: Chip, shape: AttentionShape, mapper: Mapper) -> _Mapped:
     def build(mapping: FlashMapping) -> TileProgram:
         return flash_attention("attention", shape, q, k, v, out, mapping, space, dtype=mapper.dtype)
 
-    search = mapper.search_attention(shape, build, note=_NOTE)
+    search = mapper.search_attention(shape, build)
     return [(build(search.mapping), search)]
 
 
@@ -165,7 +163,7 @@ def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> _Mapped:
     scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
     _check_fits(chip, f"attention {shape}", space)
     attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, mapper.dtype)
-    qk, pv = mapper.search_unfused(attention, note=_NOTE)
+    qk, pv = mapper.search_unfused(attention)
     return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)]
 
 

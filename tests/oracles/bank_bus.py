@@ -87,7 +87,7 @@ class NaiveBankBus:
     def row_and_bank(self, unit: Unit, address: int) -> tuple[int, Bank]:
         """Row of an address, and the bank of its unit in which it lies."""
         pieces = GRANULE_BYTES // self.timing.chunk_bytes
-        row = address // self.timing.row_span_bytes // (self.timing.units // pieces)
+        row = address // self.timing.row_span_bytes // max(1, self.timing.units // pieces)
         turn = ((row // self.timing.banks) * 2654435769 % 2**32) * self.timing.banks // 2**32
         return row, unit.banks[(row + turn) % self.timing.banks]
 

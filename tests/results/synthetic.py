@@ -97,7 +97,7 @@ def _row(op: tuple[Any, ...], layer: int, tokens: int, chip: str, random: np.ran
         "vector_ops": vector_flops * tokens,
         "special_ops": 0.1 * vector_flops * tokens,
         "l1_bytes": 12.0 * n_bytes,
-        "l2_bytes": 3.0 * n_bytes,
+        "l2_bytes": 1.2 * n_bytes,
         "l2_hits": float(int(2 * n_bytes / 8192)),
         "l2_misses": float(int(n_bytes / 8192)),
         "dram_read_bytes": 0.8 * n_bytes,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.compare import comparison_rows
 from results.bounds import BUSY, WORK_FIELDS, Peaks, bound_by
+from results.compare import comparison_rows
 from results.rollup import rollup
 from results.schema import BOUND_NAMES, ENERGY_COMPONENTS, STALL_CAUSES, layer_table
 from tests.results.synthetic import CHIPS, MODELS, TOKENS, make_trace

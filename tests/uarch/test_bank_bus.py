@@ -91,7 +91,7 @@ timings = st.builds(
     BankBusTiming,
     units=st.sampled_from([16, 48]),
     banks=st.sampled_from([4, 16]),
-    chunk_bytes=st.sampled_from([512, GRANULE_BYTES]),
+    chunk_bytes=st.sampled_from([512, GRANULE_BYTES // 5, GRANULE_BYTES]),
     row_span_bytes=st.sampled_from([GRANULE_BYTES, 2 * GRANULE_BYTES]),
     byte=st.integers(1 << 18, 1 << 23),
     row_to_column_ps=st.integers(0, 20_000),

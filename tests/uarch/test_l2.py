@@ -1,134 +1,146 @@
-"""The L2's replacement against a naive model: an ordered dictionary for each group of slices."""
+"""The L2's replacement against a naive model: ordered dictionaries and sets of rows in plain Python."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uarch.l2 import (
-    ABSENT,
-    IN_FLIGHT,
-    RESIDENT,
-    L2State,
-    arrive,
-    close_l2,
-    l2_group,
-    open_l2,
-    pop_victim,
-    reserve,
-    touch,
-)
+from uarch.l2 import L2State, add_rows, close_l2, first_row_of, l2_group, open_l2, pop_victim, row_count, row_set, touch
 from uarch.program import NONE, StructArray
 
 N_GRANULES = 24
-SIZES = (100, 250, 400)
+ROW_BYTES = (16, 100, 128)
+"""Of a granule's rows, by its number."""
 
-Line = tuple[int, bool]
-"""Bytes, dirty."""
+rows_of_a_granule = st.tuples(st.integers(0, 63), st.integers(1, 64)).map(
+    lambda drawn: range(drawn[0], min(64, drawn[0] + drawn[1]))
+)
+operations = st.lists(
+    st.tuples(st.sampled_from(["fill", "write", "read"]), st.integers(0, N_GRANULES - 1), rows_of_a_granule),
+    max_size=60,
+)
+Operations = list[tuple[str, int, range]]
+
+
+def rows_in(bits: int) -> set[int]:
+    return {row for row in range(64) if bits >> row & 1}
+
+
+@given(rows_of_a_granule)
+def test_sets_of_rows(rows: range) -> None:
+    """All 64 rows, and those that make the int64 negative, too."""
+    bits = int(row_set(rows.start, len(rows)))
+    assert -(2**63) <= bits < 2**63
+    assert rows_in(bits) == set(rows)
+    assert row_count(bits) == len(rows)
+    assert first_row_of(bits) == rows.start
+
+
+@dataclass
+class NaiveLine:
+    """A granule that is held: its valid and dirty rows."""
+
+    valid: set[int] = field(default_factory=set)
+    dirty: set[int] = field(default_factory=set)
 
 
 class NaiveL2:
-    """Granules in the order of their last use, group by group; those in flight are counted, but not in the order."""
+    """For each group, granules in the order of their last use."""
 
     def __init__(self, groups: int, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
-        self.lines: list[OrderedDict[int, Line]] = [OrderedDict() for _ in range(groups)]
-        self.in_flight: list[dict[int, int]] = [{} for _ in range(groups)]
+        self.lines: list[OrderedDict[int, NaiveLine]] = [OrderedDict() for _ in range(groups)]
 
     def used_bytes(self, group: int) -> int:
-        return sum(size for size, _ in self.lines[group].values()) + sum(self.in_flight[group].values())
+        return sum(len(line.valid) * row_bytes_of(granule) for granule, line in self.lines[group].items())
 
-    def make_room(self, group: int) -> list[tuple[int, bool]]:
-        """Evicted granules, oldest first, and whether they are dirty."""
+    def make_room(self, group: int) -> list[tuple[int, set[int]]]:
+        """Evicted granules, oldest first, and their dirty rows."""
         victims = []
-        while self.used_bytes(group) > self.capacity_bytes and self.lines[group]:
-            granule, (_, dirty) = self.lines[group].popitem(last=False)
-            victims.append((granule, dirty))
+        while self.used_bytes(group) > self.capacity_bytes:
+            granule, line = self.lines[group].popitem(last=False)
+            victims.append((granule, line.dirty))
         return victims
 
 
-class JittedL2:
-    """The simulator's arrays behind the same operations."""
-
-    def __init__(self, granules: StructArray, groups: StructArray, capacity_bytes: int) -> None:
-        self.granules, self.groups, self.capacity_bytes = granules, groups, capacity_bytes
-
-    def make_room(self, group: int) -> list[tuple[int, bool]]:
-        victims = []
-        while (victim := pop_victim(self.granules, self.groups, group, self.capacity_bytes)) != NONE:
-            victims.append((int(victim), bool(self.granules[victim]["dirty"])))
-        return victims
+def row_bytes_of(granule: int) -> int:
+    return ROW_BYTES[granule % len(ROW_BYTES)]
 
 
-operations = st.lists(
-    st.tuples(st.sampled_from(["read", "write", "arrive"]), st.integers(0, N_GRANULES - 1)), max_size=80
-)
+def make_room(
+    granules: StructArray, groups: StructArray, group: int, capacity_bytes: int
+) -> list[tuple[int, set[int]]]:
+    """As the engine does it: the caller takes the victim's dirty rows."""
+    victims = []
+    while (victim := int(pop_victim(granules, groups, group, capacity_bytes))) != NONE:
+        victims.append((victim, rows_in(int(granules[victim]["dirty"]))))
+        granules[victim]["dirty"] = 0
+    return victims
 
 
-def step(naive: NaiveL2, jitted: JittedL2, action: str, granule: int) -> None:
-    """One access or arrival, as the engine makes them, on both; the victims must be the same."""
-    groups = len(naive.lines)
-    group, size = int(l2_group(granule, groups)), SIZES[granule % len(SIZES)]
-    status = int(jitted.granules[granule]["status"])
-    resident, in_flight = granule in naive.lines[group], granule in naive.in_flight[group]
-    assert status == (RESIDENT if resident else IN_FLIGHT if in_flight else ABSENT)
-    if action == "arrive":
-        if in_flight:
-            naive.lines[group][granule] = (naive.in_flight[group].pop(granule), False)
-            arrive(jitted.granules, jitted.groups, granule, group, 0)
-    elif resident:
-        naive.lines[group].move_to_end(granule)
-        touch(jitted.granules, jitted.groups, granule, group)
-    elif not in_flight:
-        reserve(jitted.granules, jitted.groups, granule, group, granule * 4096, size)
-        if action == "read":
-            naive.in_flight[group][granule] = size
-        else:
-            naive.lines[group][granule] = (size, False)
-            arrive(jitted.granules, jitted.groups, granule, group, 0)
-    if action == "write" and granule in naive.lines[group]:
-        naive.lines[group][granule] = (size, True)
-        jitted.granules[granule]["dirty"] = 1
-    assert naive.make_room(group) == jitted.make_room(group)
-    assert naive.used_bytes(group) == jitted.groups[group]["used_bytes"]
-
-
-@given(st.integers(1, 5), st.integers(300, 2500), operations)
-def test_replacement_is_that_of_the_naive_model(
-    groups: int, capacity_bytes: int, all_operations: list[tuple[str, int]]
-) -> None:
+def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tuple[NaiveL2, StructArray, StructArray]:
+    """Both models after the same accesses, the victims of which were the same."""
     naive = NaiveL2(groups, capacity_bytes)
-    jitted = JittedL2(*open_l2(L2State.empty(), N_GRANULES, groups), capacity_bytes)
-    for action, granule in all_operations:
-        step(naive, jitted, action, granule)
+    granules, group_records = open_l2(L2State.empty(), N_GRANULES, groups)
+    for action, granule, rows in all_operations:
+        group = int(l2_group(granule, groups))
+        lines, record = naive.lines[group], granules[granule]
+        assert rows_in(int(record["valid"])) == lines.get(granule, NaiveLine()).valid
+        if action == "read":
+            if granule in lines:
+                lines.move_to_end(granule)
+                touch(granules, group_records, granule, group)
+            continue
+        if granule not in lines:
+            record["address"], record["row_bytes"] = granule * 8192, row_bytes_of(granule)
+        line = lines.setdefault(granule, NaiveLine())
+        lines.move_to_end(granule)
+        line.valid |= set(rows)
+        add_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)))
+        if action == "write":
+            line.dirty |= set(rows)
+            record["dirty"] |= row_set(rows.start, len(rows))
+        assert naive.make_room(group) == make_room(granules, group_records, group, capacity_bytes)
+        assert naive.used_bytes(group) == group_records[group]["used_bytes"]
+    return naive, granules, group_records
 
-    state = close_l2(jitted.granules, jitted.groups)
-    expected = [(granule, *line) for lines in naive.lines for granule, line in lines.items()]
+
+def contents(state: L2State) -> list[tuple[int, set[int], set[int]]]:
     records = state.records
-    found = list(zip(state.granules, records["size_bytes"], records["dirty"], strict=True))
-    assert found == expected
-    assert state.resident_bytes == sum(size for _, size, _ in expected)
+    return [
+        (int(granule), rows_in(int(valid)), rows_in(int(dirty)))
+        for granule, valid, dirty in zip(state.granules, records["valid"], records["dirty"], strict=True)
+    ]
+
+
+@given(st.integers(1, 5), st.integers(1000, 30_000), operations)
+def test_replacement_is_that_of_the_naive_model(groups: int, capacity_bytes: int, all_operations: Operations) -> None:
+    naive, granules, group_records = played(groups, capacity_bytes, all_operations)
+    state = close_l2(granules, group_records)
+    assert contents(state) == [
+        (granule, line.valid, line.dirty) for lines in naive.lines for granule, line in lines.items()
+    ]
+    assert state.resident_bytes == sum(naive.used_bytes(group) for group in range(groups))
 
 
 @given(st.integers(1, 5), operations)
-def test_contents_survive_from_kernel_to_kernel(groups: int, all_operations: list[tuple[str, int]]) -> None:
-    """Closing and opening changes neither order nor dirty bits, also if the address space has grown meanwhile."""
-    naive = NaiveL2(groups, 1500)
-    jitted = JittedL2(*open_l2(L2State.empty(), N_GRANULES, groups), 1500)
-    for action, granule in all_operations:
-        step(naive, jitted, action, granule)
-    state = close_l2(jitted.granules, jitted.groups)
+def test_contents_survive_from_kernel_to_kernel(groups: int, all_operations: Operations) -> None:
+    """Closing and opening changes nothing, also if the address space has grown meanwhile."""
+    naive, granules, group_records = played(groups, 20_000, all_operations)
+    state = close_l2(granules, group_records)
     for n_granules in (N_GRANULES, 5, 1000):
-        granules, group_records = open_l2(state, n_granules, groups)
-        again = close_l2(granules, group_records)
+        opened, opened_groups = open_l2(state, n_granules, groups)
+        assert len(opened) >= n_granules
+        again = close_l2(opened, opened_groups)
         assert again.key() == state.key()
-        np.testing.assert_array_equal(again.records["address"], state.granules * 4096)
-        np.testing.assert_array_equal(
-            group_records["used_bytes"], [sum(size for size, _ in lines.values()) for lines in naive.lines]
-        )
+        assert contents(again) == contents(state)
+        np.testing.assert_array_equal(again.records["address"], state.granules * 8192)
+        used_bytes = [naive.used_bytes(group) for group in range(groups)]
+        np.testing.assert_array_equal(opened_groups["used_bytes"], used_bytes)
 
 
 @given(st.integers(1, 64))
@@ -141,16 +153,16 @@ def test_every_group_gets_its_share(groups: int) -> None:
 
 
 def test_the_key_tells_contents_apart() -> None:
+    """What is held, in which order, which rows of it, and which of them are dirty."""
     granules, groups = open_l2(L2State.empty(), 4, 1)
     keys = [close_l2(granules, groups).key()]
     for granule in (0, 1):
-        reserve(granules, groups, granule, 0, 0, 100)
-        arrive(granules, groups, granule, 0, 0)
+        add_rows(granules, groups, granule, 0, row_set(0, 3))
         keys.append(close_l2(granules, groups).key())
     touch(granules, groups, 0, 0)
     keys.append(close_l2(granules, groups).key())
     granules[0]["dirty"] = 1
     keys.append(close_l2(granules, groups).key())
-    granules[0]["missing_bytes"] = 1
+    add_rows(granules, groups, 0, 0, row_set(3, 1))
     keys.append(close_l2(granules, groups).key())
     assert len(set(keys)) == len(keys)

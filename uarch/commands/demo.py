@@ -48,11 +48,11 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
     _make_folder(output)
     traces = {}
     with progress_bar(len(JOBS)) as show:
-        show(f"{JOBS[0].name} (compiles the engine if this is its first run)", 0)
+        show("starting; the first time this compiles the engine", 0)
         for job, trace in run_jobs(JOBS):
             trace.save(output / f"{job.name}.h5")
             traces[job] = trace
-            show(next((other.name for other in JOBS if other not in traces), "plot"), len(traces))
+            show(f"{job.name} done", len(traces))
         _plot([traces[job] for job in JOBS], output / PLOT_NAME)
     files = [output / f"{job.name}.h5" for job in JOBS]
     rows = _rows([traces[job] for job in JOBS], files)

@@ -171,14 +171,15 @@ def unit_of(address: int, timing: BankBusTiming) -> int:
     """
     span, groups = address // timing.row_span_bytes, _channel_groups(timing)
     turn = _rotation(span // groups, groups)
+    width = timing.units // groups
     chunk = (address % GRANULE_BYTES) // timing.chunk_bytes
-    return (span + turn) % groups * (timing.units // groups) + chunk
+    return (span + turn) % groups * width + chunk % width
 
 
 @inline
 def _channel_groups(timing: BankBusTiming) -> int:
     """Groups of channels over which a granule is interleaved: as many as units if each of these is such a group."""
-    return timing.units * timing.chunk_bytes // GRANULE_BYTES
+    return max(1, timing.units // (GRANULE_BYTES // timing.chunk_bytes))
 
 
 @inline

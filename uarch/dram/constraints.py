@@ -11,6 +11,8 @@ from uarch.dram import timing as T  # noqa: N812
 from uarch.dram.state import (
     ACT,
     ACT_READY,
+    ACTIVATE_TICKS,
+    ACTIVATES,
     B_ACT_READY,
     B_GROUP,
     B_INDEX,
@@ -21,27 +23,28 @@ from uarch.dram.state import (
     B_STACK,
     B_WRITE_READY,
     COLUMN_BUS_FREE,
-    FOUR_ACTIVATE_TICKS,
     G_ACT_READY,
     G_READ_READY,
     G_WRITE_READY,
+    LAST_ACTIVATES,
     LOG,
     LOG_COMMANDS,
     LOG_FIELDS,
     LOGGED,
     NONE,
-    OLDEST_ACTIVATE,
     PRE,
     PRE_ALL,
     PRE_READY,
     RD,
     READ_READY,
     REF_ALL,
+    REF_BANK,
     REF_READY,
     REFPB_READY,
     ROW_BUS_FREE,
     STACKS,
     STACKS_END,
+    WINDOW_COUNT,
     WRITE_READY,
     IntArray,
 )
@@ -89,11 +92,8 @@ def after_row_command(state: IntArray, now: int, command: int, bank: int, row: i
         state[bank + B_REF_READY] = max(state[bank + B_REF_READY], now + state[T.ACT_REF])
         state[state[bank + B_GROUP] + G_ACT_READY] = now + state[T.ACT_ACT_GROUP]
         state[REF_READY] = max(state[REF_READY], now + state[T.ACT_REF])
-        oldest = state[OLDEST_ACTIVATE]
-        state[oldest] = now
-        oldest = oldest + 1 if oldest + 1 < OLDEST_ACTIVATE else FOUR_ACTIVATE_TICKS
-        state[OLDEST_ACTIVATE] = oldest
-        state[ACT_READY] = max(state[ACT_READY], now + state[T.ACT_ACT], state[oldest] + state[T.FOUR_ACTIVATES])
+        state[ACT_READY] = max(state[ACT_READY], now + state[T.ACT_ACT])
+        state[ACTIVATES] += 1
     elif command == PRE:
         state[bank + B_ACT_READY] = max(state[bank + B_ACT_READY], now + state[T.PRE_ACT])
         state[bank + B_REF_READY] = max(state[bank + B_REF_READY], now + state[T.PRE_REF])
@@ -108,9 +108,22 @@ def after_row_command(state: IntArray, now: int, command: int, bank: int, row: i
     else:
         state[bank + B_ACT_READY] = max(state[bank + B_ACT_READY], now + state[T.REFPB_ACT_BANK])
         state[bank + B_REF_READY] = now + state[T.REFPB_REFPB_BANK]
-        state[ACT_READY] = max(state[ACT_READY], now + state[T.REFPB_ACT])
         state[REFPB_READY] = now + state[T.REFPB_REFPB]
+    if command in (ACT, REF_BANK):
+        _count_in_windows(state, now)
     _log(state, now, command, bank, row)
+
+
+@inline
+def _count_in_windows(state: IntArray, now: int) -> None:
+    """An activate, or the refresh of a bank, counts in the windows of 4 and of 32 activates."""
+    count = state[WINDOW_COUNT]
+    state[ACTIVATE_TICKS + (count & (LAST_ACTIVATES - 1))] = now
+    state[WINDOW_COUNT] = count + 1
+    fourth_last = state[ACTIVATE_TICKS + ((count - 3) & (LAST_ACTIVATES - 1))]
+    oldest = state[ACTIVATE_TICKS + ((count + 1) & (LAST_ACTIVATES - 1))]
+    window = max(fourth_last + state[T.FOUR_ACTIVATES], oldest + state[T.THIRTYTWO_ACTIVATES])
+    state[ACT_READY] = max(state[ACT_READY], window)
 
 
 @inline

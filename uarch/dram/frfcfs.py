@@ -1,4 +1,4 @@
-"""The FR-FCFS controller of one channel, event by event (jitted): ``enqueue``, ``advance``, ``next_event``.
+"""The FR-FCFS controller of one channel, event by event (jitted): ``enqueue``, ``next_event``, ``step``, ``advance``.
 
 Rules, found by comparison with Ramulator 2.1 (see the README): each tick may issue one column and one row command where
 the standard has separate buses, one command otherwise. The oldest request whose next command is ready goes first. A
@@ -25,7 +25,6 @@ from uarch.dram.queues import append_entry, classify, row_changed, set_member, u
 from uarch.dram.state import (
     ACT,
     ACT_READY,
-    ACTIVATES,
     ACTIVE_BOUND,
     B_ACCESSES,
     B_ACT_READY,
@@ -81,7 +80,6 @@ from uarch.dram.state import (
     O_REFRESH,
     O_SCHEDULER,
     O_WRITE_QUEUE,
-    OLDEST_ACTIVATE,
     OPEN_BANKS,
     OPEN_SINCE,
     OPEN_TICKS,
@@ -219,7 +217,6 @@ def _row_command(state: IntArray, now: int, command: int, bank: int, direction: 
         if state[OPEN_BANKS] == 0:
             state[OPEN_SINCE] = now
         state[OPEN_BANKS] += 1
-        state[ACTIVATES] += 1
     after_row_command(state, now, command, bank, row)
     if command == ACT:
         state[ACTIVE_BOUND] = min(state[ACTIVE_BOUND], column_ready(state, now, bank, state[entry + E_WRITE]))
@@ -280,7 +277,7 @@ def _access(state: IntArray, now: int, bank: int, is_active: bool, direction: in
         state[REFRESH_BOUND] = 0
     if state[O_SCHEDULER] == FCFS:
         state[COLUMN_BOUND] = now + 1
-        state[ROW_BOUND] = now + 1
+        state[ROW_BOUND] = now
 
 
 @inline
@@ -349,9 +346,12 @@ def _command_for(state: IntArray, bank: int, direction: int) -> int:
     return PRE
 
 
-@inline
-def _tick(state: IntArray, now: int) -> None:
-    """What the controller does at one tick: a column command and a row command, or one of the two."""
+@kernel
+def step(state: IntArray, now: int) -> None:
+    """What the controller does at tick ``now``: a column command and a row command, or one of the two.
+
+    ``now`` is later than the present tick and not later than :func:`next_event`, and becomes the present tick.
+    """
     state[NOW] = now
     state[SIZES_CHANGED] = 0
     if now == state[NEXT_REFRESH]:
@@ -419,7 +419,7 @@ def advance(state: IntArray, until: int, until_free: int) -> None:
         if event > until:
             state[NOW] = max(until, state[NOW])
             return
-        _tick(state, event)
+        step(state, event)
 
 
 @kernel
@@ -456,10 +456,7 @@ def enqueue(state: IntArray, tag: int, is_write: int, bank_index: int, row: int,
     if open_row < 0:
         is_new = state[bank + B_HEAD + direction] == entry
         if is_new:
-            ready = max(
-                state[bank + B_ACT_READY], state[ACT_READY], state[state[OLDEST_ACTIVATE]] + state[T.FOUR_ACTIVATES]
-            )
-            state[ROW_BOUND] = min(state[ROW_BOUND], ready)
+            state[ROW_BOUND] = min(state[ROW_BOUND], max(state[bank + B_ACT_READY], state[ACT_READY]))
     else:
         first_of = bank + direction + (B_HIT if is_hit else B_CONFLICT)
         is_new = state[first_of] < 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from uarch.dram.frfcfs import advance, enqueue, next_event
-from uarch.dram.state import FORWARDED, NEVER, NONE, NOW, READS, IntArray, typed
+from uarch.dram.frfcfs import enqueue, next_event, step
+from uarch.dram.state import FORWARDED, NOW, READS, IntArray, typed
 from uarch.jit import kernel
 
 OFFERS_PER_TICK = 2
@@ -29,20 +29,19 @@ def replay(
     request, reads = _ZERO, _ZERO
     while request < count or state[READS] + state[FORWARDED] < reads:
         now = state[NOW]
-        until, until_free = now, NONE
         offered = 0
-        while request < count and offered < OFFERS_PER_TICK and until_free < 0 and arrival[request] <= now:
+        refused = False
+        while request < count and offered < OFFERS_PER_TICK and arrival[request] <= now and not refused:
             if enqueue(state, request, is_write[request], bank[request], row[request], column[request]):
                 accepted[request] = now
                 reads += 1 - is_write[request]
                 request += 1
                 offered += 1
             else:
-                until_free = is_write[request]
-        if until_free >= 0:
-            until = NEVER
-        elif request == count:
-            until = next_event(state)
+                refused = True
+        event = next_event(state)
+        next_offer = event if refused or request == count else max(now + 1, arrival[request])
+        if event > next_offer:
+            state[NOW] = next_offer
         else:
-            until = max(now + 1, arrival[request])
-        advance(state, until, until_free)
+            step(state, event)

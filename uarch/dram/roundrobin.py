@@ -24,7 +24,6 @@ from uarch.dram.constraints import (
 )
 from uarch.dram.state import (
     ACT,
-    ACTIVATES,
     B_ACCESSES,
     B_ROW,
     BANK_FIELDS,
@@ -58,7 +57,6 @@ from uarch.jit import inline, kernel
 COMMAND_QUEUE = 8
 HITS_BEFORE_PRECHARGE = 4
 DRAIN_ABOVE = 8
-_ACTIVATES = 32
 _READ, _WRITE = typed(0), typed(1)
 
 
@@ -85,12 +83,10 @@ class RoundRobinQueues(NamedTuple):
     """Shape ``(Q_REGISTERS,)``."""
     sharing: IntArray
     """Shape ``(n,)``: the next read that shares this one's data, or NONE."""
-    window: IntArray
-    """Shape ``(32,)``: ticks of the last activates, for the window of 32."""
 
 
-Q_READS, Q_WRITES, Q_DRAINING, Q_BANK, Q_IN_COMMANDS, Q_REFRESHING, Q_BOUND, Q_ACTIVATES, Q_READS_OPEN = range(9)
-Q_REGISTERS = 9
+Q_READS, Q_WRITES, Q_DRAINING, Q_BANK, Q_IN_COMMANDS, Q_REFRESHING, Q_BOUND, Q_READS_OPEN = range(8)
+Q_REGISTERS = 8
 
 
 def new_queues(banks: int, entries: int, requests: int) -> RoundRobinQueues:
@@ -101,7 +97,6 @@ def new_queues(banks: int, entries: int, requests: int) -> RoundRobinQueues:
         lengths=np.zeros(banks, dtype=np.int64),
         registers=np.zeros(Q_REGISTERS, dtype=np.int64),
         sharing=np.full(requests, NONE, dtype=np.int64),
-        window=np.full(_ACTIVATES, -NEVER, dtype=np.int64),
     )
 
 
@@ -190,9 +185,6 @@ def _ready_command(
     if row < 0:
         command = ACT
         ready = activate_ready(state, now, bank)
-        if state[T.THIRTYTWO_ACTIVATES] > 0:
-            oldest = queues.window[queues.registers[Q_ACTIVATES] % _ACTIVATES]
-            ready = max(ready, oldest + state[T.THIRTYTWO_ACTIVATES])
     elif row == requests.row[tag]:
         command = RD + requests.is_write[tag]
         ready = column_ready(state, now, bank, requests.is_write[tag])
@@ -225,9 +217,6 @@ def _issue(state: IntArray, queues: RoundRobinQueues, now: int, command: int, ba
         if command == ACT:
             state[bank + B_ROW] = row
             state[bank + B_ACCESSES] = 0
-            queues.window[queues.registers[Q_ACTIVATES] % _ACTIVATES] = now
-            queues.registers[Q_ACTIVATES] += 1
-            state[ACTIVATES] += 1
             if state[OPEN_BANKS] == 0:
                 state[OPEN_SINCE] = now
             state[OPEN_BANKS] += 1

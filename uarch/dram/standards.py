@@ -94,7 +94,7 @@ class Timing(_Table):
     nREFI: int = Field(ge=1)
     nREFIpb: int = Field(default=0, ge=0)
     nRREFD: int = Field(default=0, ge=0)
-    """Refresh of a bank to the refresh of, or an activate in, another bank."""
+    """Refresh of a bank to the refresh of another bank; such a refresh also counts as an activate in nFAW."""
 
 
 class Current(_Table):

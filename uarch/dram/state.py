@@ -39,7 +39,7 @@ LOG_FIELDS = 4
  ROW_BUS_FREE, COLUMN_BUS_FREE, REF_READY, REFPB_READY, NEXT_REFRESH, REFRESHES_DUE, REFRESH_BANK, ACTIVE_BOUND,
  COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND, SIZES_CHANGED, OPEN_BANKS, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS,
  ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LOGGED, BANKS_END, STACKS_END, COMPLETION,
- LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE) = range(43)  # fmt: skip
+ LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(44)  # fmt: skip
 
 # Options, from ControllerOptions.lowered().
 OPTIONS = 112
@@ -47,9 +47,6 @@ OPTIONS = 112
  O_REFRESH) = range(OPTIONS, OPTIONS + 8)  # fmt: skip
 FRFCFS_ROWHIT, FRFCFS, FCFS = range(3)
 NO_REFRESH, REFRESH_ALL, REFRESH_BANKS = range(3)
-
-# The last four activates, and the place of the oldest of them.
-FOUR_ACTIVATE_TICKS, OLDEST_ACTIVATE = 120, 124
 
 # Sets of banks by kind of candidate: how many, and which.
 K_ACT, K_ACT_WRITES, K_COLUMN, K_COLUMN_WRITES, K_PRE, K_PRE_WRITES, K_ACTIVE, K_CLOSE = map(typed, range(8))
@@ -61,8 +58,12 @@ STACKS = 136
 GROUPS = 144
 G_ACT_READY, G_READ_READY, G_WRITE_READY = range(3)
 
+# Ticks of the last commands that count in the windows of activates: a ring, indexed by WINDOW_COUNT modulo its size.
+ACTIVATE_TICKS = MEMBERS + 8 * MAX_BANKS
+LAST_ACTIVATES = 32
+
 # Banks.
-FIRST_BANK = MEMBERS + 8 * MAX_BANKS
+FIRST_BANK = ACTIVATE_TICKS + LAST_ACTIVATES
 BANK_FIELDS = 32
 (B_ROW, B_ACT_READY, B_PRE_READY, B_READ_READY, B_WRITE_READY, B_REF_READY, B_ACCESSES, B_ACTIVE, B_GROUP, B_STACK,
  B_INDEX, B_HEAD, B_HEAD_WRITES, B_TAIL, B_TAIL_WRITES, B_HIT, B_HIT_WRITES, B_CONFLICT, B_CONFLICT_WRITES,
@@ -84,8 +85,7 @@ def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_c
     constants = T.timing_in_ticks(standard)
     state[T.TIMING : T.TIMING + len(constants)] = constants
     state[OPTIONS : OPTIONS + 8] = options.lowered()
-    state[FOUR_ACTIVATE_TICKS:OLDEST_ACTIVATE] = -NEVER
-    state[OLDEST_ACTIVATE] = FOUR_ACTIVATE_TICKS
+    state[ACTIVATE_TICKS : ACTIVATE_TICKS + LAST_ACTIVATES] = -NEVER
     state[[BANKS_END, STACKS_END]] = FIRST_BANK + banks * BANK_FIELDS, STACKS + standard.organisation.stack_ids
     state[[COMPLETION, LOG, LOG_COMMANDS]] = completion, log, log_commands
     state[completion:log] = NONE
