@@ -11,7 +11,7 @@ from uarch.contexts import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
 from uarch.dram.bank_bus import BankBus, BankBusTiming, open_bank_bus
 from uarch.events import Cause, Event
 from uarch.jit import inline
-from uarch.l2 import FETCH, L2State, open_l2
+from uarch.l2 import FETCH, NO_FETCH, L2State, open_l2
 from uarch.machine import Machine
 from uarch.program import NONE, StructArray
 
@@ -111,8 +111,11 @@ def open_chip(
     granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
     contexts = np.zeros(n_contexts, CONTEXT)
     contexts["block"] = NONE
-    waiters, fetches = np.empty(n_waiters, WAITER), np.empty(n_waiters, FETCH)
-    waiters["next"] = fetches["next"] = np.append(np.arange(1, n_waiters), NONE)
+    waiters, fetches = np.empty(n_waiters, WAITER), np.empty(n_waiters + 1, FETCH)
+    waiters["next"] = np.append(np.arange(1, n_waiters), NONE)
+    fetches["next"] = np.append(np.arange(1, n_waiters + 1), NO_FETCH)
+    shared = np.zeros(1, SHARED)
+    shared["free_fetch"] = fetches["next"][NO_FETCH]
     return ChipState(
         machine=machine,
         dram_timing=dram_timing,
@@ -129,7 +132,7 @@ def open_chip(
         responses=np.zeros(RESPONSES, RESPONSE),
         counters=np.zeros(max(1, n_counters), np.int64),
         events=np.zeros(len(Event), np.int64),
-        shared=np.zeros(1, SHARED),
+        shared=shared,
     )
 
 

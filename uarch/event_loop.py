@@ -148,15 +148,23 @@ def _start_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
     chip.events[_STEPS] += 1
     chip.events[_L1_BYTES] += cost["l1_bytes"]
     chip.contexts[c]["phase"] = EXECUTING
-    if not _continues(step, walk):
+    if step["op"] != _MATMUL or not _continues(program, walk, chip.contexts[c]["end_pc"]):
         end_ps += cost["drain_ps"]
     set_wake(chip.wake, c, end_ps)
 
 
 @inline
-def _continues(step: StructArray, walk: StructArray) -> bool:
-    """Whether the step is followed by another iteration of itself into the same accumulators: no drain between."""
-    return bool(step["body"] == 1 and step["accumulate"] == 1 and walk["iteration"] + 1 < step["repeat"])
+def _continues(program: Program, walk: StructArray, end_pc: int) -> bool:
+    """Whether the step executed next adds to the same accumulators, so that the array need not drain in between."""
+    pc = walk["pc"]
+    following = pc
+    if program.steps[pc]["body"] != 1 or walk["iteration"] + 1 == program.steps[pc]["repeat"]:
+        following = pc + 1
+    if following >= end_pc or program.steps[following]["repeat"] == 0:
+        return False
+    step = program.steps[following]
+    same_slot = program.operands[following, OUT]["slot"] == program.operands[pc, OUT]["slot"]
+    return bool(step["op"] == _MATMUL and step["accumulate"] == 1 and same_slot)
 
 
 @inline

@@ -26,7 +26,7 @@ GRANULE = np.dtype(
         ("address", np.int64),
         ("older", np.int32),  # neighbours in the LRU list
         ("newer", np.int32),
-        ("first_fetch", np.int32),
+        ("first_fetch", np.int32),  # number of a fetch, or NO_FETCH
         ("row_bytes", np.int32),
     ]
 )
@@ -39,6 +39,9 @@ GROUP = np.dtype(
         ("free_ps", np.int64),  # when the group's data path is free again
     ]
 )
+
+NO_FETCH = 0
+"""Numbers of fetches begin at 1, so that untouched records have none."""
 
 FETCH = np.dtype(
     [
@@ -196,8 +199,6 @@ def _unlink(granules: StructArray, groups: StructArray, granule: int, group: int
 
 @kernel
 def _restore(granules: StructArray, groups: StructArray, indices: IntArray, records: StructArray) -> None:
-    for granule in range(len(granules)):
-        granules[granule]["first_fetch"] = NONE
     for i in range(len(indices)):
         granule = indices[i]
         granules[granule]["address"] = records[i]["address"]

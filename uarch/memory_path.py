@@ -16,7 +16,7 @@ from uarch.contexts import READY, set_wake
 from uarch.dram.bank_bus import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
-from uarch.l2 import add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
+from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
 from uarch.program import NONE, Residence, StructArray
 from uarch.rates import duration_ps
 
@@ -76,15 +76,20 @@ def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
     w = fetch["first_waiter"]
     while w != NONE:
         waiter = chip.waiters[w]
+        following = waiter["next"]
+        other = _fetch_of(chip, granule, waiter["rows"])
+        if other != NO_FETCH:  # the rest of the rows is still on its way
+            waiter["next"] = chip.fetches[other]["first_waiter"]
+            chip.fetches[other]["first_waiter"] = w
+            w = following
+            continue
         c, stage = waiter["context"], chip.stages[waiter["context"], waiter["stage"]]
         stage["pending"] -= 1
-        if waiter["part"] != NONE:
-            arrival_ps = _deliver(chip, granule, group, waiter["rows"], waiter["part"], waiter["remote"], c, now_ps)
-            stage["ready_ps"] = max(stage["ready_ps"], arrival_ps)
+        arrival_ps = _deliver(chip, granule, group, waiter["rows"], waiter["part"], waiter["remote"], c, now_ps)
+        stage["ready_ps"] = max(stage["ready_ps"], arrival_ps - chip.machine.l2_latency_ps // 2)
         context = chip.contexts[c]
         if stage["pending"] == 0 and context["phase"] == READY and context["first_stage"] == waiter["stage"]:
             set_wake(chip.wake, c, now_ps)
-        following = waiter["next"]
         waiter["next"] = shared["free_waiter"]
         shared["free_waiter"] = w
         w = following
@@ -142,27 +147,36 @@ def _read(
         if remote:
             stage["cause"] = _LINK
         return
-    if record["valid"] == 0 and record["first_fetch"] == NONE:
+    if record["valid"] == 0 and record["first_fetch"] == NO_FETCH:
         _open_granule(chip, tensor, granule, local, j)
     stage["cause"] = max(stage["cause"], _LINK if remote else _DRAM)
-    absent = rows & ~record["valid"]
-    number = record["first_fetch"]
-    last = NONE
-    while number != NONE:
-        if chip.fetches[number]["rows"] & absent != 0:
-            absent &= ~chip.fetches[number]["rows"]
-            if last != NONE:
-                _wait_for(chip, last, 0, NONE, False, c, stage_number)
-            last = number
-        number = chip.fetches[number]["next"]
-    if absent == 0:
-        chip.events[_L2_HITS] += 1
-    else:
+    number = _fetch_of(chip, granule, rows & ~record["valid"])
+    asked = rows & ~record["valid"] & ~_rows_in_flight(chip, granule)
+    if asked != 0:
         chip.events[_L2_MISSES] += 1
-        if last != NONE:
-            _wait_for(chip, last, 0, NONE, False, c, stage_number)
-        last = _fetch(chip, tensor, i, j, granule, absent, now_ps)
-    _wait_for(chip, last, rows, part, remote, c, stage_number)
+        number = _fetch(chip, tensor, i, j, granule, asked, now_ps)
+    else:
+        chip.events[_L2_HITS] += 1
+    stage["pending"] += 1
+    _wait_for(chip, number, rows, part, remote, c, stage_number)
+
+
+@inline
+def _fetch_of(chip: ChipState, granule: int, rows: int) -> int:
+    """A fetch that brings some of a granule's rows, or NO_FETCH."""
+    number = chip.granules[granule]["first_fetch"]
+    while number != NO_FETCH and chip.fetches[number]["rows"] & rows == 0:
+        number = chip.fetches[number]["next"]
+    return int(number)
+
+
+@inline
+def _rows_in_flight(chip: ChipState, granule: int) -> int:
+    rows, number = 0, chip.granules[granule]["first_fetch"]
+    while number != NO_FETCH:
+        rows |= chip.fetches[number]["rows"]
+        number = chip.fetches[number]["next"]
+    return int(rows)
 
 
 @inline
@@ -199,7 +213,7 @@ def _row_address(tensor: StructArray, row: int, j: int) -> int:
 
 @inline
 def _wait_for(chip: ChipState, fetch_number: int, rows: int, part: int, remote: bool, c: int, stage: int) -> None:
-    """Enter a stage in a fetch's list of waiters; ``part`` NONE if it gets its data through another fetch."""
+    """Enter a stage in a fetch's list of waiters."""
     shared = chip.shared[0]
     w = shared["free_waiter"]
     waiter = chip.waiters[w]
@@ -211,7 +225,6 @@ def _wait_for(chip: ChipState, fetch_number: int, rows: int, part: int, remote: 
     waiter["remote"] = remote
     waiter["next"] = chip.fetches[fetch_number]["first_waiter"]
     chip.fetches[fetch_number]["first_waiter"] = w
-    chip.stages[c, stage]["pending"] += 1
 
 
 @inline
@@ -232,6 +245,8 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
         response["rows"] = rows
         response["part"] = part
         response["until_ps"] = sent_ps + machine.l2_latency_ps
+    else:
+        sent_ps = max(now_ps, response["until_ps"] - machine.l2_latency_ps)
     if remote:
         chip.events[_LINK_BYTES] += size_bytes
         shared = chip.shared[0]
@@ -260,7 +275,7 @@ def _write(
     group_ps = max(now_ps, path["free_ps"]) + duration_ps(size_bytes, machine.l2_group_byte)
     port["write_port_free_ps"] = port_ps
     path["free_ps"] = group_ps
-    if record["valid"] == 0 and record["first_fetch"] == NONE:
+    if record["valid"] == 0 and record["first_fetch"] == NO_FETCH:
         _open_granule(chip, tensor, granule, local, j)
     add_rows(chip.granules, chip.groups, granule, group, rows)
     record["dirty"] |= rows

@@ -20,7 +20,7 @@ import uarch
 import uarch.cli
 from uarch.chip import Chip
 from uarch.chip_file import load_chip, preset_names
-from uarch.commands.output import emit, quantity
+from uarch.commands.output import emit, quantity, shares
 from uarch.errors import InputError
 
 ROOT = Path(uarch.__file__).parent.parent
@@ -211,7 +211,16 @@ def test_emit_prints_numpy_values_and_refuses_what_is_no_number(capsys: pytest.C
         (99.96e9, "100 GB"),
         (-2e3, "-2.00 kB"),
         (5e16, "50.0 PB"),
+        (1, "1.00 B"),
+        (0.00123, "1.23 mB"),
+        (404.3e-6, "404 µB"),
+        (9.996e-9, "10.0 nB"),
     ],
 )
 def test_quantities_have_three_digits(value: float, text: str) -> None:
     assert quantity(value, "B") == text
+
+
+def test_shares_are_ranked_and_small_ones_left_out() -> None:
+    assert shares({"matrix": 1.0, "l2_noc": 2.98, "link": 0.02, "idle": 0.0}) == "l2 noc 74 %, matrix 25 %"
+    assert shares({"matrix": 0.0}) == ""

@@ -121,6 +121,16 @@ def test_for_people(arguments: list[str], capsys: pytest.CaptureFixture[str]) ->
         assert name in captured.out
 
 
+def test_progress_goes_to_standard_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes a pipe for a terminal
+    assert uarch.cli.run([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["trace"] is None
+    assert "/4" in captured.err
+
+
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
