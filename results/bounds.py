@@ -54,14 +54,17 @@ def totals(layers: Table) -> dict[str, float]:
 def bound_by(work: Mapping[str, float], peaks: Peaks) -> str:
     """The bound of some work, as one of ``BOUND_NAMES``' values.
 
-    ``work``: at least ``WORK_FIELDS``. The resource used at the largest fraction of its peak
-    (executed, not only useful, matrix work counts), if that is at least ``BUSY``; otherwise the cause that takes most core
+    ``work``: at least ``WORK_FIELDS``. The resource used at the largest fraction of its peak, if that is at least ``BUSY``
+    (arrays count as used while they are occupied, however few of their PEs have work); otherwise the cause that takes most core
     time, of equal ones that of higher priority; ``idle`` if there is no time at all.
     """
     if work["seconds"] <= 0:
         return BOUND_NAMES["idle"]
+    core_cycles = sum(work[field] for field in CAUSE_FIELDS) or 1.0
     rates = {
-        "matrix": 2 * work["macs"] / peaks.tensor_flops_per_second,
+        "matrix": max(
+            2 * work["macs"] / peaks.tensor_flops_per_second, work["seconds"] * work["matrix_cycles"] / core_cycles
+        ),
         "vector": 2 * work["vector_ops"] / peaks.vector_flops_per_second,
         "l2_noc": work["l2_bytes"] / peaks.l2_bytes_per_second,
         "dram": (work["dram_read_bytes"] + work["dram_write_bytes"]) / peaks.dram_bytes_per_second,

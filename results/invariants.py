@@ -46,8 +46,8 @@ def check(trace: Trace) -> list[str]:
 
     Checked: numbers finite and not negative; ops one after the other without gap or overlap, starting at cycle 0; core
     time by cause adds up to each op's time; seconds are cycles over the clock; utilisation and fractions at most 1;
-    ``bound_by`` is what :mod:`results.bounds` says; the roll-up equals the sums over the rows and the energy that of its components;
-    intervals of the timeline lie within their op and do not overlap on a core.
+    ``bound_by`` is what :mod:`results.bounds` says; the roll-up equals the sums over the rows and the energy that of its
+    components; intervals of the timeline lie within their op and do not overlap on a core.
     """
     missing = [name for name in _REQUIRED_NUMBERS if not isinstance(trace.rollup.get(name), (int, float))]
     if missing:

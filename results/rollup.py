@@ -6,7 +6,6 @@ import numpy as np
 
 from results.bounds import Peaks, bound_by, totals
 from results.schema import (
-    CAUSE_FIELDS,
     ENERGY_COMPONENTS,
     ENERGY_FIELDS,
     STALL_CAUSES,

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from multiprocessing import get_context
 
 from results.trace import Trace
@@ -58,9 +59,12 @@ def run_jobs(jobs: Sequence[Job], workers: int = WORKERS) -> Iterator[tuple[Job,
     which load the result. Of these those with most tokens come first, so that all processes end at about the same time.
     """
     first, *others = sorted(jobs, key=lambda job: job.tokens)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_of_interrupts) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start) as pool:
         try:
-            yield first, pool.submit(simulate_job, first).result()
+            result = pool.submit(simulate_job, first)
+            for _ in range(workers - 1):
+                pool.submit(_start)  # one process more, which loads the modules meanwhile
+            yield first, result.result()
             running = {pool.submit(simulate_job, job): job for job in reversed(others)}
             for future in as_completed(running):
                 yield running[future], future.result()
@@ -75,6 +79,7 @@ def simulate_job(job: Job) -> Trace:
     return simulate(**asdict(job))
 
 
-def _die_of_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
+def _start() -> None:
+    """Load what jobs need. Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import_module("workloads.runner")

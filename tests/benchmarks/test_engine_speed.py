@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from kernels import mapping_store
 from kernels.address_space import AddressSpace
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program import TileProgram
@@ -26,11 +24,9 @@ def h100() -> Chip:
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No mapping is remembered: every search is made anew."""
-    monkeypatch.setattr(mapping_store, "recall", lambda key: None)
     monkeypatch.setattr("kernels.mapper.recall", lambda key: None)
-    yield
 
 
 def large_gemm() -> TileProgram:

@@ -90,7 +90,7 @@ def test_the_command_leaves_traces_and_a_picture(
         for key in ("latency_seconds", "tokens_per_second", "utilization", "energy_per_token_joules", "bound_by"):
             assert all(key in run for run in payload["runs"])
     else:
-        for words in ("spad-h100", "spad-decode", "llama-3-8b", "tensor-core utilisation", "comparison.png"):
+        for words in ("spad-h100", "spad-decode", "llama-3-8b", "Tensor cores: utilisation", "comparison.png"):
             assert words in captured.out
 
 

@@ -38,12 +38,12 @@ def test_graph_launches_cost_the_same_for_every_kind() -> None:
 def test_eager_overheads_add_about_20_ms_to_a_pass_through_bloom() -> None:
     """SPAD's facts; a layer is 4 matmuls with weights, Q K^T, P V, a softmax, 2 norms, a GELU and 2 all-reduces.
 
-    70 x (6 x 21 + 12 + 2 x 45 + 45 + 2 x 0) us = 19.1 ms.
+    70 x (6 x 21 + 12 + 2 x 45 + 45 + 2 x 5.9) us = 19.9 ms.
     """
     layer = ["gemm"] * 4 + ["attention"] * 2 + ["softmax", "norm", "norm", "activation", "all_reduce", "all_reduce"]
     stack = load_stack("eager")
     seconds = load_model("bloom-176b").n_layers * sum(map(stack.launch_overhead_seconds, layer))
-    assert seconds == pytest.approx(19.11e-3)
+    assert seconds == pytest.approx(19.936e-3)
 
 
 def test_gap_and_overhead_add_up(tmp_path: Path) -> None:

@@ -22,18 +22,7 @@ OutputOption = Annotated[
 ]
 
 PLOT_NAME = "comparison.png"
-_COLUMNS = (
-    "model",
-    "phase",
-    "chip",
-    "latency",
-    "tokens/s",
-    "tensor-core utilisation",
-    "DRAM bandwidth",
-    "of its peak",
-    "energy/token",
-    "bound by",
-)
+_COLUMNS = ("chip", "latency", "tokens/s", "tensor\ncores", "bandwidth", "energy/\ntoken", "bound by")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +32,8 @@ def register(app: typer.Typer) -> None:
 
 def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> None:
     """Prefill and decode of BLOOM-176B and Llama-3-70B on SPAD's three chips, compared."""
+    from results.plots.comparison import plot
+    from results.plots.style import save
     from workloads.demo import JOBS, run_jobs
 
     _make_folder(output)
@@ -53,7 +44,7 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
             trace.save(output / f"{job.name}.h5")
             traces[job] = trace
             show(f"{job.name} done", len(traces))
-        _plot([traces[job] for job in JOBS], output / PLOT_NAME)
+        save(plot([traces[job] for job in JOBS]), output / PLOT_NAME)
     files = [output / f"{job.name}.h5" for job in JOBS]
     rows = _rows([traces[job] for job in JOBS], files)
     emit({"runs": rows, "plot": str(output / PLOT_NAME)}, as_json, lambda: _render(rows, output))
@@ -75,24 +66,25 @@ def _rows(traces: Sequence[Trace], files: Sequence[Path]) -> list[dict[str, Any]
     return [{**row, "trace": str(file)} for row, file in zip(comparison_rows(traces), files, strict=True)]
 
 
-def _plot(traces: Sequence[Trace], path: Path) -> None:
-    from results.plots.comparison import plot
-    from results.plots.style import save
-
-    save(plot(traces), path)
-
-
 def _render(rows: Sequence[dict[str, Any]], output: Path) -> None:
     screen = console()
     screen.print(_comparison(rows))
-    screen.print(f"Traces: {output}{os.sep}*.h5 (one per run)    Picture: {output / PLOT_NAME}")
+    screen.print("Tensor cores: utilisation. Bandwidth: achieved, of DRAM. Energy: of all chips of the group.")
+    screen.print(f"Traces: {output}{os.sep}*.h5, one per run. Picture: {output / PLOT_NAME}")
 
 
 def _comparison(rows: Sequence[dict[str, Any]]) -> Table:
-    made = table(_title(), _COLUMNS, (), left=3)
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
-        ends = following is None or (row["model"], row["phase"]) != (following["model"], following["phase"])
-        made.add_row(*_cells(row), end_section=ends)
+    """A section for each model and phase, a row in it for each chip; fits a terminal of 80 columns."""
+    from rich.text import Text
+
+    made = table(_title(), _COLUMNS, ())
+    section = None
+    for row in rows:
+        if section != (row["model"], row["phase"]):
+            section = row["model"], row["phase"]
+            made.add_section()
+            made.add_row(Text(" ".join(section), style="bold"))
+        made.add_row(*_cells(row))
     return made
 
 
@@ -100,18 +92,15 @@ def _title() -> str:
     from workloads.demo import MODELS, PHASES, SEQ
 
     degrees = ", ".join(f"{model} TP {tp}" for model, tp in MODELS.items())
-    batches = ", ".join(f"{phase} of {batch} x {SEQ} tokens" for phase, batch in PHASES.items())
-    return f"Chips compared: {degrees}; {batches}; fp16"
+    batches = ", ".join(f"{phase} {batch} x {SEQ} tokens" for phase, batch in PHASES.items())
+    return f"Chips compared, fp16: {degrees}\n{batches}"
 
 
 def _cells(row: dict[str, Any]) -> Iterator[str]:
-    yield row["model"]
-    yield row["phase"]
-    yield row["chip"]
+    yield f"  {row['chip']}"
     yield quantity(row["latency_seconds"], "s")
     yield f"{row['tokens_per_second']:,.0f}"
     yield percent(row["utilization"])
     yield quantity(row["dram_bytes_per_second"], "B/s")
-    yield percent(row["dram_bandwidth_fraction"])
     yield quantity(row["energy_per_token_joules"], "J")
     yield row["bound_by"]

@@ -95,9 +95,9 @@ def payload(run: KernelRun) -> dict[str, Any]:
 def _render(run: KernelRun) -> None:
     screen = console()
     title = f"{run.kind} {run.shape} on {run.chip} ({run.dtype}, {run.fidelity})"
-    screen.print(table(title, ("quantity", "value"), _summary(run), left=2))
-    columns = ("program", "shape", "bound by", "mapping", "time", "candidates", "tried")
-    screen.print(table("Programs", columns, map(_program, run.programs), left=4))
+    screen.print(table(title, ("quantity", "value"), _summary(run), left=2, wrapping="value"))
+    columns = ("program", "shape", "bound by", "mapping", "time", "tried")
+    screen.print(table("Programs", columns, map(_program, run.programs), left=4, wrapping="mapping"))
 
 
 def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
@@ -123,5 +123,4 @@ def _program(program: ProgramRun) -> Iterator[str]:
     fields = asdict(program.mapping) if program.mapping else {}
     yield ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items()) or "-"
     yield quantity(program.seconds, "s")
-    yield str(program.candidates) if program.mapping else "-"
-    yield str(program.trials) if program.mapping else "-"
+    yield f"{program.trials} of {program.candidates}" if program.mapping else "-"

@@ -61,15 +61,23 @@ def console() -> Console:
     return terminal
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> Table:
-    """A table whose first ``left`` columns are left-aligned and whose others, numbers, are right-aligned."""
+def table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1, wrapping: str = ""
+) -> Table:
+    """A table whose first ``left`` columns are left-aligned and whose others, numbers, are right-aligned.
+
+    If one column is named as ``wrapping``, it alone gives way where the terminal is narrow.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    narrow: dict[str, Any] = {"box": box.SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
+    widest = max(map(len, title.splitlines()), default=0)  # a title is wrapped to the table's width
+    result = Table(title=Text(title, style="bold"), title_justify="left", min_width=widest, **narrow)
     for index, column in enumerate(columns):
-        result.add_column(Text(column), justify="left" if index < left else "right")
+        fixed = bool(wrapping) and column != wrapping
+        result.add_column(Text(column), justify="left" if index < left else "right", no_wrap=fixed)
     for row in rows:
         result.add_row(*(Text(cell) for cell in row))
     return result

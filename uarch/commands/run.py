@@ -119,13 +119,14 @@ def _render(trace: Trace, output: Path | None) -> None:
     title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
     screen = console()
     facts = _summary(trace)
-    screen.print(table(title.format(chip=trace.chip["name"], **workload), ("quantity", "value"), facts, left=2))
+    title = title.format(chip=trace.chip["name"], **workload)
+    screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
-    columns = ("operator", "kind", "shape", "bound by", "time", "share", "FLOP/s", "utilisation", "DRAM", "L2")
-    rows = (_operator_row(_operator(row), total) for row in layer)
-    screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=4))
+    columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
+    rows = (_operator_row(_operator(row)) for row in layer)
+    screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")
 
@@ -156,15 +157,11 @@ def _bandwidth(total: dict[str, Any]) -> str:
     return f"{quantity(total['dram_bytes_per_second'], 'B/s')}, {fraction} of the peak"
 
 
-def _operator_row(operator: dict[str, Any], layer_seconds: float) -> Iterator[str]:
+def _operator_row(operator: dict[str, Any]) -> Iterator[str]:
     seconds = operator["seconds"]
     yield operator["name"]
-    yield operator["kind"]
     yield operator["shape"]
     yield operator["bound_by"]
     yield quantity(seconds, "s")
-    yield percent(seconds / layer_seconds)
-    yield quantity(operator["flops"] / seconds, "FLOP/s") if operator["flops"] else "-"
     yield percent(operator["utilization"]) if operator["flops"] else "-"
     yield quantity(operator["dram_bytes"] / seconds, "B/s")
-    yield quantity(operator["l2_bytes"] / seconds, "B/s")
