@@ -39,6 +39,7 @@ TRIAL_STEPS = 400_000
 """No further candidate is tried once the trials have executed this many steps."""
 
 _INDISTINCT = 0.02
+_EQUALLY_FAST = 1.005
 
 M = TypeVar("M")
 Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
@@ -343,15 +344,19 @@ def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
 def _fastest(
     chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
 ) -> tuple[Mapping, int]:
-    """The fastest on the engine among the best few, wherever the operands lie, and how many were tried."""
-    best, best_seconds, steps, trials = ranked[0].mapping, float("inf"), 0, 0
+    """The fastest on the engine among the best few, wherever the operands lie, and how many were tried.
+
+    Of those that are within ``_EQUALLY_FAST`` of the fastest, the one with the fewest steps.
+    """
+    tried: list[tuple[float, int, Mapping]] = []
     for estimate in _varied(ranked):
-        if estimate.seconds >= best_seconds or steps > TRIAL_STEPS:
+        best_seconds = min((seconds for seconds, _, _ in tried), default=float("inf"))
+        if estimate.seconds >= best_seconds or sum(steps for _, steps, _ in tried) > TRIAL_STEPS:
             break
         program = build(estimate.mapping).relocated()
-        steps += program.dynamic_steps
-        trials += 1
-        seconds = execute(chip, program)[0].seconds
-        if seconds < best_seconds:
-            best, best_seconds = estimate.mapping, seconds
-    return best, trials
+        tried.append((execute(chip, program)[0].seconds, program.dynamic_steps, estimate.mapping))
+    best_seconds = min(seconds for seconds, _, _ in tried)
+    equal = [
+        (steps, seconds, i) for i, (seconds, steps, _) in enumerate(tried) if seconds <= best_seconds * _EQUALLY_FAST
+    ]
+    return tried[min(equal)[2]][2], len(tried)

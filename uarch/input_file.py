@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -90,6 +91,12 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _reworded(message: str) -> str:
+    """A message of pydantic in the words of all others: ``Input should be ...``, ``List should ...`` is ``must ...``."""
+    message = message.replace("Value error, ", "").replace(" after validation", "")
+    return re.sub(r"\b[A-Z]\w* should\b", "must", message)
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -121,8 +128,7 @@ def _describe(model: type[BaseModel], details: ErrorDetails) -> str:
         return f"{field} is not a field; {unknown_name(location[-1], names or [])}"
     if details["type"] in {"model_type", "mapping_type"}:
         return f"{field} must be a table, not {_shorten(details['input'])}"
-    reason = one_line(details["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{field} = {_shorten(details['input'])}: {reason}"
+    return f"{field} = {_shorten(details['input'])}: {_reworded(one_line(details['msg']))}"
 
 
 def _shorten(value: Any) -> str:

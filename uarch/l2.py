@@ -23,6 +23,7 @@ GRANULE = np.dtype(
     [
         ("valid", np.int64),  # rows that are present; a granule with any is in the LRU list of its group
         ("dirty", np.int64),  # rows that DRAM does not have yet
+        ("in_flight", np.int64),  # rows that some fetch brings
         ("address", np.int64),
         ("older", np.int32),  # neighbours in the LRU list
         ("newer", np.int32),
@@ -48,7 +49,8 @@ FETCH = np.dtype(
         ("granule", np.int64),
         ("rows", np.int64),
         ("first_waiter", np.int64),
-        ("next", np.int64),  # of the same granule, or in the list of free ones
+        ("previous", np.int64),  # neighbours in the list of the same granule, or next in the list of free ones
+        ("next", np.int64),
     ]
 )
 

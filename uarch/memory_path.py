@@ -77,8 +77,8 @@ def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
     while w != NONE:
         waiter = chip.waiters[w]
         following = waiter["next"]
-        other = _fetch_of(chip, granule, waiter["rows"])
-        if other != NO_FETCH:  # the rest of the rows is still on its way
+        if waiter["rows"] & chip.granules[granule]["in_flight"] != 0:  # the rest of the rows is still on its way
+            other = _fetch_of(chip, granule, waiter["rows"])
             waiter["next"] = chip.fetches[other]["first_waiter"]
             chip.fetches[other]["first_waiter"] = w
             w = following
@@ -100,15 +100,14 @@ def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
 @inline
 def _remove_fetch(chip: ChipState, granule: int, fetch_number: int) -> None:
     """Take a fetch out of its granule's list."""
-    record = chip.granules[granule]
-    following = chip.fetches[fetch_number]["next"]
-    if record["first_fetch"] == fetch_number:
-        record["first_fetch"] = following
-        return
-    other = record["first_fetch"]
-    while chip.fetches[other]["next"] != fetch_number:
-        other = chip.fetches[other]["next"]
-    chip.fetches[other]["next"] = following
+    fetch, record = chip.fetches[fetch_number], chip.granules[granule]
+    record["in_flight"] &= ~fetch["rows"]
+    if fetch["previous"] == NO_FETCH:
+        record["first_fetch"] = fetch["next"]
+    else:
+        chip.fetches[fetch["previous"]]["next"] = fetch["next"]
+    if fetch["next"] != NO_FETCH:
+        chip.fetches[fetch["next"]]["previous"] = fetch["previous"]
 
 
 @inline
@@ -150,33 +149,24 @@ def _read(
     if record["valid"] == 0 and record["first_fetch"] == NO_FETCH:
         _open_granule(chip, tensor, granule, local, j)
     stage["cause"] = max(stage["cause"], _LINK if remote else _DRAM)
-    number = _fetch_of(chip, granule, rows & ~record["valid"])
-    asked = rows & ~record["valid"] & ~_rows_in_flight(chip, granule)
+    asked = rows & ~(record["valid"] | record["in_flight"])
     if asked != 0:
         chip.events[_L2_MISSES] += 1
         number = _fetch(chip, tensor, i, j, granule, asked, now_ps)
     else:
         chip.events[_L2_HITS] += 1
+        number = _fetch_of(chip, granule, rows)
     stage["pending"] += 1
     _wait_for(chip, number, rows, part, remote, c, stage_number)
 
 
 @inline
 def _fetch_of(chip: ChipState, granule: int, rows: int) -> int:
-    """A fetch that brings some of a granule's rows, or NO_FETCH."""
+    """A fetch that brings some of these rows of a granule, of which some are in flight."""
     number = chip.granules[granule]["first_fetch"]
-    while number != NO_FETCH and chip.fetches[number]["rows"] & rows == 0:
+    while chip.fetches[number]["rows"] & rows == 0:
         number = chip.fetches[number]["next"]
     return int(number)
-
-
-@inline
-def _rows_in_flight(chip: ChipState, granule: int) -> int:
-    rows, number = 0, chip.granules[granule]["first_fetch"]
-    while number != NO_FETCH:
-        rows |= chip.fetches[number]["rows"]
-        number = chip.fetches[number]["next"]
-    return int(rows)
 
 
 @inline
@@ -189,8 +179,12 @@ def _fetch(chip: ChipState, tensor: StructArray, i: int, j: int, granule: int, r
     fetch["granule"] = granule
     fetch["rows"] = rows
     fetch["first_waiter"] = NONE
+    fetch["previous"] = NO_FETCH
     fetch["next"] = record["first_fetch"]
+    if record["first_fetch"] != NO_FETCH:
+        chip.fetches[record["first_fetch"]]["previous"] = number
     record["first_fetch"] = number
+    record["in_flight"] |= rows
     count = row_count(rows)
     address = record["address"]
     if 2 * count <= 1 << tensor["row_shift"]:

@@ -11,6 +11,8 @@ from uarch.errors import InputError
 PHASES = ("prefill", "decode")
 SCHEDULES = ("flash", "unfused")
 FIDELITIES = ("analytical", "tile", "burst")
+LARGEST_SEED = 2**63 - 1
+"""A trace stores the seed as a signed integer of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Phase:
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp)
-        if self.seed < 0:
-            raise InputError(f"seed = {self.seed}: must be at least 0")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed = {self.seed}: must be at least 0 and at most {LARGEST_SEED}")
 
     @property
     def q_len(self) -> int:

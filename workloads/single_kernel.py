@@ -73,7 +73,7 @@ class KernelRun:
     utilization: float
     """Useful FLOP over what the arrays could do in that time."""
     bound_by: str
-    """Where most of the cores' time went."""
+    """The busiest resource, or else where most of the cores' time went: see :func:`results.bounds.bound_by`."""
     joules_by_component: dict[str, float]
     seconds_by_cause: dict[str, float]
     """Mean over the cores; adds up to ``seconds``."""

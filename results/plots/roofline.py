@@ -7,6 +7,7 @@ between the two is the traffic that L2 keeps from the memory.
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,14 @@ from matplotlib.patheffects import withStroke
 
 from results.plots.quantities import quantity
 from results.plots.selection import representative_layer, rows_by_kind, run_name, run_setting
-from results.plots.style import BLACK, DARK_GREY, figure, kind_colours, label, legend_beside, styled
+from results.plots.style import BLACK, DARK_GREY, PlotError, figure, kind_colours, label, legend_beside, styled
 from results.trace import Trace
 
 _LARGEST_AREA = 600.0
 """Square points of a marker that stands for all of the time."""
 _SMALLEST_AREA = 14.0
+_NOTE_WIDTH = 96
+"""Characters that fit under the axes."""
 
 
 class _Point(NamedTuple):
@@ -42,9 +45,10 @@ def plot(trace: Trace) -> Figure:
     time.
 
     Raises:
-        PlotError: the trace has no rows.
+        PlotError: the trace has no rows, or does not tell the peaks of its chip.
     """
     representative_layer(trace)
+    _check_peaks(trace)
     points, unplaced = _points(trace)
     fig = figure(9.0, 5.6)
     fig.suptitle(f"Roofline: {run_name(trace)}", ha="left", x=0.01)
@@ -61,6 +65,14 @@ def plot(trace: Trace) -> Figure:
     fig.draw_without_rendering()
     _name_slopes(ax, trace)
     return fig
+
+
+def _check_peaks(trace: Trace) -> None:
+    for name in ("tensor_flops", "vector_flops", "dram_bytes", "l2_bytes"):
+        field = f"peak_{name}_per_second"
+        value = trace.rollup.get(field)
+        if not isinstance(value, int | float) or not 0 < value < np.inf:
+            raise PlotError(f"rollup.{field}: a roofline needs a positive number, the trace has {value}")
 
 
 def _points(trace: Trace) -> tuple[list[_Point], dict[str, float]]:
@@ -159,4 +171,6 @@ def _draw_points(ax: Axes, points: list[_Point]) -> None:
 def _note(unplaced: dict[str, float]) -> str:
     if not unplaced:
         return ""
-    return "\nwithout FLOP: " + ", ".join(f"{label(kind)} ({share:.1%} of time)" for kind, share in unplaced.items())
+    largest_first = sorted(unplaced.items(), key=lambda item: -item[1])
+    kinds = ", ".join(f"{label(kind)} {share:.1%}" for kind, share in largest_first)
+    return "\n" + fill(f"without FLOP, in shares of time: {kinds}", _NOTE_WIDTH)

@@ -16,7 +16,7 @@ def run_name(trace: Trace) -> str:
 
 
 def run_setting(trace: Trace) -> str:
-    """Size and datatype of the run as far as the trace tells them: ``batch 2 x 1024 tokens, TP 8, fp16``."""
+    """Size and options of the run as far as the trace tells them: ``batch 2 x 1024 tokens, TP 8, fp16, flash attention``."""
     workload = trace.workload
     parts = []
     if "batch" in workload and "seq" in workload:
@@ -24,7 +24,8 @@ def run_setting(trace: Trace) -> str:
         parts.append(f"batch {workload['batch']} × {workload['seq']} {context}")
     if "tp" in workload:
         parts.append(f"TP {workload['tp']}")
-    parts += [str(workload[field]) for field in ("dtype", "stack", "fidelity") if workload.get(field)]
+    options = {"dtype": "", "attention": " attention", "stack": " stack", "fidelity": ""}
+    parts += [f"{workload[field]}{noun}" for field, noun in options.items() if workload.get(field)]
     return ", ".join(parts)
 
 

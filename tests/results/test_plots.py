@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from results.plots import comparison, energy, layers, roofline, stalls
 from results.plots.quantities import quantity, scale_of
-from results.plots.selection import representative_layer, seconds_by_cause
+from results.plots.selection import representative_layer, run_setting, seconds_by_cause
 from results.plots.style import (
     CAUSE_COLOURS,
     ENERGY_COLOURS,
@@ -151,6 +151,34 @@ def test_roofline_marks_kinds_that_never_go_to_dram_at_the_edge() -> None:
     (ax,) = fig.axes
     assert any(np.asarray(points.get_offsets())[0][0] == ax.get_xlim()[1] for points in ax.collections)
     assert any("softmax" in text and "no DRAM traffic" in text for text in legend_texts(fig))
+
+
+def test_roofline_note_of_many_kinds_stays_inside_the_figure() -> None:
+    trace = make_trace()
+    table = trace.layers.copy()
+    table["flops"][table["kind"] != b"gemm"] = 0
+    fig = roofline.plot(replace(trace, layers=table))
+    fig.draw_without_rendering()
+    box = fig.axes[0].xaxis.label.get_window_extent()
+    assert fig.axes[0].get_xlabel().count("%") >= 6
+    assert box.x0 >= 0
+    assert box.x1 <= fig.bbox.x1
+
+
+@pytest.mark.parametrize("value", [None, 0.0, float("nan"), "fast"])
+def test_roofline_needs_the_peaks(value: float | str | None) -> None:
+    trace = make_trace()
+    peaks = {name: number for name, number in trace.rollup.items() if name != "peak_l2_bytes_per_second"}
+    if value is not None:
+        peaks["peak_l2_bytes_per_second"] = value
+    with pytest.raises(PlotError, match=r"rollup\.peak_l2_bytes_per_second: a roofline needs a positive number"):
+        roofline.plot(replace(trace, rollup=peaks))
+
+
+def test_the_setting_names_the_attention() -> None:
+    trace = make_trace()
+    workload = {**trace.workload, "attention": "unfused", "stack": "eager"}
+    assert "unfused attention, eager stack" in run_setting(replace(trace, workload=workload))
 
 
 def test_comparison_has_a_panel_per_model_and_phase() -> None:

@@ -98,6 +98,7 @@ def test_later_overrides_win_and_strings_may_be_bare() -> None:
         ("memory.technology=hbm9", "memory.technology = 'hbm9': must be 'hbm2', 'hbm2e', "),
         ("l2.interleave_bytes=768", "l2.interleave_bytes = 768: must be a power of two"),
         ("core.count=1.5", "core.count = 1.5: must be a valid integer"),
+        ("name=", "name = '': must match pattern "),
         ("core.count=1\ncore.lanes=1", "core.count = '1 core.lanes=1'"),
         ("core.count", "--set core.count: must have the form dotted.field=value"),
         ("=3", "must have the form dotted.field=value"),

@@ -134,3 +134,10 @@ def test_wrong_attention_is_one_line(
 def test_missing_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Missing option '-k' / '-K'" in error_of(capsys, *GEMM[:-2])
     assert "No such command 'conv'" in error_of(capsys, "conv")
+
+
+def test_without_a_kernel_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert uarch.cli.run(["kernel"]) == 0
+    captured = capsys.readouterr()
+    assert "attention" in captured.out
+    assert captured.err == ""

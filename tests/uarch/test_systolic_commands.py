@@ -107,11 +107,24 @@ def test_heatmap_is_written(tmp_path: Path, over: str) -> None:
         (["--heatmap", "map.jpg"], "--heatmap map.jpg: unknown ending"),
         (["--accumulator-rows", "-1"], "accumulator_rows -1"),
         (["-m", "0"], "m 0"),
+        (["-k", "100000000000000000000"], "k 100000000000000000000; allowed: at most 16777216"),
+        (["-m", "16777216", "-n", "16777216"], "MACs; allowed: at most"),
+        (["--macs-per-pe-cycle", "1e30"], "macs_per_pe_cycle .*; allowed: at most"),
+        (["--sparsity", "1:100000000000000000000"], "sparsity .*; allowed: at most"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         _run("systolic", *SHAPE, *arguments)
+
+
+def test_the_largest_gemm_is_counted() -> None:
+    made = _json(
+        "systolic", "--rows", "1", "--cols", "1", "-m", "2097152", "-n", "65536", "-k", "65536", "--dtype", "fp32"
+    )
+    assert made["macs"] == systolic.MOST_MACS
+    assert made["cycles"] >= systolic.MOST_MACS
+    assert made["sram_read_bytes"] >= 2 * 4 * systolic.MOST_MACS // 65536
 
 
 def test_scalesim_writes_report_and_json(inputs: tuple[Path, Path], tmp_path: Path) -> None:

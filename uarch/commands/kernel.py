@@ -23,10 +23,17 @@ ScheduleOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(help="Run one kernel alone: cold L2, no launch overhead.", no_args_is_help=True)
+    group = typer.Typer()
+    group.callback(invoke_without_command=True)(_kernel)
     group.command()(gemm)
     group.command()(attention)
     app.add_typer(group, name="kernel")
+
+
+def _kernel(context: typer.Context) -> None:
+    """Run one kernel alone: cold L2, no launch overhead."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def gemm(

@@ -19,6 +19,9 @@ HEATMAP_SIZES = tuple(2**power for power in range(14))
 """M and N of a heat map over shapes, 1 to 8192."""
 HEATMAP_EDGES = tuple(2**power for power in range(2, 10))
 """Rows and columns of a heat map over arrays, 4 to 512."""
+LARGEST_SIZE = 1 << 24
+MOST_MACS = 1 << 53
+"""Of one GEMM: with them all counts and sizes in bits are integers of 64 bits."""
 
 
 DataflowOption = Annotated[Literal["os", "ws", "is"], typer.Option(help="What stays in the PEs.")]
@@ -91,6 +94,9 @@ def register(app: typer.Typer) -> None:
             accumulator_rows=UNBOUNDED if accumulator_rows is None else accumulator_rows,
         )
         structure = parse_structure(sparsity, "--sparsity")
+        sizes = {"rows": rows, "cols": cols, "m": m, "n": n, "k": k, "mac_stages": mac_stages}
+        options = {"macs_per_pe_cycle": max(k_per_step, cycles_per_step), "sparsity": structure.group}
+        _check_sizes(sizes | options | ({} if accumulator_rows is None else {"accumulator_rows": accumulator_rows}))
         result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
         payload: dict[str, Any] = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
         payload |= {"overlap": overlap} | _payload(result, k, n, structure, ELEMENT_BITS[dtype])
@@ -102,6 +108,16 @@ def register(app: typer.Typer) -> None:
             _draw(array, (m, n, k), structure, heatmap_over, heatmap)
             payload["heatmap"] = str(heatmap)
         emit(payload, as_json, lambda: _render(payload))
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    """Refuse what would not fit into counters; sizes that are too small are refused by the model."""
+    for name, value in sizes.items():
+        if value > LARGEST_SIZE:
+            raise InputError(f"{name} {value}; allowed: at most {LARGEST_SIZE}")
+    macs = sizes["m"] * sizes["n"] * sizes["k"]
+    if macs > MOST_MACS:
+        raise InputError(f"m n k = {macs} MACs; allowed: at most {MOST_MACS}")
 
 
 def _rate(text: str | None, dtype: str) -> Any:
