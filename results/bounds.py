@@ -51,26 +51,35 @@ def totals(layers: Table) -> dict[str, float]:
     return {name: float(layers[name].sum()) for name in WORK_FIELDS}
 
 
+def resource_use(work: Mapping[str, float], peaks: Peaks) -> dict[str, float]:
+    """Fraction of its peak at which each resource is used, under the names of ``BOUND_NAMES``' values.
+
+    ``work``: at least ``WORK_FIELDS``. Arrays count as used while they are occupied, however few of their PEs have work.
+    """
+    seconds = work["seconds"]
+    core_cycles = sum(work[field] for field in CAUSE_FIELDS)
+    if seconds <= 0:
+        return dict.fromkeys(("compute", "vector", "l2", "dram", "link"), 0.0)
+    occupied = work["matrix_cycles"] / core_cycles if core_cycles else 0.0
+    return {
+        "compute": max(2 * work["macs"] / (seconds * peaks.tensor_flops_per_second), occupied),
+        "vector": 2 * work["vector_ops"] / (seconds * peaks.vector_flops_per_second),
+        "l2": work["l2_bytes"] / (seconds * peaks.l2_bytes_per_second),
+        "dram": (work["dram_read_bytes"] + work["dram_write_bytes"]) / (seconds * peaks.dram_bytes_per_second),
+        "link": work["link_bytes"] / (seconds * peaks.link_bytes_per_second),
+    }
+
+
 def bound_by(work: Mapping[str, float], peaks: Peaks) -> str:
     """The bound of some work, as one of ``BOUND_NAMES``' values.
 
-    ``work``: at least ``WORK_FIELDS``. The resource used at the largest fraction of its peak, if that is at least ``BUSY``
-    (arrays count as used while they are occupied, however few of their PEs have work); otherwise the cause that takes most core
-    time, of equal ones that of higher priority; ``idle`` if there is no time at all.
+    The resource of :func:`resource_use` that is used most, if that is at least ``BUSY``; otherwise the cause that takes most
+    core time, of equal ones that of higher priority; ``idle`` if there is no time at all.
     """
     if work["seconds"] <= 0:
         return BOUND_NAMES["idle"]
-    core_cycles = sum(work[field] for field in CAUSE_FIELDS) or 1.0
-    rates = {
-        "matrix": max(
-            2 * work["macs"] / peaks.tensor_flops_per_second, work["seconds"] * work["matrix_cycles"] / core_cycles
-        ),
-        "vector": 2 * work["vector_ops"] / peaks.vector_flops_per_second,
-        "l2_noc": work["l2_bytes"] / peaks.l2_bytes_per_second,
-        "dram": (work["dram_read_bytes"] + work["dram_write_bytes"]) / peaks.dram_bytes_per_second,
-        "link": work["link_bytes"] / peaks.link_bytes_per_second,
-    }
-    busiest = max(rates, key=lambda name: rates[name])
-    if rates[busiest] >= BUSY * work["seconds"]:
-        return BOUND_NAMES[busiest]
+    use = resource_use(work, peaks)
+    busiest = max(use, key=lambda name: use[name])
+    if use[busiest] >= BUSY:
+        return busiest
     return BOUND_NAMES[STALL_CAUSES[int(np.argmax([work[field] for field in CAUSE_FIELDS]))]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from results.bounds import Peaks, bound_by, totals
+from results.bounds import Peaks, bound_by, resource_use, totals
 from results.schema import (
     ENERGY_COMPONENTS,
     ENERGY_FIELDS,
@@ -39,7 +39,8 @@ def rollup(
 
     Returns:
         Flat dictionary; units are in the names (see :func:`results.schema.unit_of`). ``utilization`` is useful FLOP
-        over what the arrays can do in that time. ``cause_<cause>_seconds`` is the mean core's time by stall cause,
+        over what the arrays can do in that time, ``<resource>_use_fraction`` how busy a resource is (see
+        :func:`results.bounds.resource_use`), ``cause_<cause>_seconds`` the mean core's time by stall cause,
         ``kind_<kind>_seconds`` the time by op kind, ``energy_<component>_joules`` the energy by component.
     """
     seconds = float(layers["seconds"].sum())
@@ -69,6 +70,7 @@ def rollup(
         "energy_per_token_joules": _ratio(energy_joules * n_chips, tokens),
         "average_power_watts": _ratio(energy_joules, seconds),
         "bound_by": bound_by(totals(layers), peaks),
+        **{f"{name}_use_fraction": use for name, use in resource_use(totals(layers), peaks).items()},
         **peaks.fields(),
         **_energy_by_component(layers),
         **_seconds_by_cause(layers, clock_hz),

@@ -69,7 +69,7 @@ class Executor:
         available = row["seconds"] * self.chip.peak_flops(first.dtype)
         return row | {
             "name": operator.name,
-            "kind": first.kind,
+            "kind": operator.kind,
             "shape": first.shape,
             "utilization": row["flops"] / available if available else 0.0,
             "bound_by": bound_by(row, peaks_of(self.chip, first.dtype)),

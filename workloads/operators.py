@@ -64,11 +64,11 @@ class OperatorBuilder:
         buffers, phase = self.buffers, self.phase
         tokens = np.random.default_rng(phase.seed).integers(0, self.model.vocab, phase.tokens)
         table = buffers.embedding
-        part = self._partial(buffers.hidden)
-        lookup = embedding("embedding", self.chip, tokens, table, part.as_rows(), first_id=self.rank * table.rows)
+        part, first_id = self._partial(buffers.hidden).as_rows(), self.rank * table.rows
+        lookup = embedding("embedding", self.chip, tokens, table, part, first_id=first_id, dtype=phase.dtype)
         operators = [Operator("embedding", "embedding", (lookup,)), *self._all_reduce("embedding", buffers.hidden)]
         if buffers.positions is not None:
-            added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions)
+            added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions, dtype=phase.dtype)
             operators.append(Operator("positions", "residual", (added,)))
         if buffers.embedding_norm is not None:
             program = self._norm_program("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True)
@@ -117,7 +117,9 @@ class OperatorBuilder:
         operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
         operators.append(Operator("lm_head", "lm_head", (head,)))
         if self.shard.tp > 1:
-            gathered = all_gather("logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp)
+            gathered = all_gather(
+                "logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp, dtype=phase.dtype
+            )
             operators.append(Operator("logits.all_gather", "all_gather", gathered))
         return operators
 
@@ -181,6 +183,7 @@ class OperatorBuilder:
             head_dim=self.model.head_dim,
             q_len=self.phase.q_len,
             kv_len=self.phase.kv_len,
+            dtype=self.phase.dtype,
         )
         return [Operator("rope", "rope", (program,))]
 
@@ -254,8 +257,9 @@ class OperatorBuilder:
         if self.shard.tp == 1:
             return []
         name = f"{name}.all_reduce"
-        part = self._partial(total).as_rows()
-        programs = all_reduce(name, self.chip, part, total.as_rows(), rank=self.rank, ranks=self.shard.tp)
+        part, summed = self._partial(total).as_rows(), total.as_rows()
+        ranks, dtype = self.shard.tp, self.phase.dtype
+        programs = all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype)
         return [Operator(name, "all_reduce", programs)]
 
 

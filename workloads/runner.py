@@ -12,6 +12,7 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.errors import InputError
 from uarch.l2 import L2State
 from workloads.buffers import LAYER_SETS, allocate
 from workloads.capacity import check_fits
@@ -57,6 +58,7 @@ def simulate(
     stack = load_stack(stack) if isinstance(stack, str) else stack
     work = Phase(phase, batch, seq, tp, dtype, attention, fidelity, seed)
     shard = check_parallel(model, tp)
+    _check_positions(model, work)
     check_fits(
         chip,
         model,
@@ -113,6 +115,12 @@ def _execute(
     progress("LM head")
     after, _ = executor.run(builder.after_layers(), l2)
     return rows + [(OUTSIDE_LAYERS, row) for row in after]
+
+
+def _check_positions(model: Model, work: Phase) -> None:
+    """A table of learned positions has no rows beyond the last one; other encodings only lose quality there."""
+    if model.positions == "learned" and model.max_positions is not None and work.kv_len > model.max_positions:
+        raise InputError(f"seq = {work.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
 
 
 def _silent(_: str) -> None:

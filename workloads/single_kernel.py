@@ -17,7 +17,7 @@ from kernels.datatypes import ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapper import Mapper, Search
 from kernels.program import TileProgram
-from results.bounds import WORK_FIELDS, bound_by
+from results.bounds import WORK_FIELDS, bound_by, resource_use
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
@@ -74,6 +74,8 @@ class KernelRun:
     """Useful FLOP over what the arrays could do in that time."""
     bound_by: str
     """The busiest resource, or else where most of the cores' time went: see :func:`results.bounds.bound_by`."""
+    resource_use: dict[str, float]
+    """Fraction of its peak at which each resource is used: see :func:`results.bounds.resource_use`."""
     joules_by_component: dict[str, float]
     seconds_by_cause: dict[str, float]
     """Mean over the cores; adds up to ``seconds``."""
@@ -210,6 +212,7 @@ def _run(chip: Chip, kind: str, shape: str, fidelity: str, mapped: _Mapped) -> K
     seconds, flops = _total(rows, "seconds"), _total(rows, "flops")
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}
+    work, peaks = {name: _total(rows, name) for name in WORK_FIELDS}, peaks_of(chip, dtype)
     return KernelRun(
         chip=chip.name,
         kind=kind,
@@ -224,7 +227,8 @@ def _run(chip: Chip, kind: str, shape: str, fidelity: str, mapped: _Mapped) -> K
         dram_bytes=_total(rows, "dram_read_bytes") + _total(rows, "dram_write_bytes"),
         l2_bytes=_total(rows, "l2_bytes"),
         utilization=flops / (seconds * chip.peak_flops(dtype)),
-        bound_by=bound_by({name: _total(rows, name) for name in WORK_FIELDS}, peaks_of(chip, dtype)),
+        bound_by=bound_by(work, peaks),
+        resource_use=resource_use(work, peaks),
         joules_by_component={name: _total(rows, f"{name}_joules") for name in COMPONENTS},
         seconds_by_cause=causes,
         programs=tuple(_program_run(row, search) for row, (_, search) in zip(rows, mapped, strict=True)),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.bounds import BUSY, WORK_FIELDS, Peaks, bound_by
+from results.bounds import BUSY, WORK_FIELDS, Peaks, bound_by, resource_use
 from results.compare import comparison_rows
 from results.rollup import rollup
 from results.schema import BOUND_NAMES, ENERGY_COMPONENTS, STALL_CAUSES, layer_table
@@ -108,6 +108,19 @@ def test_a_busy_resource_bounds_whatever_the_cores_wait_for(field: str, peak: fl
     waiting = IDLE_SECOND | {"launch_cycles": 9.0}
     assert bound_by(waiting | {field: BUSY * peak}, PEAKS) == name
     assert bound_by(waiting | {field: 0.99 * BUSY * peak}, PEAKS) == "launch"
+
+
+def test_resource_use_by_hand() -> None:
+    """In 2 s: 4e12 MACs of 8e12 possible, arrays occupied for 3 of 4 core cycles, 1e9 of 4e9 bytes from and to DRAM."""
+    work = dict.fromkeys(WORK_FIELDS, 0.0) | {
+        "seconds": 2.0,
+        "macs": 4e12,
+        "dram_read_bytes": 4e8,
+        "dram_write_bytes": 6e8,
+    }
+    assert resource_use(work, PEAKS) == {"compute": 0.5, "vector": 0.0, "l2": 0.0, "dram": 0.25, "link": 0.0}
+    assert resource_use(work | {"matrix_cycles": 3.0, "idle_cycles": 1.0}, PEAKS)["compute"] == 0.75
+    assert set(resource_use(dict.fromkeys(WORK_FIELDS, 0.0), PEAKS).values()) == {0.0}
 
 
 def test_names_of_bounds() -> None:

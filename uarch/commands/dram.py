@@ -162,7 +162,7 @@ def _run(
 
     def render() -> None:
         rows = [(name.replace("_", " "), _text(value)) for name, value in payload.items()]
-        console().print(table(memory.title, ("quantity", "value"), rows))
+        console().print(table(memory.title, ("quantity", "value"), rows, left=2, wrapping="value"))
 
     emit(payload, as_json, render)
 

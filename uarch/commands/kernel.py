@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table, uses
 
 if TYPE_CHECKING:
     from workloads.single_kernel import KernelRun, ProgramRun
@@ -118,7 +118,9 @@ def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
     yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
     yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
     yield "energy", f"{quantity(run.energy_joules, 'J')}: {shares(run.joules_by_component)}"
-    yield "bound by", f"{run.bound_by}: {shares(run.seconds_by_cause)}"
+    yield "bound by", run.bound_by
+    yield "resources busy", uses(run.resource_use)
+    yield "core time", shares(run.seconds_by_cause)
 
 
 def _program(program: ProgramRun) -> Iterator[str]:

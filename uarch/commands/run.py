@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, quantity, shares, table
+from uarch.commands.output import (
+    JsonOption,
+    SetOption,
+    console,
+    emit,
+    percent,
+    progress_bar,
+    quantity,
+    shares,
+    table,
+    uses,
+)
 
 if TYPE_CHECKING:
     from results.trace import Trace
@@ -137,6 +148,7 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     total: dict[str, Any] = trace.rollup
     energy = {name: total[f"energy_{name}_joules"] for name in ENERGY_COMPONENTS}
     causes = {name: total[f"cause_{name}_seconds"] for name in STALL_CAUSES}
+    use = {name.removesuffix("_use_fraction"): total[name] for name in total if name.endswith("_use_fraction")}
     kinds = {
         name.removeprefix("kind_").removesuffix("_seconds"): total[name] for name in total if name.startswith("kind_")
     }
@@ -149,7 +161,9 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "energy", f"{quantity(total['energy_per_token_joules'], 'J/token')}: {shares(energy)}"
     yield "power", f"{quantity(total['average_power_watts'], 'W')} per chip"
     yield "time by kind", shares(kinds)
-    yield "bound by", f"{total['bound_by']}: {shares(causes)}"
+    yield "bound by", total["bound_by"]
+    yield "resources busy", uses(use)
+    yield "core time", shares(causes)
 
 
 def _bandwidth(total: dict[str, Any]) -> str:
