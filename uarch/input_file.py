@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Contents of a TOML file; ``InputError`` (file and position) if it cannot be read or is not TOML."""
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -29,7 +29,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ``InputError`` if the file cannot be read, is not JSON or holds anything else."""
-    text = _read_text(path)
+    text = read_text(path)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: a syntax error, or an integer of thousands of digits
@@ -97,7 +97,8 @@ def _reworded(message: str) -> str:
     return re.sub(r"\b[A-Z]\w* should\b", "must", message)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Contents of a text file; ``InputError`` if it cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from uarch.dram.standards import Standard
 from uarch.dram.state import IntArray
 from uarch.errors import InputError
+from uarch.input_file import read_text
 
 PATTERNS = ("sequential", "random", "strided", "mix")
 PatternName = Literal["sequential", "random", "strided", "mix"]
@@ -32,10 +33,7 @@ def read_trace(path: Path, standard: Standard) -> RequestStream:
     Raises :class:`InputError` with the number of the first line that is malformed, has an address beyond the capacity
     of the pseudo-channel, or arrives before the line above it.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"trace {path}: cannot be read: {error}") from None
+    lines = read_text(path).splitlines()
     arrivals, writes, addresses = [], [], []
     previous = 0
     for number, line in enumerate(lines, start=1):
