@@ -27,6 +27,7 @@ from uarch.program import (
     MaskKind,
     Op,
     StructArray,
+    executions,
 )
 
 Ints = int | npt.NDArray[np.int64]
@@ -115,8 +116,7 @@ class TileProgram:
 
     def executions(self) -> npt.NDArray[np.int64]:
         """How often each step is executed; shape ``(len(steps),)``."""
-        heads = np.flatnonzero(self.steps["body"] > 0)
-        return np.repeat(self.steps["repeat"][heads], self.steps["body"][heads])
+        return executions(self.steps)
 
     def relocated(self) -> TileProgram:
         """The same program with its tensors one after the other: it does not depend on what else lies in memory."""

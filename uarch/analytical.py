@@ -16,7 +16,7 @@ from uarch.engine import KernelResult, TileProgramArrays
 from uarch.events import Cause, Event
 from uarch.jit import kernel
 from uarch.l2 import row_count, row_set
-from uarch.program import NONE, OUT, Op, Residence, StructArray
+from uarch.program import NONE, OUT, Op, Residence, StructArray, executions
 from uarch.rates import PS_PER_SECOND
 
 _REMOTE = int(Residence.REMOTE)
@@ -40,7 +40,7 @@ def compulsory_traffic(program: TileProgramArrays) -> Traffic:
 
 def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_seconds: float = 0.0) -> KernelResult:
     """Closed-form result of a program, in the engine's terms; the whole time goes to the cause that bounds it."""
-    steps, times = program.steps, _executions(program.steps)
+    steps, times = program.steps, executions(program.steps)
     matrix = steps["op"] == Op.MATMUL
     macs = int((times * steps["m"] * steps["n"] * steps["k"])[matrix].sum())
     vector_ops = int((times * steps["vector_ops"])[~matrix].sum())
@@ -73,11 +73,6 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
     ):
         events[event] = count
     return KernelResult(int(causes_ps.sum()), causes_ps, events, chip.clock.tensor_hz, 1)
-
-
-def _executions(steps: StructArray) -> StructArray:
-    heads = np.flatnonzero(steps["body"] > 0)
-    return np.repeat(steps["repeat"][heads], steps["body"][heads])
 
 
 @kernel

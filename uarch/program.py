@@ -163,3 +163,9 @@ OPERAND = np.dtype(
 )
 
 MASK = np.dtype([("kind", np.int64), ("diagonal", np.int64)])
+
+
+def executions(steps: StructArray) -> npt.NDArray[np.int64]:
+    """How often each step is executed, loops counted; shape ``(len(steps),)``."""
+    heads = np.flatnonzero(steps["body"] > 0)
+    return np.repeat(steps["repeat"][heads], steps["body"][heads])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from uarch.chip_state import ChipState, Program, charge
 from uarch.events import Cause, Event
 from uarch.jit import inline
-from uarch.program import NONE, OPERAND, STEP
+from uarch.program import NONE, OPERAND, STEP, executions
 
 IntArray = npt.NDArray[np.int64]
 
@@ -68,8 +68,7 @@ def _events_of_block(program: Program, number: int) -> IntArray:
     block = program.blocks[number]
     part = slice(block["first_step"], block["first_step"] + block["n_steps"])
     steps, costs = program.steps[part], program.costs[part]
-    heads = np.flatnonzero(steps["body"] > 0)
-    times = np.repeat(steps["repeat"][heads], steps["body"][heads])
+    times = executions(steps)
     known = np.full(len(Event), NONE, np.int64)
     known[Event.STEPS] = times.sum()
     known[Event.MACS] = (times * costs["macs"]).sum()
