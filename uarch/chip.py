@@ -10,11 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
 
 from uarch.errors import InputError
+from uarch.voltage import VoltageFrequency
 
 Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 DATATYPES: tuple[str, ...] = get_args(Datatype)
@@ -95,6 +105,14 @@ class Clock(Section):
     """Vector and special-function units."""
     l2_hz: Hertz
     """L2 slices and NoC."""
+    max_tensor_hz: Hertz | None = None
+    """Up to which the clocks rise, all by the same factor, when the power cap leaves room; ``tensor_hz`` if absent."""
+
+    @model_validator(mode="after")
+    def _boost_is_faster(self) -> Clock:
+        if self.max_tensor_hz is not None and self.max_tensor_hz < self.tensor_hz:
+            raise ValueError(f"must have max_tensor_hz >= tensor_hz, not {self.max_tensor_hz:g} < {self.tensor_hz:g}")
+        return self
 
 
 class Systolic(Section):
@@ -216,7 +234,11 @@ class Power(Section):
 
     tdp_watts: Annotated[Watts, Field(gt=0)]
     static_watts: Watts
-    """Drawn whatever the chip does: leakage, clock tree, DRAM background."""
+    """Drawn whatever the chip does at its nominal clock: leakage, clock tree, DRAM background."""
+    cap: bool | None = None
+    """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
+    voltage_frequency: VoltageFrequency | None = None
+    """Of this chip; if absent, the curve of its energy table."""
 
 
 class Energy(Section):
@@ -252,6 +274,11 @@ class Chip(Section):
     def uses_library(self) -> bool:
         """Whether matrix products take the tiles of a library's menu."""
         return self.mapping == "library" or (self.mapping is None and self.kind == "silicon")
+
+    @property
+    def power_capped(self) -> bool:
+        """Whether the clock falls where the TDP would be exceeded."""
+        return self.kind == "silicon" if self.power.cap is None else self.power.cap
 
     @property
     def dtypes(self) -> tuple[str, ...]:

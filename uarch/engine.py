@@ -15,6 +15,7 @@ from uarch.event_loop import run
 from uarch.events import Cause, Event
 from uarch.l2 import L2State, close_l2
 from uarch.machine import Machine, lower, lower_dram
+from uarch.operating_point import NOMINAL, OperatingPoint
 from uarch.program import NONE, Op, StructArray
 from uarch.rates import PS_PER_SECOND, picoseconds
 from uarch.step_costs import step_costs
@@ -77,6 +78,8 @@ class KernelResult:
     """DRAM channels that open a row in one activate event: those that act together."""
     extrapolated_ps: int = 0
     """Part of ``total_ps`` that stands for repeated waves, which were not executed."""
+    point: OperatingPoint = NOMINAL
+    """Clock and voltage, if the power cap chose them (:mod:`uarch.capped`)."""
 
     @property
     def seconds(self) -> float:
