@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention
+from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
 from kernels.mapping_store import recall, remember, store_key
@@ -279,7 +279,9 @@ def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Itera
             continue
         if splits > 1 and (not decode or splits > key_tiles // 2 or (shape.causal and shape.q_len > tile_k)):
             continue
-        yield FlashMapping(tile_q, tile_k, stages, pack, splits)
+        mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
+        if splits == 1 or merge_l1_bytes(shape, mapping) <= machine.l1_bytes:
+            yield mapping
 
 
 def _flash_seconds(
