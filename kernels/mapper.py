@@ -130,7 +130,7 @@ class Mapper:
     ) -> Search[Mapping]:
         first = ranked[0].mapping
         from_library = isinstance(first, GemmMapping) and first.whole_tiles
-        if not self.on_engine or len(ranked) == 1 or from_library:
+        if not self.on_engine or len(ranked) == 1:
             return Search(first, len(ranked), 0)
         key = store_key(self.chip, build(ranked[0].mapping).relocated().key())
         known = recall(key)

@@ -235,6 +235,8 @@ class Power(Section):
     tdp_watts: Annotated[Watts, Field(gt=0)]
     static_watts: Watts
     """Drawn whatever the chip does at its nominal clock: leakage, clock tree, DRAM background."""
+    delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
     cap: bool | None = None
     """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
     voltage_frequency: VoltageFrequency | None = None

@@ -1,6 +1,6 @@
 """The power cap: the clock that a chip sustains under its TDP.
 
-``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= TDP``. Core energy (arrays, vector units, SRAM, network)
+``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= delivery efficiency x TDP``. Core energy (arrays, vector units, SRAM, network)
 scales with the square of the voltage that the clock needs; memory and link have supplies of their own. Nothing here is
 particular to a chip but its TDP and static power: energies and the voltage-frequency curve are those of its energy table.
 """
@@ -61,10 +61,11 @@ def operating_point(chip: Chip, clock_ratio: float) -> OperatingPoint:
 
 
 def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
-    """Power of the package if the kernel of ``draw`` ran at another clock."""
+    """Power of the board if the kernel of ``draw`` ran at another clock."""
     point = operating_point(chip, clock_ratio)
     dynamic = draw.core_joules * point.core_energy + draw.memory_joules
-    return chip.power.static_watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
+    watts = chip.power.static_watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
+    return watts / chip.power.delivery_efficiency
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
