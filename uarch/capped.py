@@ -14,6 +14,7 @@ from uarch.energy_account import OWN_SUPPLY, energy_joules
 from uarch.engine import KernelResult, TileProgramArrays, execute
 from uarch.l2 import L2State
 from uarch.power import Draw, at_clock, highest_clock_ratio, operating_point, sustained_clock_ratio, watts_at
+from uarch.tdp import tdp_watts
 
 _ATTEMPTS = 5
 _ABOVE = 0.005
@@ -42,7 +43,7 @@ def execute_capped(
 
     if not chip.power_capped:
         return run(1.0)
-    highest, tdp = highest_clock_ratio(chip), chip.power.tdp_watts
+    highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
     attempts: list[_Attempt] = []
     ratio, core_share = highest, 1.0
     for _ in range(_ATTEMPTS):

@@ -14,6 +14,7 @@ from uarch.chip import Chip
 from uarch.energy import load_energy_table
 from uarch.errors import InputError
 from uarch.operating_point import OperatingPoint
+from uarch.tdp import tdp_watts
 from uarch.voltage import VoltageFrequency
 
 CLOCK_TREE_SHARE = 0.5
@@ -68,22 +69,22 @@ def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
-    """Highest clock ratio, up to the chip's highest, at which the power stays within ``power.tdp_watts``.
+    """Highest clock ratio, up to the chip's highest, at which the power stays within the TDP.
 
     Raises :class:`InputError` if static power alone exceeds the TDP.
     """
-    highest = highest_clock_ratio(chip)
-    if watts_at(chip, draw, highest) <= chip.power.tdp_watts:
+    highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
+    if watts_at(chip, draw, highest) <= tdp:
         return highest
     low, high = 1, ceil(highest * CLOCK_STEPS)
-    if watts_at(chip, draw, low / CLOCK_STEPS) > chip.power.tdp_watts:
+    if watts_at(chip, draw, low / CLOCK_STEPS) > tdp:
         raise InputError(
-            f"power.tdp_watts = {chip.power.tdp_watts:g}: {chip.name} exceeds it at any clock, "
+            f"power.tdp_watts = {tdp:g}: {chip.name} exceeds it at any clock, "
             f"its power.static_watts is {chip.power.static_watts:g}; allowed: a larger TDP, or power.cap = false"
         )
     while high - low > 1:
         middle = (low + high) // 2
-        within = watts_at(chip, draw, middle / CLOCK_STEPS) <= chip.power.tdp_watts
+        within = watts_at(chip, draw, middle / CLOCK_STEPS) <= tdp
         low, high = (middle, high) if within else (low, middle)
     return low / CLOCK_STEPS
 

@@ -24,6 +24,7 @@ from uarch.power import (
     sustained_clock_ratio,
     watts_at,
 )
+from uarch.tdp import tdp_watts
 
 draws = st.builds(
     Draw,
@@ -44,7 +45,7 @@ def scaled(draw: Draw, tdp_watts: float) -> Draw:
 @given(st.sampled_from(["h100", "a100"]), draws)
 def test_the_clock_is_the_highest_within_the_tdp(name: str, draw: Draw) -> None:
     chip = load_chip(name)
-    draw, tdp = scaled(draw, chip.power.tdp_watts), chip.power.tdp_watts
+    draw, tdp = scaled(draw, tdp_watts(chip)), tdp_watts(chip)
     ratio = sustained_clock_ratio(chip, draw)
     assert 0 < ratio <= 1
     assert watts_at(chip, draw, ratio) <= tdp
@@ -55,7 +56,7 @@ def test_the_clock_is_the_highest_within_the_tdp(name: str, draw: Draw) -> None:
 @given(st.sampled_from(["h100", "a100"]), draws, st.floats(1, 3))
 def test_more_energy_never_means_a_higher_clock(name: str, draw: Draw, more: float) -> None:
     chip = load_chip(name)
-    draw = scaled(draw, chip.power.tdp_watts)
+    draw = scaled(draw, tdp_watts(chip))
     hotter = draw._replace(core_joules=draw.core_joules * more)
     assert sustained_clock_ratio(chip, hotter) <= sustained_clock_ratio(chip, draw)
 
