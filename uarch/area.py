@@ -10,7 +10,7 @@ from pydantic import Field
 
 from uarch.chip import Chip
 from uarch.input_file import read_toml, validate
-from uarch.nodes import at_node
+from uarch.interpolation import log_log
 from uarch.section import Section
 
 _TABLE = Path(__file__).with_suffix(".toml")
@@ -101,13 +101,13 @@ def area_table() -> AreaTable:
 def logic_mm2(chip: Chip, million_transistors: float) -> float:
     """Area of placed logic at the chip's technology node."""
     node = area_table().node
-    return million_transistors / at_node(node.nm, node.million_transistors_per_mm2, chip.process_nm)
+    return million_transistors / log_log(node.nm, node.million_transistors_per_mm2, chip.process_nm)
 
 
 def sram_mm2(chip: Chip, n_bytes: float) -> float:
     """Area of an SRAM with its periphery at the chip's technology node."""
     table = area_table()
-    um2_per_bit = at_node(table.node.nm, table.node.sram_um2_per_bit, chip.process_nm)
+    um2_per_bit = log_log(table.node.nm, table.node.sram_um2_per_bit, chip.process_nm)
     return n_bytes * 8 * um2_per_bit * 1e-6 / table.sram.array_efficiency
 
 

@@ -202,8 +202,9 @@ class Power(Section):
 
     tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
     """Published; if absent, SPAD's rule from die area and memory (:func:`uarch.tdp.tdp_watts`)."""
-    static_watts: Watts
-    """Drawn whatever the chip does at its nominal clock: leakage, clock tree, DRAM background."""
+    static_watts: Watts | None = None
+    """Drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree. If absent, from die
+    area, clock and energy table (:func:`uarch.event_energy.static_power`)."""
     cap: bool | None = None
     """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
     voltage_frequency: VoltageFrequency | None = None

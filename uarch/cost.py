@@ -13,7 +13,7 @@ from uarch.chip import Chip
 from uarch.chip_die import YieldModel
 from uarch.errors import InputError
 from uarch.input_file import read_toml, validate
-from uarch.nodes import at_node
+from uarch.interpolation import log_log
 from uarch.section import Section
 from uarch.wafer import dies_by_formula, dies_by_packing, yield_fraction
 
@@ -68,7 +68,7 @@ def cost_table() -> CostTable:
 def wafer_usd(chip: Chip) -> float:
     """Price of a processed wafer, US dollars."""
     node, stated = cost_table().node, chip.cost.wafer_usd
-    return at_node(node.nm, node.wafer_usd, chip.process_nm) if stated is None else stated
+    return log_log(node.nm, node.wafer_usd, chip.process_nm) if stated is None else stated
 
 
 def dies_per_wafer(chip: Chip) -> float:
@@ -85,7 +85,7 @@ def dies_per_wafer(chip: Chip) -> float:
 def die_yield(chip: Chip, model: YieldModel | None = None) -> float:
     """Fraction of dies that can be sold, by ``model`` or the chip's own; spare cores may be defective if they are harvested."""
     node, stated = cost_table().node, chip.cost.defects_per_mm2
-    defects = at_node(node.nm, node.defects_per_mm2, chip.process_nm) if stated is None else stated
+    defects = log_log(node.nm, node.defects_per_mm2, chip.process_nm) if stated is None else stated
     cores = chip.die.cores or chip.core.count
     spare = max(0, cores - chip.core.count) if chip.cost.harvest_cores else 0
     core_mm2 = area_breakdown_mm2(chip)["cores"] / cores * die_area_mm2(chip) / modelled_die_area_mm2(chip)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from uarch.chip import Chip
 from uarch.energy import load_energy_table
 from uarch.errors import InputError
+from uarch.event_energy import static_power
 from uarch.operating_point import OperatingPoint
 from uarch.tdp import tdp_watts
 from uarch.voltage import VoltageFrequency
@@ -65,7 +66,7 @@ def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
     """Power of the package if the kernel of ``draw`` ran at another clock."""
     point = operating_point(chip, clock_ratio)
     dynamic = draw.core_joules * point.core_energy + draw.memory_joules
-    return chip.power.static_watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
+    return static_power(chip).watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
@@ -80,7 +81,7 @@ def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
     if watts_at(chip, draw, low / CLOCK_STEPS) > tdp:
         raise InputError(
             f"power.tdp_watts = {tdp:g}: {chip.name} exceeds it at any clock, "
-            f"its power.static_watts is {chip.power.static_watts:g}; allowed: a larger TDP, or power.cap = false"
+            f"its static power is {static_power(chip).watts:.0f} W; allowed: a larger TDP, or power.cap = false"
         )
     while high - low > 1:
         middle = (low + high) // 2

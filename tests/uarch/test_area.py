@@ -17,7 +17,7 @@ from uarch.area import (
 )
 from uarch.chip import Technology
 from uarch.chip_file import load_chip, preset_names
-from uarch.nodes import at_node
+from uarch.interpolation import log_log
 
 # SPAD (arXiv 2510.08544): mm2 of cores, L2 and crossbar, memory PHY with controllers, PCIe, link, die.
 SPAD_BLOCKS = {"spad-prefill": (422, 111, 106, 39, 28, 784), "spad-decode": (206, 107, 88, 39, 28, 520)}
@@ -145,12 +145,12 @@ def test_wider_significands_make_larger_arrays() -> None:
 def test_newer_nodes_are_denser(nm: float) -> None:
     node = area_table().node
     older = nm * 1.1
-    assert at_node(node.nm, node.million_transistors_per_mm2, nm) >= at_node(
+    assert log_log(node.nm, node.million_transistors_per_mm2, nm) >= log_log(
         node.nm, node.million_transistors_per_mm2, older
     )
-    assert at_node(node.nm, node.sram_um2_per_bit, nm) <= at_node(node.nm, node.sram_um2_per_bit, older)
+    assert log_log(node.nm, node.sram_um2_per_bit, nm) <= log_log(node.nm, node.sram_um2_per_bit, older)
     for known, value in zip(node.nm, node.million_transistors_per_mm2, strict=True):
-        assert at_node(node.nm, node.million_transistors_per_mm2, known) == value
+        assert log_log(node.nm, node.million_transistors_per_mm2, known) == value
 
 
 def test_every_memory_technology_has_an_interface() -> None:

@@ -64,4 +64,3 @@ def test_parts_of_a_preset_fit_together(name: str) -> None:
     assert memory.bus_bits % memory.channels == 0
     assert memory.channels % memory.packages == 0
     assert chip.l2_bytes_per_second > memory.bandwidth_bytes_per_second
-    assert chip.power.static_watts < tdp_watts(chip) / 2

@@ -14,6 +14,7 @@ from uarch.energy import energy_table_names, load_energy_table
 from uarch.energy_account import energy_joules
 from uarch.engine import execute
 from uarch.errors import InputError
+from uarch.event_energy import event_energies
 from uarch.events import Event
 from uarch.power import (
     CLOCK_STEPS,
@@ -156,10 +157,10 @@ def test_clocks_rise_above_nominal_where_power_allows() -> None:
 def test_the_tdp_orders_the_cards() -> None:
     """The same A100 as a card of 300 W, of 400 W and without limit: measured 220 to 245 and 255 to 290 TFLOP/s of 312."""
     chips = [load_chip("a100", [f"power.tdp_watts={watts}"]) for watts in (300, 400, 1000)]
-    table, uncapped = load_energy_table("n7"), 0.95 * chips[0].peak_flops("fp16")
+    energy, uncapped = event_energies(chips[0], "fp16"), 0.95 * chips[0].peak_flops("fp16")
     # per MAC: the product, 128 B of L1 per 1024 of them, L2 and NoC for tiles of 128 x 128
-    pj = table.value("matrix_mac.fp16") + table.value("l1_byte") / 8
-    pj += (table.value("l2_byte") + table.value("noc_byte")) * 2 * (1 / 128 + 1 / 128)
+    pj = energy["matrix_mac"].pj + energy["l1_byte"].pj / 8
+    pj += (energy["l2_byte"].pj + energy["noc_byte"].pj) * 2 * (1 / 128 + 1 / 128)
     draw = Draw(uncapped / 2 * pj * 1e-12, memory_joules=30.0, seconds=1.0, clock_ratio=1.0)
     tflops = [uncapped * sustained_clock_ratio(chip, draw) * 1e-12 for chip in chips]
     assert tflops == [pytest.approx(235, rel=0.1), pytest.approx(275, rel=0.1), pytest.approx(0.95 * 312, rel=1e-3)]
