@@ -1,8 +1,9 @@
 """The power cap: the clock that a chip sustains under its TDP.
 
-``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= TDP``. Core energy (arrays, vector units, SRAM, network)
-scales with the square of the voltage that the clock needs; memory and link have supplies of their own. Nothing here is
-particular to a chip but its TDP and static power: energies and the voltage-frequency curve are those of its energy table.
+``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= delivery efficiency x TDP``. Core energy (arrays, vector
+units, SRAM, network) scales with the square of the voltage that the clock needs; memory and link have supplies of their own.
+Nothing here is particular to a chip but its TDP: energies, static power and the voltage-frequency curve are those of its
+energy table.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from uarch.chip import Chip
 from uarch.energy import load_energy_table
 from uarch.errors import InputError
-from uarch.event_energy import static_power
+from uarch.event_energy import dram_background_watts, static_power
 from uarch.operating_point import OperatingPoint
 from uarch.tdp import tdp_watts
 from uarch.voltage import VoltageFrequency
@@ -32,7 +33,7 @@ class Draw(NamedTuple):
     core_joules: float
     """Dynamic energy of the core at the energy table's voltage."""
     memory_joules: float
-    """Of DRAM and link, whose voltage does not follow the clock."""
+    """Of DRAM commands and link, whose voltage does not follow the clock."""
     seconds: float
     clock_ratio: float
     core_share: float = 1.0
@@ -63,10 +64,12 @@ def operating_point(chip: Chip, clock_ratio: float) -> OperatingPoint:
 
 
 def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
-    """Power of the package if the kernel of ``draw`` ran at another clock."""
+    """Power of the board if the kernel of ``draw`` ran at another clock."""
     point = operating_point(chip, clock_ratio)
     dynamic = draw.core_joules * point.core_energy + draw.memory_joules
-    return static_power(chip).watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
+    always = static_power(chip).watts * point.static_power + dram_background_watts(chip)
+    watts = always + dynamic / draw.seconds_at(clock_ratio)
+    return watts / chip.power.delivery_efficiency
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
@@ -79,9 +82,10 @@ def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
         return highest
     low, high = 1, ceil(highest * CLOCK_STEPS)
     if watts_at(chip, draw, low / CLOCK_STEPS) > tdp:
+        always = static_power(chip).watts + dram_background_watts(chip)
         raise InputError(
             f"power.tdp_watts = {tdp:g}: {chip.name} exceeds it at any clock, "
-            f"its static power is {static_power(chip).watts:.0f} W; allowed: a larger TDP, or power.cap = false"
+            f"it draws {always:.0f} W without doing anything; allowed: a larger TDP, or power.cap = false"
         )
     while high - low > 1:
         middle = (low + high) // 2

@@ -89,7 +89,7 @@ def test_large_letters_name_the_sizes_too(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, h100, "),
+        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, a100-pcie, "),
         ("--chip", "absent.toml", "absent.toml: cannot be read"),
         ("-m", "0", "m = 0: must be at least 1 and at most"),
         ("-n", "-3", "n = -3: must be at least 1"),

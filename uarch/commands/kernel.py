@@ -11,7 +11,7 @@ from uarch.commands.options import BatchOption, ChipOption, DtypeOption, Fidelit
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table, uses
 
 if TYPE_CHECKING:
-    from workloads.single_kernel import KernelRun, ProgramRun
+    from workloads.kernel_run import KernelRun, ProgramRun
 
 ScheduleOption = Annotated[
     Literal["flash", "unfused"],
