@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import sqrt
 from typing import NamedTuple
 
 from uarch.chip import Chip
@@ -60,8 +58,7 @@ def energy_joules(chip: Chip, result: KernelResult, dtype: str) -> dict[str, flo
 def component_ranges(chip: Chip, dtype: str) -> dict[str, Range]:
     """Ends of the range of each component's energy, relative to the energy itself.
 
-    Of the events that a component counts, those that cost most per joule of doubt decide; a component's parts are taken to
-    be wrong together.
+    The widest of the ranges of the events that a component counts; events of one component are taken to be wrong together.
     """
     static = static_power(chip)
     ranges = {"static": Range(static.low / static.watts, static.high / static.watts)}
@@ -70,14 +67,3 @@ def component_ranges(chip: Chip, dtype: str) -> dict[str, Range]:
         low, high = ranges.get(component, Range(1.0, 1.0))
         ranges[component] = Range(min(low, energy.low / energy.pj), max(high, energy.high / energy.pj))
     return ranges
-
-
-def total_range(joules: Mapping[str, float], ranges: Mapping[str, Range]) -> Range:
-    """Range of the sum of all components, whose errors are taken to be independent: deviations add in squares.
-
-    ``joules``: energy by component; ``ranges``: as :func:`component_ranges` has them.
-    """
-    total = sum(joules.values())
-    below = sqrt(sum((value * (1 - ranges[name].low)) ** 2 for name, value in joules.items()))
-    above = sqrt(sum((value * (ranges[name].high - 1)) ** 2 for name, value in joules.items()))
-    return Range(total - below, total + above)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from kernels.address_space import AddressSpace
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program import Box, ProgramWriter, Slot, TileProgram
+from results.energy_range import total_range
 from tests.oracles.small_programs import chips, gemm_program, programs, small_chip
 from uarch.analytical import compulsory_traffic, execute_analytically
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
-from uarch.energy_account import component_ranges, energy_joules, total_range
+from uarch.energy_account import component_ranges, energy_joules
 from uarch.engine import execute, resident_blocks
 from uarch.event_energy import dram_background_watts, event_energies, static_power
 from uarch.events import COMPONENTS, Cause, Event
