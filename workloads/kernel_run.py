@@ -13,13 +13,15 @@ from kernels.gemm import GemmMapping
 from kernels.mapper import Search
 from kernels.program import TileProgram
 from results.bounds import WORK_FIELDS, bound_by, resource_use
+from results.energy_range import total_range
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
+from uarch.energy_account import component_ranges
 from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.power import at_highest_clock
 from uarch.program import NONE
-from workloads.execution import Executor, peaks_of
+from workloads.execution import SUSTAINED_CLOCK, Executor, peaks_of
 from workloads.operators import Operator
 
 Mapped = Sequence[tuple[TileProgram, Search[Any] | None]]
@@ -69,6 +71,11 @@ class KernelRun:
     resource_use: dict[str, float]
     """Fraction of its peak at which each resource is used: see :func:`results.bounds.resource_use`."""
     joules_by_component: dict[str, float]
+    energy_low_joules: float
+    """Low end of the range of the total: see :func:`results.energy_range.total_range`."""
+    energy_high_joules: float
+    tensor_hz: float
+    """Clock under the power cap: the mean over the programs' time."""
     seconds_by_cause: dict[str, float]
     """Mean over the cores; adds up to ``seconds``."""
     programs: tuple[ProgramRun, ...]
@@ -77,6 +84,11 @@ class KernelRun:
     def energy_joules(self) -> float:
         """Of all components."""
         return sum(self.joules_by_component.values())
+
+    @property
+    def average_power_watts(self) -> float:
+        """Of chip and memory."""
+        return self.energy_joules / self.seconds
 
 
 def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped, l2: L2State) -> KernelRun:
@@ -88,6 +100,8 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}
     work, peaks = {name: _total(rows, name) for name in WORK_FIELDS}, peaks_of(chip, dtype)
+    joules = {name: _total(rows, f"{name}_joules") for name in COMPONENTS}
+    low, high = total_range(joules, component_ranges(chip, dtype))
     return KernelRun(
         chip=chip.name,
         kind=kind,
@@ -104,7 +118,10 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
         utilization=flops / (seconds * peaks.tensor_flops_per_second),
         bound_by=bound_by(work, peaks),
         resource_use=resource_use(work, peaks),
-        joules_by_component={name: _total(rows, f"{name}_joules") for name in COMPONENTS},
+        joules_by_component=joules,
+        energy_low_joules=low,
+        energy_high_joules=high,
+        tensor_hz=sum(row["seconds"] * row[SUSTAINED_CLOCK] for row in rows) / seconds,
         seconds_by_cause=causes,
         programs=tuple(_program_run(row, search) for row, (_, search) in zip(rows, mapped, strict=True)),
     )
