@@ -54,22 +54,15 @@ def validate(
     """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
     from uarch.chip_file import load_chip
     from uarch.errors import InputError
-    from workloads.validation.suite import Selection, report, validate_file
+    from workloads.validation.suite import BUILT_IN, Selection, plan_validation, report
 
     if overrides and chip is None:
         raise InputError(f"--set {overrides[0]}: needs --chip")
     model = None if chip is None else load_chip(chip, overrides or ())
     selection = Selection(suite, use, min_us, sample)
-    if reference is None:
-        raise InputError("--reference: is needed")
-    with progress_bar(1) as show:
-        judged = validate_file(
-            reference,
-            selection,
-            chip=model,
-            workers=workers,
-            progress=lambda done, total: show(f"{done} of {total} kernels", done),
-        )
+    plan = plan_validation(reference or BUILT_IN, selection, chip=model)
+    with progress_bar(len(plan.requests)) as show:
+        judged = plan.judge(workers=workers, progress=lambda done: show("kernels", done))
     if rows_to is not None:
         _write_rows(judged, rows_to)
     result = report(judged)

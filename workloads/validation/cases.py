@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernels.datatypes import ELEMENT_BITS
 from workloads.validation.measurements import (
     AttentionRow,
     CollectiveRow,
@@ -103,9 +104,10 @@ def _transformer(row: TransformerRow, source: Source) -> tuple[Request, str, str
     if row.kind in ("matmul", "bmm"):
         sizes = (row.rows_M, row.cols_N, row.K, row.bmm_batch)
         return GemmRequest(*sizes, row.dtype, row.l2 or source.residency.gemm), f"{label} x {row.K}", row.op, "gemm"
-    if row.kind == "allreduce_4gpu":
-        size_bytes = row.rows_M * row.cols_N * 2
-        return AllReduceRequest(size_bytes, 4, row.dtype, source.residency.collective), label, row.op, ""
+    if row.kind.startswith("allreduce"):
+        ranks = int(row.kind.removeprefix("allreduce_").removesuffix("gpu"))
+        size_bytes = row.rows_M * row.cols_N * ELEMENT_BITS[row.dtype] // 8
+        return AllReduceRequest(size_bytes, ranks, row.dtype, source.residency.collective), label, row.op, "all_reduce"
     residency = row.l2 or source.residency.elementwise
     return VectorRequest(row.kind, row.rows_M, row.cols_N, row.dtype, residency), label, row.op, row.kind
 
