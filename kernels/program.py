@@ -187,9 +187,13 @@ class Grid:
         accumulate: bool = True,
         transpose_a: bool = False,
         transpose_b: bool = False,
+        array_m: Ints | None = None,
+        array_n: Ints | None = None,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``."""
+        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept."""
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
+        self.steps["array_m"][:, j] = m if array_m is None else array_m
+        self.steps["array_n"][:, j] = n if array_n is None else array_n
         self.steps["accumulate"][:, j] = accumulate
         self.steps["transpose_a"][:, j] = transpose_a
         self.steps["transpose_b"][:, j] = transpose_b

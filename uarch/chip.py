@@ -10,11 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
 
 from uarch.errors import InputError
+from uarch.voltage import VoltageFrequency
 
 Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 DATATYPES: tuple[str, ...] = get_args(Datatype)
@@ -95,6 +105,14 @@ class Clock(Section):
     """Vector and special-function units."""
     l2_hz: Hertz
     """L2 slices and NoC."""
+    max_tensor_hz: Hertz | None = None
+    """Up to which the clocks rise, all by the same factor, when the power cap leaves room; ``tensor_hz`` if absent."""
+
+    @model_validator(mode="after")
+    def _boost_is_faster(self) -> Clock:
+        if self.max_tensor_hz is not None and self.max_tensor_hz < self.tensor_hz:
+            raise ValueError(f"must have max_tensor_hz >= tensor_hz, not {self.max_tensor_hz:g} < {self.tensor_hz:g}")
+        return self
 
 
 class Systolic(Section):
@@ -136,11 +154,27 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
+    step_gap_cycles: Cycles = 60
+    """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
+    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 100; 0 for decoupled arrays."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
     """Register file of a core, which holds accumulators and other slots."""
     systolic: Systolic
     vector: Vector
     l1: L1
+
+
+class Launch(Section):
+    """What a kernel costs on the device besides its blocks: the front end before the first one, draining after the last.
+
+    The defaults are rules common to all chips, from the shortest kernels that profilers report (1 to 2 us for one pass over a
+    few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
+    """
+
+    kernel_seconds: Seconds = 1.0e-6
+    """Of every kernel."""
+    matrix_kernel_seconds: Seconds = 1.5e-6
+    """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""
 
 
 class L2(Section):
@@ -161,6 +195,9 @@ class Noc(Section):
     write_bytes_per_cycle_per_core: BytesPerCycle
     multicast_cores: Annotated[Whole, Field(ge=1, le=65536)]
     """Neighbouring cores that share one response of L2 when they ask for the same data at the same time."""
+    multicast_seconds: Seconds = 0.0
+    """How far apart they may ask: at least L2's latency, in which the response is on its way; more where the first to ask has
+    the data written into its neighbours' L1 as well, so that they may lag by as many stages as L1 holds."""
 
 
 class Memory(Section):
@@ -197,7 +234,13 @@ class Power(Section):
 
     tdp_watts: Annotated[Watts, Field(gt=0)]
     static_watts: Watts
-    """Drawn whatever the chip does: leakage, clock tree, DRAM background."""
+    """Drawn whatever the chip does at its nominal clock: leakage, clock tree, DRAM background."""
+    delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
+    cap: bool | None = None
+    """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
+    voltage_frequency: VoltageFrequency | None = None
+    """Of this chip; if absent, the curve of its energy table."""
 
 
 class Energy(Section):
@@ -224,6 +267,20 @@ class Chip(Section):
     link: Link
     power: Power
     energy: Energy
+    launch: Launch = Launch()
+    mapping: Literal["library", "search"] | None = None
+    """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has
+    a library and models search."""
+
+    @property
+    def uses_library(self) -> bool:
+        """Whether matrix products take the tiles of a library's menu."""
+        return self.mapping == "library" or (self.mapping is None and self.kind == "silicon")
+
+    @property
+    def power_capped(self) -> bool:
+        """Whether the clock falls where the TDP would be exceeded."""
+        return self.kind == "silicon" if self.power.cap is None else self.power.cap
 
     @property
     def dtypes(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from uarch.errors import InputError
 from uarch.input_file import read_toml, unknown_name, validate
+from uarch.voltage import VoltageFrequency
 
 _TABLES = Path(__file__).parent / "energy_tables"
 _DRAM_TABLE = "dram"
@@ -70,6 +71,8 @@ class EnergyTable(_Entry):
     name: str
     description: str
     process_nm: Annotated[float, Field(gt=0, le=1000)]
+    voltage: VoltageFrequency
+    """Supply for which dynamic energies are stated, and what clocks need."""
     matrix_mac: PerDatatype
     """One multiply-accumulate of a systolic array, with its operand and accumulator registers."""
     vector_op: EventEnergy
@@ -97,7 +100,7 @@ class EnergyTable(_Entry):
             section = getattr(self, field)
             if isinstance(section, EventEnergy):
                 names.append(field)
-            elif isinstance(section, BaseModel):
+            elif isinstance(section, _Entry):
                 names += [f"{field}.{part}" for part in type(section).model_fields]
         return names
 
@@ -114,6 +117,47 @@ class EnergyTable(_Entry):
     def value(self, event: str) -> float:
         """Energy of one event in pJ; ``InputError`` if there is no such event."""
         return self.entry(event).pj
+
+
+class Factor(_Entry):
+    """Energy of a kind of circuit over that of the base table, with its range."""
+
+    factor: Annotated[float, Field(gt=0, le=100)]
+    low: Annotated[float, Field(gt=0, le=100)]
+    high: Annotated[float, Field(gt=0, le=100)]
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Factor:
+        if not self.low <= self.factor <= self.high:
+            raise ValueError(f"must have low <= factor <= high, not {self.low} <= {self.factor} <= {self.high}")
+        return self
+
+
+class Scale(_Entry):
+    """How a technology node differs from its base table."""
+
+    logic: Factor
+    sram: Factor
+    wire: Factor
+
+
+class ScaledTable(_Entry):
+    """A table that is another one, scaled: a neighbouring technology node."""
+
+    name: str
+    description: str
+    process_nm: Annotated[float, Field(gt=0, le=1000)]
+    base: str
+    voltage: VoltageFrequency
+    scale: Scale
+
+
+_SCALED_BY = {"matrix_mac": "logic", "vector_op": "logic", "special_op": "logic"} | {
+    "l1_byte": "sram",
+    "l2_byte": "sram",
+    "noc_byte": "wire",
+}
 
 
 def energy_table_names() -> list[str]:
@@ -143,6 +187,22 @@ def _shipped(name: str) -> EnergyTable:
 
 def _read(path: Path) -> EnergyTable:
     data = read_toml(path)
+    if "base" in data:
+        data = _scaled(validate(ScaledTable, data, f"energy table {path.stem}"))
     for section, values in read_toml(_TABLES / f"{_DRAM_TABLE}.toml").items():
         data.setdefault(section, values)
     return validate(EnergyTable, data, f"energy table {path.stem}")
+
+
+def _scaled(table: ScaledTable) -> dict[str, Any]:
+    """Contents of a table whose logic, SRAM and wires are those of its base, scaled."""
+    data = load_energy_table(table.base).model_dump()
+    for section, kind in _SCALED_BY.items():
+        factor = getattr(table.scale, kind)
+        entries = [data[section]] if "pj" in data[section] else data[section].values()
+        for entry in entries:
+            entry["pj"] *= factor.factor
+            entry["low"] *= factor.low
+            entry["high"] *= factor.high
+            entry["source"] += f"; x {factor.factor:g} from {table.base} to {table.name}"
+    return data | table.model_dump(include={"name", "description", "process_nm", "voltage"})

@@ -5,13 +5,19 @@ from __future__ import annotations
 from uarch.chip import Chip
 from uarch.energy import load_energy_table
 from uarch.engine import KernelResult
-from uarch.events import COMPONENTS, Event
+from uarch.events import Event
+
+OWN_SUPPLY = ("dram", "link")
+"""Components whose voltage does not follow the core clock."""
 
 _JOULES_PER_PJ = 1e-12
 
 
 def energy_joules(chip: Chip, result: KernelResult, dtype: str) -> dict[str, float]:
-    """Joules by component (the keys are ``uarch.events.COMPONENTS``) of one execution with matrix work in ``dtype``."""
+    """Joules by component (the keys are ``uarch.events.COMPONENTS``) of one execution with matrix work in ``dtype``.
+
+    At the voltage of the result's operating point: that of the energy table unless the power cap set another.
+    """
     table = load_energy_table(chip.energy.table)
     technology = chip.memory.technology
     l2_bytes = result.count(Event.L2_READ_BYTES) + result.count(Event.L2_WRITE_BYTES)
@@ -28,5 +34,9 @@ def energy_joules(chip: Chip, result: KernelResult, dtype: str) -> dict[str, flo
         * table.value(f"dram_activate.{technology}"),
         "link": result.count(Event.LINK_BYTES) * table.value("link_byte"),
     }
-    joules = {component: picojoules[component] * _JOULES_PER_PJ for component in COMPONENTS if component != "static"}
-    return joules | {"static": chip.power.static_watts * result.seconds}
+    point = result.point
+    joules = {
+        component: pj * _JOULES_PER_PJ * (1 if component in OWN_SUPPLY else point.core_energy)
+        for component, pj in picojoules.items()
+    }
+    return joules | {"static": chip.power.static_watts * point.static_power * result.seconds}

@@ -17,6 +17,7 @@ from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
+from uarch.power import at_highest_clock
 from uarch.program import NONE
 from workloads.execution import Executor, peaks_of
 from workloads.operators import Operator
@@ -100,7 +101,7 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
         macs=_total(rows, "macs"),
         dram_bytes=_total(rows, "dram_read_bytes") + _total(rows, "dram_write_bytes"),
         l2_bytes=_total(rows, "l2_bytes"),
-        utilization=flops / (seconds * chip.peak_flops(dtype)),
+        utilization=flops / (seconds * peaks.tensor_flops_per_second),
         bound_by=bound_by(work, peaks),
         resource_use=resource_use(work, peaks),
         joules_by_component={name: _total(rows, f"{name}_joules") for name in COMPONENTS},
@@ -124,7 +125,7 @@ def _roofline_seconds(chip: Chip, programs: Sequence[TileProgram]) -> float:
         operands=np.concatenate(tables),
         n_granules=max(program.n_granules for program in programs),
     )
-    return execute_analytically(chip, together).seconds
+    return execute_analytically(at_highest_clock(chip), together).seconds
 
 
 def _total(rows: Sequence[dict[str, Any]], field: str) -> Any:

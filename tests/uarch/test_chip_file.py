@@ -23,12 +23,14 @@ def leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
     for name, value in table.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
-        else:
+        elif value is not None:  # an optional field that is absent
             yield prefix + name, value
 
 
 H100_LEAVES = dict(leaves(load_chip("h100").model_dump(mode="json")))
-NUMBERS = [field for field, value in H100_LEAVES.items() if isinstance(value, int | float)]
+NUMBERS = [
+    field for field, value in H100_LEAVES.items() if isinstance(value, int | float) and not isinstance(value, bool)
+]
 
 
 def message_of(name_or_path: str | Path, *overrides: str) -> str:
