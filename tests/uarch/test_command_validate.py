@@ -89,3 +89,19 @@ def test_mistakes_are_one_line(
     assert captured.out == ""
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_page_is_self_contained(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "report.html"
+    result_of(capsys, "--reference", str(reference), "--chip", "h100", "-o", str(page), *SMALL)
+    text = page.read_text(encoding="utf-8")
+    assert "src='data:image/png;base64," in text
+    assert "http" not in text
+    assert text.count("64 x 256 x 256") >= 2
+    assert "wait for DRAM" in text
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(reference: Path, tmp_path: Path) -> None:
+    assert (
+        run(["validate", "--reference", str(reference), "--chip", "h100", "-o", str(tmp_path / "no" / "r.html")]) == 2
+    )

@@ -48,10 +48,15 @@ def validate(
     rows_to: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE.csv", help="Write every row and its prediction here.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="REPORT.html", help="Write tables, plots and the worst rows here."),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
+    from results.files import check_replaceable
     from uarch.chip_file import load_chip
     from uarch.errors import InputError
     from workloads.validation.suite import BUILT_IN, Selection, plan_validation, report
@@ -60,12 +65,18 @@ def validate(
         raise InputError(f"--set {overrides[0]}: needs --chip")
     model = None if chip is None else load_chip(chip, overrides or ())
     selection = Selection(suite, use, min_us, sample)
+    for path in filter(None, (rows_to, page)):
+        check_replaceable(path)
     plan = plan_validation(reference or BUILT_IN, selection, chip=model)
     with progress_bar(len(plan.requests)) as show:
         judged = plan.judge(workers=workers, progress=lambda done: show("kernels", done))
+    result = report(judged)
     if rows_to is not None:
         _write_rows(judged, rows_to)
-    result = report(judged)
+    if page is not None:
+        from results.validation_page import write_page
+
+        write_page(page, result["suites"], [_row_payload(row) for row in judged], result["sources"])
     farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
     emit({**result, "worst": [_row_payload(row) for row in farthest]}, as_json, lambda: _render(result, farthest))
 
