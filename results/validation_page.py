@@ -74,10 +74,10 @@ def _page(suites: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], sources:
 
 
 def _figure(suite: str, rows: Sequence[Row]) -> Figure:
-    columns = [[row[name] for row in rows] for name in ("measured_seconds", "predicted_seconds", "roofline_seconds")]
-    return agreement.plot(
-        *columns, groups=[row["chip"] for row in rows], title=f"{suite}: predicted and measured times"
-    )
+    names = ("measured_seconds", "predicted_seconds", "roofline_seconds")
+    measured, predicted, bound = ([row[name] for row in rows] for name in names)
+    chips = [row["chip"] for row in rows]
+    return agreement.plot(measured, predicted, bound, chips, f"{suite}: predicted and measured times")
 
 
 def _statistics(tables: Mapping[str, Any]) -> Iterator[str]:

@@ -69,10 +69,19 @@ def _draw_pairs(
     )
     ax.plot(ends, ends, color=DARK_GREY, linewidth=0.8)
     for i, (name, rows) in enumerate(members.items()):
-        style = {"marker": _MARKERS[i % len(_MARKERS)], "color": _COLOURS[i % len(_COLOURS)]}
+        marker, colour = _MARKERS[i % len(_MARKERS)], _COLOURS[i % len(_COLOURS)]
         mape = error_statistics(predicted[rows], measured[rows]).mape
         label = f"{name}: {100 * mape:.1f} % ({rows.sum()} rows)"
-        ax.plot(measured[rows], predicted[rows], linestyle="", markersize=3.6, alpha=0.8, label=label, **style)
+        ax.plot(
+            measured[rows],
+            predicted[rows],
+            linestyle="",
+            markersize=3.6,
+            alpha=0.8,
+            label=label,
+            marker=marker,
+            color=colour,
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)

@@ -130,6 +130,9 @@ def _render(result: dict[str, Any], farthest: Sequence[Judged]) -> None:
     )
     for suite, tables in result["suites"].items():
         screen.print(table(f"{suite}: errors of predicted times", columns, _lines(tables), left=2))
+    for chip, layer in result.get("layers", {}).items():
+        times = " and ".join(quantity(layer[f"{kind}_seconds"], "s") for kind in ("measured", "predicted"))
+        screen.print(f"Whole layer on {chip}: {times}, measured and predicted: {percent(layer['error'])}\n")
     if farthest:
         columns = ("chip", "kernel", "measured", "predicted", "error", "bound by", "core time")
         screen.print(table("Farthest off", columns, map(_worst, farthest), left=2))

@@ -138,6 +138,10 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
     table = _by_chip(judged)
     suites = dict.fromkeys(row.case.suite for row in judged)
     table["suites"] = {suite: _by_chip([row for row in judged if row.case.suite == suite]) for suite in suites}
+    layer = [row for row in judged if row.case.suite == "transformer"]
+    if layer:
+        chips = dict.fromkeys(row.case.chip for row in layer)
+        table["layers"] = {chip: _layer([row for row in layer if row.case.chip == chip]) for chip in chips}
     tags = dict.fromkeys(row.case.source for row in judged)
     table["sources"] = {tag: _source(tag) for tag in tags}
     return table
@@ -148,6 +152,21 @@ def _by_chip(judged: Sequence[Judged]) -> dict[str, Any]:
     return {
         "overall": statistics(judged),
         "chips": {name: statistics([row for row in judged if row.case.chip == name]) for name in chips},
+    }
+
+
+def _layer(judged: Sequence[Judged]) -> dict[str, Any]:
+    """The sum over all operators of a transformer layer, and each operator's share of it and error."""
+    measured = sum(row.case.measured_seconds for row in judged)
+    predicted = sum(row.predicted_seconds for row in judged)
+    shares = {row.case.size_class: row.case.measured_seconds / measured for row in judged}
+    return {
+        "measured_seconds": measured,
+        "predicted_seconds": predicted,
+        "error": predicted / measured - 1,
+        "operators": {
+            row.case.size_class: {"share": shares[row.case.size_class], "error": row.error} for row in judged
+        },
     }
 
 
