@@ -25,6 +25,7 @@ from uarch.program import (
     A,
     B,
     Function,
+    LinkUse,
     MaskKind,
     Op,
     StructArray,
@@ -94,6 +95,10 @@ class TileProgram:
     n_granules: int
     useful_flops: int
     tensor_names: tuple[str, ...]
+    link: LinkUse | None = None
+    """None: remote lines are asked for and answered."""
+    launch_seconds: float | None = None
+    """What starting it takes on the device; None: as :class:`uarch.chip.Launch` says, 0 for a phase of the kernel before it."""
 
     @property
     def macs(self) -> int:

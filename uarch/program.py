@@ -23,12 +23,21 @@ a matrix step (the other way round if transposed), ``m x n`` for a vector step.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 StructArray = npt.NDArray[Any]
+
+
+class LinkUse(NamedTuple):
+    """How a program's remote tensors travel, if not as single lines that are asked for and answered."""
+
+    wire_bytes_per_byte: float
+    """Bytes for which the link is occupied, headers and pauses included, per byte of the tensors."""
+    latency_seconds: float
+
 
 GRANULE_ROWS = 64
 GRANULE_ROW_BYTES = 128
