@@ -38,8 +38,8 @@ LOG_FIELDS = 4
 (NOW, SEQUENCE, WRITE_MODE, READS_WAITING, WRITES_WAITING, FREE_ENTRY, ACT_READY, PRE_READY, READ_READY, WRITE_READY,
  ROW_BUS_FREE, COLUMN_BUS_FREE, REF_READY, REFPB_READY, NEXT_REFRESH, REFRESHES_DUE, REFRESH_BANK, ACTIVE_BOUND,
  COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND, SIZES_CHANGED, OPEN_BANKS, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS,
- ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LOGGED, BANKS_END, STACKS_END, COMPLETION,
- LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(44)  # fmt: skip
+ ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LAST_TAG, LOGGED, BANKS_END, STACKS_END, COMPLETION,
+ LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(45)  # fmt: skip
 
 # Options, from ControllerOptions.lowered().
 OPTIONS = 112
@@ -76,7 +76,7 @@ E_NEXT, E_PREVIOUS, E_ROW, E_SEQUENCE, E_TAG, E_TOUCHED, E_WRITE, E_COLUMN = ran
 
 
 def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_commands: int = 0) -> IntArray:
-    """State of an idle channel at tick 0 that can report on requests with tags below ``tags``; shape ``(places,)``."""
+    """State of an idle channel at tick 0; shape ``(places,)``. It keeps the completions of tags below ``tags``."""
     banks = standard.banks
     entries = 2 * options.queue + banks
     completion = ENTRIES + entries * ENTRY_FIELDS
