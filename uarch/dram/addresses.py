@@ -12,6 +12,7 @@ from uarch.dram.standards import Standard
 from uarch.errors import InputError
 
 DEFAULT_MAPPING = "ro-sid-ba-bg-co"
+INTERLEAVED = "interleaved"
 _FIELDS = ("ro", "sid", "ba", "bg", "co")
 _PART = re.compile(r"(ro|sid|ba|bg|co)([1-9][0-9]?)?(?:\^(ro|sid|ba|bg|co))?")
 ROW_SHIFT, BANK_SHIFT = 32, 16
@@ -98,6 +99,13 @@ class AddressMapping:
         index = (np.arange(1 << _TABLE_BITS, dtype=np.int64) << shifts) & ((1 << index_bits) - 1)
         location = self.locate(index * self.standard.burst_bytes)
         return (location.row << ROW_SHIFT) | (location.bank << BANK_SHIFT) | location.column
+
+
+def mapping_of(standard: Standard, text: str) -> str:
+    """A mapping by name or as it is: in ``interleaved``, bursts alternate between bank groups, or else two banks."""
+    if text != INTERLEAVED:
+        return text
+    return "ro-sid-ba^ro-co-bg" if standard.organisation.bank_groups > 1 else "ro-sid-ba^ro-co-ba1"
 
 
 def _malformed(text: str, part: str) -> str:

@@ -6,6 +6,7 @@ A search that finds nothing ready leaves the tick at which the first candidate c
 from __future__ import annotations
 
 from uarch.dram.constraints import activate_ready, column_ready, precharge_ready
+from uarch.dram.options import MAX_BANKS
 from uarch.dram.state import (
     ACT_READY,
     B_ACTIVE,
@@ -25,7 +26,6 @@ from uarch.dram.state import (
     K_CLOSE,
     K_COLUMN,
     K_PRE,
-    MAX_BANKS,
     MEMBERS,
     NEVER,
     NONE,

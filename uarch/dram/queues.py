@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.dram.options import MAX_BANKS
 from uarch.dram.state import (
     B_ACCESSES,
     B_ACTIVE,
@@ -22,7 +23,6 @@ from uarch.dram.state import (
     K_COLUMN,
     K_PRE,
     LOG,
-    MAX_BANKS,
     MEMBERS,
     NONE,
     O_CAP,

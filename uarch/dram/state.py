@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.options import ControllerOptions
+from uarch.dram.options import MAX_BANKS, ControllerOptions
 from uarch.dram.standards import Standard
 
 IntArray = npt.NDArray[np.int64]
@@ -31,7 +31,6 @@ NONE = typed(-1)
 NEVER = typed(2**61)
 ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = map(typed, range(7))
 COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
-MAX_BANKS = 64
 LOG_FIELDS = 4
 
 # Registers.
@@ -92,6 +91,7 @@ def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_c
     state[[ACTIVE_BOUND, COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND]] = NEVER
     state[NEXT_REFRESH] = _first_refresh(state)
     state[REFRESH_BANK] = FIRST_BANK
+    state[SIZES_CHANGED] = 1  # the first tick decides whether reads or writes are served
     _fill_records(state, banks, entries)
     return state
 
