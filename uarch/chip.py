@@ -177,7 +177,7 @@ class Memory(Section):
     bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
     interleave_bytes: Interleave
     """Consecutive bytes in one channel."""
-    channel_hash: bool = True
+    channel_hash: Literal["xor", "none"] = "xor"
     """Whether channels are also chosen by a hash of the higher address bits."""
     mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
     """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own for streams."""

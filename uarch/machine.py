@@ -103,7 +103,7 @@ def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
     if fidelity == "burst":
         return lower_burst_channels(
             load_standard(memory.standard),
-            placement(memory.channels, memory.interleave_bytes, memory.channel_hash),
+            placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
             mapping=memory.mapping,
             refresh=memory.refresh,
             bytes_per_second=memory.bandwidth_bytes_per_second / memory.channels,
