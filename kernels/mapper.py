@@ -24,9 +24,10 @@ from kernels.program import TileProgram
 from kernels.tile_menu import library_mappings
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
+from uarch.dram.standards import load_standard
 from uarch.engine import execute
 from uarch.errors import InputError
-from uarch.machine import Machine, lower, lower_dram
+from uarch.machine import Machine, lower
 from uarch.rates import PS_PER_SECOND
 from uarch.step_costs import matrix_step_ps, tile_busy_ps
 
@@ -326,8 +327,8 @@ def _flash_seconds(
 
 def _refreshed(chip: Chip) -> float:
     """Fraction of time in which DRAM is not refreshing."""
-    timing = lower_dram(chip, "tile")
-    return 1 - timing.refresh_ps / timing.refresh_interval_ps
+    timing = load_standard(chip.memory.standard).timing
+    return 1 - timing.nRFCab / timing.nREFI
 
 
 def _best_first(ranked: Iterable[Estimate[M]]) -> list[Estimate[M]]:

@@ -200,6 +200,12 @@ class Memory(Section):
     """Independent channels or pseudo-channels of the whole chip."""
     bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
     interleave_bytes: Interleave
+    """Consecutive bytes in one channel."""
+    channel_hash: Literal["xor", "none"] = "xor"
+    """Whether channels are also chosen by a hash of the higher address bits."""
+    mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
+    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own for streams."""
+    refresh: Literal["all", "bank", "none"] = "all"
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
     check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from uarch.chip_state import RESPONSES, ChipState, Program
 from uarch.contexts import READY, set_wake
-from uarch.dram.bank_bus import enqueue_read, enqueue_write
+from uarch.dram.interface import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
