@@ -209,10 +209,9 @@ class Memory(Section):
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
     check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
+    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
-
 
     @property
     def data_bytes_per_second(self) -> float:
