@@ -197,6 +197,12 @@ def kind_colours(kinds: Iterable[str]) -> dict[str, str]:
     return {kind: KIND_COLOURS.get(kind) or spare[kind] for kind in wanted}
 
 
+def line_colours(count: int) -> list[str]:
+    """Colours for ``count`` lines that stand for nothing else; after the eighth they repeat."""
+    colours = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, DARK_GREY)
+    return [colours[index % len(colours)] for index in range(count)]
+
+
 def label(name: str) -> str:
     """A field-like name as text: underscores are spaces."""
     return name.replace("_", " ")

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from results.trace import Trace
 
-KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls")
-KINDS_OF_MANY = ("comparison",)
+KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls", "utilization", "bandwidth", "l2", "gantt")
+KINDS_OVER_FIELDS = ("sweep", "pareto")
+KINDS_OF_MANY = ("comparison", *KINDS_OVER_FIELDS)
 KINDS = KINDS_OF_ONE + KINDS_OF_MANY
 """Each is a module of ``results.plots`` with a function ``plot``."""
 
@@ -37,12 +38,19 @@ def register(app: typer.Typer) -> None:
                 "--output", "-o", help="PNG, SVG or PDF by its ending; if left out, a PNG beside the first trace."
             ),
         ] = None,
+        x: Annotated[
+            str, typer.Option("--x", metavar="FIELD", help="Of sweep and pareto: e.g. workload.batch, seconds.")
+        ] = "seconds",
+        y: Annotated[
+            str,
+            typer.Option("--y", metavar="FIELD", help="Of sweep and pareto: a field of the roll-up, chip or workload."),
+        ] = "energy_per_token_joules",
         as_json: JsonOption = False,
     ) -> None:
-        """Plot a trace: time by layer, roofline, energy or stalls of one run, or a comparison of several."""
+        """Plot a trace: where time and energy go, what is busy when; or several runs side by side, or over a field."""
         _refuse_wrong_kind(kind, len(files))
         target = output or files[0].with_name(f"{files[0].stem}-{kind}.png")
-        traces = _write_plot(files, kind, target)
+        traces = _write_plot(files, kind, target, (x, y))
         payload = {
             "plot": str(target),
             "kind": kind,
@@ -60,16 +68,17 @@ def _refuse_wrong_kind(kind: str, n_files: int) -> None:
         )
 
 
-def _write_plot(files: list[Path], kind: str, target: Path) -> list[Trace]:
+def _write_plot(files: list[Path], kind: str, target: Path, fields: tuple[str, str]) -> list[Trace]:
     """Read the traces, draw them and write the figure; the traces are returned for the report."""
     from results.plots.style import PlotError, file_format, save
     from results.trace import Trace, TraceError
 
     try:
         file_format(target)
-        traces = [Trace.load(file) for file in files]
+        traces = [Trace.load(file, with_timeline=kind == "gantt") for file in files]
         draw: Any = import_module(f"results.plots.{kind}").plot
-        figure: Figure = draw(traces if kind in KINDS_OF_MANY else traces[0])
+        over = fields if kind in KINDS_OVER_FIELDS else ()
+        figure: Figure = draw(traces if kind in KINDS_OF_MANY else traces[0], *over)
         save(figure, target)
     except (TraceError, PlotError) as error:
         raise InputError(str(error)) from error
