@@ -189,6 +189,12 @@ def save(fig: Figure, path: str | Path) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+@styled
+def svg_bytes(fig: Figure, buffer: io.BytesIO) -> None:
+    """Write a figure as SVG into ``buffer``; equal figures give equal bytes."""
+    fig.savefig(buffer, format="svg", metadata=_METADATA["svg"])
+
+
 def kind_colours(kinds: Iterable[str]) -> dict[str, str]:
     """Op kind -> colour, in the order given; kinds without a colour of their own get one in alphabetical order."""
     wanted = list(dict.fromkeys(kinds))
