@@ -16,7 +16,20 @@ import typer
 
 from uarch.errors import InputError
 
-COMMANDS = ("chips", "models", "kernel", "run", "plot", "trace", "report", "systolic", "scalesim", "dram", "demo")
+COMMANDS = (
+    "chips",
+    "models",
+    "kernel",
+    "run",
+    "plot",
+    "trace",
+    "report",
+    "export",
+    "systolic",
+    "scalesim",
+    "dram",
+    "demo",
+)
 
 WRONG_INPUT = 2
 INTERRUPTED = 130

@@ -128,7 +128,9 @@ def test_op_rows_join_layers_that_did_the_same() -> None:
 @pytest.mark.parametrize("bound", sorted(BOUND_NAMES.values()))
 def test_words_for_every_bound(bound: str) -> None:
     trace = make_trace()
-    busy = {f"{name}_use_fraction": 0.9 if name == bound else 0.1 for name in ("compute", "vector", "l2", "dram", "link")}
+    busy = {
+        f"{name}_use_fraction": 0.9 if name == bound else 0.1 for name in ("compute", "vector", "l2", "dram", "link")
+    }
     sentences = explain(replace(trace, rollup={**trace.rollup, "bound_by": bound, **busy}))
     expected = "90%" if f"{bound}_use_fraction" in busy else "No resource is in use at half its peak"
     assert expected in sentences[0]
@@ -182,7 +184,12 @@ def test_sorting_script() -> None:
     if node is None:
         pytest.skip("no node: the sorting script is not run outside a browser")
     rows = [["b", 2.0], ["a10", 30.0], ["a9", 1e-3]]
-    task = {"script": (FOLDER / "report.js").read_text("utf-8"), "columns": ["x", "y"], "rows": rows, "clicks": [1, 1, 0, 0]}
+    task = {
+        "script": (FOLDER / "report.js").read_text("utf-8"),
+        "columns": ["x", "y"],
+        "rows": rows,
+        "clicks": [1, 1, 0, 0],
+    }
     fake = Path(__file__).with_name("fake_dom.js")
     done = subprocess.run([node, str(fake)], input=json.dumps(task), capture_output=True, text=True, check=True)
     down, up, a_to_z, z_to_a = json.loads(done.stdout)
@@ -199,7 +206,13 @@ def browse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser (looked for {', '.join(BROWSERS)}): the report is not opened in one")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--user-data-dir={folder / 'user'}"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'user'}",
+    ]
     return subprocess.run([browser, *options, *arguments], capture_output=True, text=True, timeout=120, check=True)
 
 
