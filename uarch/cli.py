@@ -25,6 +25,7 @@ COMMANDS = (
     "trace",
     "report",
     "export",
+    "import_",
     "systolic",
     "scalesim",
     "dram",
