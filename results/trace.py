@@ -43,6 +43,12 @@ class Trace:
                 if field not in getattr(self, description):
                     raise TraceError(f"{description}.{field}: missing from the trace")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary and the ops."""
+        from results.report.tables import trace_html  # plots, which it loads, are slow to import
+
+        return trace_html(self)
+
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file, completely or not at all; equal traces give equal bytes.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from results.compare import comparison_rows
+from results.files import replace_when_complete
 from results.plots import bandwidth, comparison, energy, gantt, l2, layers, roofline, utilization
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
@@ -17,7 +17,7 @@ from results.plots.style import PlotError
 from results.report.accuracy import applicable
 from results.report.explain import explain, meanings
 from results.report.figures import inline_svg
-from results.report.tables import OP_COLUMNS, Cell, facts, flat, op_rows, sortable
+from results.report.tables import OP_COLUMNS, Cell, facts, flat, op_rows, sortable, summary
 from results.trace import Trace
 
 _FOLDER = Path(__file__).parent
@@ -55,6 +55,18 @@ def report_html(traces: Sequence[Trace]) -> str:
     )
 
 
+def write_report(traces: Trace | Sequence[Trace], path: str | Path) -> None:
+    """Write the page on one or more runs, completely or not at all.
+
+    Raises:
+        PlotError: as :func:`report_html`.
+        OSError: the file cannot be written.
+    """
+    page = report_html([traces] if isinstance(traces, Trace) else traces)
+    with replace_when_complete(Path(path)) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
 def _body(traces: Sequence[Trace], numbers: Iterator[int]) -> Iterator[str]:
     if len(traces) > 1:
         yield "<h1>Runs compared</h1>"
@@ -90,7 +102,7 @@ def _comparison(traces: Sequence[Trace]) -> Iterator[list[Cell]]:
 
 def _section(trace: Trace, numbers: Iterator[int]) -> Iterator[str]:
     yield f"<h1>{escape(run_name(trace))}</h1><p>{escape(run_setting(trace))}</p>"
-    yield facts(_summary(trace))
+    yield facts(summary(trace))
     yield "<h2>Why</h2>" + "".join(f"<p>{escape(sentence)}</p>" for sentence in explain(trace))
     for title, plot in _PLOTS:
         yield f"<h2>{escape(title)}</h2>" + _figure(plot(trace), title, numbers)
@@ -104,20 +116,6 @@ def _section(trace: Trace, numbers: Iterator[int]) -> Iterator[str]:
     yield facts((str(one["what"]), f"{one['error']} [{one['source']}]") for one in applicable(trace))
     for name, table in (("Chip", trace.chip), ("Workload", {**trace.workload, "seed": trace.seed})):
         yield f"<details><summary>{name}</summary>{facts(flat(table))}</details>"
-
-
-def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
-    total: dict[str, Any] = trace.rollup
-    yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
-    if total.get("tokens"):
-        yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s of the group of {total['n_chips']}"
-        yield "energy", f"{quantity(total['energy_per_token_joules'], 'J')} per token, all chips of the group"
-    yield "useful work", f"{quantity(total['flops'], 'FLOP')}, arrays used at {total['utilization']:.1%} of their peak"
-    rate = quantity(total["dram_bytes_per_second"], "B/s")
-    yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {rate}, {total['dram_bandwidth_fraction']:.1%} of the peak"
-    yield "L2", f"{quantity(total['l2_bytes'], 'B')}, {total['l2_hit_rate']:.1%} of the loads hit"
-    yield "power", f"{quantity(total['average_power_watts'], 'W')} on average, one chip"
-    yield "bound by", str(total["bound_by"])
 
 
 def _figure(fig: Figure, title: str, numbers: Iterator[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from results.plots.quantities import quantity
+from results.plots.selection import run_name, run_setting
 from results.schema import CAUSE_FIELDS, ENERGY_FIELDS, STALL_CAUSES, TEXT_FIELDS, Table, matrix
 from results.trace import Trace
 
@@ -118,6 +119,27 @@ def _largest_wait(rows: Table) -> Cell:
     worst = int(np.argmax(waits))
     share = float(cycles[worst] / max(cycles.sum(), 1e-30))
     return Cell(f"{STALL_CAUSES[worst].replace('_', ' ')} {share:.0%}", share)
+
+
+def summary(trace: Trace) -> Iterator[tuple[str, str]]:
+    """Names and values of what is first asked of a run."""
+    total: dict[str, Any] = trace.rollup
+    yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
+    if total.get("tokens"):
+        yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s of the group of {total['n_chips']}"
+        yield "energy", f"{quantity(total['energy_per_token_joules'], 'J')} per token, all chips of the group"
+    yield "useful work", f"{quantity(total['flops'], 'FLOP')}, arrays used at {total['utilization']:.1%} of their peak"
+    rate = quantity(total["dram_bytes_per_second"], "B/s")
+    yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {rate}, {total['dram_bandwidth_fraction']:.1%} of the peak"
+    yield "L2", f"{quantity(total['l2_bytes'], 'B')}, {total['l2_hit_rate']:.1%} of the loads hit"
+    yield "power", f"{quantity(total['average_power_watts'], 'W')} on average, one chip"
+    yield "bound by", str(total["bound_by"])
+
+
+def trace_html(trace: Trace) -> str:
+    """A run as two tables: its summary and its ops."""
+    ops = sortable(OP_COLUMNS, op_rows(trace), "Instances that did the same are one row.")
+    return f"<b>{escape(run_name(trace))}</b> ({escape(run_setting(trace))}){facts(summary(trace))}{ops}"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from results.plots.catalogue import KINDS, KINDS_OF_ONE
 from tests.results.synthetic import make_trace
 from uarch.cli import run
-from uarch.commands.plot import KINDS, KINDS_OF_ONE
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +11,11 @@ from uarch.commands.output import JsonOption, emit
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from results.trace import Trace
 
-KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls", "utilization", "bandwidth", "l2", "gantt")
-KINDS_OVER_FIELDS = ("sweep", "pareto")
-KINDS_OF_MANY = ("comparison", *KINDS_OVER_FIELDS)
-KINDS = KINDS_OF_ONE + KINDS_OF_MANY
-"""Each is a module of ``results.plots`` with a function ``plot``."""
+KINDS = (
+    "layers, roofline, energy, stalls, utilization, bandwidth, l2, gantt; of several traces comparison, sweep, pareto"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +26,7 @@ def register(app: typer.Typer) -> None:
         files: Annotated[
             list[Path], typer.Argument(metavar="FILE.h5...", help="A trace of `uarch run`; several for a comparison.")
         ],
-        kind: Annotated[str, typer.Option("--kind", help=f"What to show: {', '.join(KINDS)}.")] = "layers",
+        kind: Annotated[str, typer.Option("--kind", help=f"What to show: {KINDS}.")] = "layers",
         output: Annotated[
             Path | None,
             typer.Option(
@@ -48,7 +43,6 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Plot a trace: where time and energy go, what is busy when; or several runs side by side, or over a field."""
-        _refuse_wrong_kind(kind, len(files))
         target = output or files[0].with_name(f"{files[0].stem}-{kind}.png")
         traces = _write_plot(files, kind, target, (x, y))
         payload = {
@@ -59,27 +53,17 @@ def register(app: typer.Typer) -> None:
         emit(payload, as_json, lambda: typer.echo(str(target)))
 
 
-def _refuse_wrong_kind(kind: str, n_files: int) -> None:
-    if kind not in KINDS:
-        raise InputError(f"--kind {kind}: unknown, allowed: {', '.join(KINDS)}")
-    if n_files > 1 and kind not in KINDS_OF_MANY:
-        raise InputError(
-            f"--kind {kind}: takes one trace, got {n_files}; allowed for several: {', '.join(KINDS_OF_MANY)}"
-        )
-
-
 def _write_plot(files: list[Path], kind: str, target: Path, fields: tuple[str, str]) -> list[Trace]:
     """Read the traces, draw them and write the figure; the traces are returned for the report."""
+    from results.plots import catalogue
     from results.plots.style import PlotError, file_format, save
     from results.trace import Trace, TraceError
 
     try:
+        catalogue.check_kind(kind, len(files))
         file_format(target)
         traces = [Trace.load(file, with_timeline=kind == "gantt") for file in files]
-        draw: Any = import_module(f"results.plots.{kind}").plot
-        over = fields if kind in KINDS_OVER_FIELDS else ()
-        figure: Figure = draw(traces if kind in KINDS_OF_MANY else traces[0], *over)
-        save(figure, target)
+        save(catalogue.plot(traces, kind, *fields), target)
     except (TraceError, PlotError) as error:
         raise InputError(str(error)) from error
     return traces

@@ -24,9 +24,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write a self-contained HTML page: summary, reasons in words, plots, every op, and how far off such numbers are."""
-    from results.files import check_replaceable, replace_when_complete
+    from results.files import check_replaceable
     from results.plots.style import PlotError
-    from results.report import report_html
+    from results.report import write_report
     from results.trace import Trace, TraceError
 
     target = output or files[0].with_suffix(".html")
@@ -34,9 +34,7 @@ def report(
         raise InputError(f"--output {target}: unknown ending {target.suffix!r}, allowed: .html, .htm")
     check_replaceable(target)
     try:
-        page = report_html([Trace.load(file) for file in files])
+        write_report([Trace.load(file) for file in files], target)
     except (TraceError, PlotError) as error:
         raise InputError(str(error)) from error
-    with replace_when_complete(target) as temporary:
-        temporary.write_text(page, encoding="utf-8")
     emit({"report": str(target), "traces": [str(file) for file in files]}, as_json, lambda: typer.echo(str(target)))
