@@ -130,7 +130,6 @@ class Mapper:
         build: Callable[[Mapping], TileProgram],
     ) -> Search[Mapping]:
         first = ranked[0].mapping
-        from_library = isinstance(first, GemmMapping) and first.whole_tiles
         if not self.on_engine or len(ranked) == 1:
             return Search(first, len(ranked), 0)
         key = store_key(self.chip, build(ranked[0].mapping).relocated().key())

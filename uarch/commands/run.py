@@ -102,7 +102,7 @@ def run(
         )
     if output is not None:
         trace.save(output)
-    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
         "workload": trace.workload,
         "seed": trace.seed,
         **trace.rollup,
-        "layers": [_operator(row) for row in trace.layers],
+        "layers": [operator_payload(row) for row in trace.layers],
         "trace": None if output is None else str(output),
     }
 
 
-def _operator(row: Any) -> dict[str, Any]:
+def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
     from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
@@ -135,7 +135,8 @@ def _operator(row: Any) -> dict[str, Any]:
     }
 
 
-def _render(trace: Trace, output: Path | None) -> None:
+def render(trace: Trace, output: Path | None) -> None:
+    """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
     title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
     screen = console()
@@ -146,7 +147,7 @@ def _render(trace: Trace, output: Path | None) -> None:
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
     columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
-    rows = (_operator_row(_operator(row)) for row in layer)
+    rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")
