@@ -48,6 +48,8 @@ class Box:
     step_row: Ints = 0
     step_col: Ints = 0
     step_batch: Ints = 0
+    table: Ints = NONE
+    """Where in the program's tables the rows stand that the parts of the batch begin at, or NONE: one after the other."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ class Mask:
     step_col: Ints = 0
 
 
+@dataclass(frozen=True)
+class ElementMasks:
+    """Which scores of the tiles of a loop are kept: a table with the number of a mask, or NONE, for each iteration."""
+
+    table: Ints
+    row_repeat: int = 1
+    """As of :class:`Mask`."""
+
+
 @dataclass(frozen=True, eq=False)
 class TileProgram:
     """One kernel for one chip's cores: struct arrays as described in :mod:`uarch.program`.
@@ -88,7 +99,9 @@ class TileProgram:
     blocks: StructArray
     steps: StructArray
     operands: StructArray
+    tables: npt.NDArray[np.int64]
     masks: StructArray
+    mask_bits: npt.NDArray[np.uint8]
     n_counters: int
     n_granules: int
     useful_flops: int
@@ -132,7 +145,7 @@ class TileProgram:
 
     def key(self) -> bytes:
         """Equal for programs that the engine cannot tell apart."""
-        arrays = (self.tensors, self.blocks, self.steps, self.operands)
+        arrays = (self.tensors, self.blocks, self.steps, self.operands, self.tables)
         return b"".join((self.dtype.encode(), *(array.tobytes() for array in arrays)))
 
 
@@ -149,8 +162,8 @@ class Grid:
         self.blocks["n_steps"] = n_steps
         self.steps["body"] = 1
         self.steps["repeat"] = 1
-        self.steps["mask"] = self.steps["state"] = NONE
-        self.operands["tensor"] = self.operands["slot"] = NONE
+        self.steps["mask"] = self.steps["mask_table"] = self.steps["state"] = NONE
+        self.operands["tensor"] = self.operands["slot"] = self.operands["table"] = NONE
 
     def resources(self, *, stages: int, l1_bytes: Ints, register_bytes: Ints = 0) -> None:
         """How many steps' operands are in flight or in use at a time, and what a block occupies on its core."""
@@ -209,7 +222,7 @@ class Grid:
         ops_per_element: float = 1,
         special_per_element: float = 0,
         special_per_row: float = 0,
-        mask: Mask | None = None,
+        mask: Mask | ElementMasks | None = None,
     ) -> None:
         """Step ``j``: ``out = function(a, b)`` on an ``m x n`` tile, stored to ``store`` if given."""
         self._step(j, Op.VECTOR, a, b, out, store, m=m, n=n, k=0)
@@ -221,9 +234,12 @@ class Grid:
         step["vector_ops"] = np.ceil(elements * ops_per_element)
         step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)
         if mask is not None:
+            step["mask_row_repeat"] = mask.row_repeat
+        if isinstance(mask, ElementMasks):
+            step["mask_table"] = mask.table
+        elif mask is not None:
             step["mask"] = self._writer.mask_index(mask.diagonal)
             step["mask_row"] = mask.row
-            step["mask_row_repeat"] = mask.row_repeat
             step["mask_col"] = mask.col
             step["mask_step_col"] = mask.step_col
 
@@ -267,7 +283,10 @@ class ProgramWriter:
     dtype: str
     n_counters: int = 0
     _tensors: list[Tensor] = field(default_factory=list)
-    _masks: list[int] = field(default_factory=list)
+    _tables: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    _table_length: int = 0
+    _masks: list[tuple[int, ...]] = field(default_factory=list)
+    _mask_bits: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _grids: list[Grid] = field(default_factory=list)
 
     def grid(self, n_blocks: int, n_steps: int) -> Grid:
@@ -282,11 +301,26 @@ class ProgramWriter:
             self._tensors.append(tensor)
         return self._tensors.index(tensor)
 
+    def table(self, entries: npt.NDArray[np.int64]) -> int:
+        """Append entries to the tables; returns where the first of them stands."""
+        first = self._table_length
+        self._tables.append(entries)
+        self._table_length += len(entries)
+        return first
+
     def mask_index(self, diagonal: int) -> int:
-        """Row of a causal mask in the table."""
-        if diagonal not in self._masks:
-            self._masks.append(diagonal)
-        return self._masks.index(diagonal)
+        """Row of a causal mask in the table of masks."""
+        record = (int(MaskKind.CAUSAL), diagonal, 0, 0, 0)
+        if record not in self._masks:
+            self._masks.append(record)
+        return self._masks.index(record)
+
+    def element_mask(self, kept: npt.NDArray[np.bool_]) -> int:
+        """Row of a new mask in the table of masks; ``kept`` has the shape (queries, keys) of a tile."""
+        first_byte = sum(len(bits) for bits in self._mask_bits)
+        self._masks.append((int(MaskKind.ELEMENTS), 0, first_byte, *kept.shape))
+        self._mask_bits.append(np.packbits(kept))
+        return len(self._masks) - 1
 
     def finish(self, useful_flops: int) -> TileProgram:
         """The program; ``useful_flops`` is what the operator needs, from its shape alone."""
@@ -294,7 +328,6 @@ class ProgramWriter:
         operands = np.concatenate([grid.operands.reshape(-1, 3) for grid in self._grids])
         blocks = np.concatenate([grid.blocks for grid in self._grids])
         blocks["first_step"] = np.cumsum(blocks["n_steps"]) - blocks["n_steps"]
-        masks = np.array([(int(MaskKind.CAUSAL), diagonal) for diagonal in self._masks], MASK)
         return TileProgram(
             name=self.name,
             kind=self.kind,
@@ -304,7 +337,9 @@ class ProgramWriter:
             blocks=blocks,
             steps=steps,
             operands=operands,
-            masks=masks,
+            tables=np.concatenate([np.zeros(0, np.int64), *self._tables]),
+            masks=np.array(self._masks, MASK),
+            mask_bits=np.concatenate([np.zeros(0, np.uint8), *self._mask_bits]),
             n_counters=self.n_counters,
             n_granules=max(tensor.end_granule for tensor in self._tensors),
             useful_flops=useful_flops,

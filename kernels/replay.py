@@ -63,12 +63,25 @@ class _Call:
 
     def _kept(self) -> npt.NDArray[np.bool_]:
         step, (m, n) = self.step, self.tile_a.shape
+        if step["mask_table"] != NONE:
+            number = int(self.program.tables[step["mask_table"] + self.iteration])
+            if number == NONE:
+                return np.ones((m, n), np.bool_)
+            return np.repeat(_elements(self.program, number), step["mask_row_repeat"], axis=0).reshape(m, n)
         if step["mask"] == NONE:
             return np.ones((m, n), np.bool_)
         query = step["mask_row"] + np.arange(m) // step["mask_row_repeat"]
         key = step["mask_col"] + self.iteration * step["mask_step_col"] + np.arange(n)
         kept: npt.NDArray[np.bool_] = key[None, :] <= query[:, None] + self.program.masks[step["mask"]]["diagonal"]
         return kept
+
+
+def _elements(program: TileProgram, number: int) -> npt.NDArray[np.bool_]:
+    """An element mask, shape (queries, keys)."""
+    mask = program.masks[number]
+    size, first = int(mask["rows"] * mask["cols"]), int(mask["first_byte"])
+    bits = np.unpackbits(program.mask_bits[first : first + -(-size // 8)], count=size)
+    return bits.reshape(int(mask["rows"]), int(mask["cols"])).astype(np.bool_)
 
 
 def replay(program: TileProgram, memory: Memory, *, latest_first: bool = False) -> Written:
@@ -221,14 +234,21 @@ def _box(program: TileProgram, operand: Any, iteration: int) -> tuple[str, npt.N
     """Name of the tensor, row indices in the flattened matrix, and columns of an operand's box."""
     tensor = program.tensors[operand["tensor"]]
     name = program.tensor_names[operand["tensor"]]
-    batch = int(operand["batch"] + iteration * operand["step_batch"]) + np.arange(operand["n_batch"])
-    row = int(operand["row"] + iteration * operand["step_row"]) + np.arange(operand["n_rows"])
+    n_rows, n_cols = int(operand["n_rows"]), int(operand["n_cols"])
+    part = int(iteration * operand["step_batch"]) + np.arange(operand["n_batch"])
+    row = int(operand["row"] + iteration * operand["step_row"])
     col = int(operand["col"] + iteration * operand["step_col"])
-    inside = batch[-1] < tensor["batch"] and row[-1] < tensor["rows"] and col + operand["n_cols"] <= tensor["cols"]
-    if not inside or min(batch[0], row[0], col) < 0:
+    if operand["table"] == NONE:
+        batch = int(operand["batch"]) + part
+        first = batch * tensor["rows"] + row
+        inside = min(batch[0], row) >= 0 and batch[-1] < tensor["batch"] and row + n_rows <= tensor["rows"]
+    else:
+        first = operand["batch"] * tensor["rows"] + row + program.tables[operand["table"] + part]
+        inside = first.min() >= 0 and first.max() + n_rows <= tensor["batch"] * tensor["rows"]
+    if not inside or col < 0 or col + n_cols > tensor["cols"]:
         raise IndexError(f"{program.name}: a box of {name} lies outside of it")
-    rows = (batch[:, None] * tensor["rows"] + row[None, :]).ravel()
-    return name, rows, slice(col, col + int(operand["n_cols"]))
+    rows = (first[:, None] + np.arange(n_rows)[None, :]).ravel()
+    return name, rows, slice(col, col + n_cols)
 
 
 def _zero(call: _Call) -> Matrix:
@@ -292,7 +312,8 @@ def _merge(call: _Call) -> Matrix:
     stats = call.other.reshape(len(partial), 2)
     before = _stats_before(call.slots.get(state), len(partial))
     top = np.maximum(before[:, 0], stats[:, 0])
-    old, new = np.exp(before[:, 0] - top), np.exp(stats[:, 0] - top)
+    finite = np.where(np.isfinite(top), top, 0)
+    old, new = np.exp(before[:, 0] - finite), np.exp(stats[:, 0] - finite)
     call.slots[state] = np.stack([top, before[:, 1] * old + stats[:, 1] * new], axis=1)
     return np.asarray(call.slots.get(target, np.zeros_like(partial)) * old[:, None] + partial * new[:, None])
 

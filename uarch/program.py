@@ -14,7 +14,9 @@ A tile program is plain NumPy struct arrays, no Python objects inside (the objec
              registers or accumulators) for as long as the block runs. ``OUT`` always names a slot; with a tensor the
              slot is also stored to the box. A slot that is read with ``n_cols`` > 0 stands for these columns of it, from
              ``col`` on. All slots of a block are empty when it starts.
-``masks``    which scores of an attention tile are kept.
+``tables``   int64: where the parts of gathered boxes lie (pages of a KV cache, kept blocks of keys), and which masks belong
+             to the iterations of a loop. Steps and operands refer to consecutive entries.
+``masks``    which scores of an attention tile are kept; those of kind ``ELEMENTS`` are bits in ``mask_bits``.
 
 Boxes are read and written in row-major order and reshaped to what the step says: ``m x k`` for A and ``k x n`` for B of
 a matrix step (the other way round if transposed), ``m x n`` for a vector step.
@@ -84,6 +86,9 @@ class MaskKind(IntEnum):
 
     CAUSAL = 0
     """Keep key j of query i if ``j <= i + diagonal``."""
+    ELEMENTS = 1
+    """Keep the scores of the tile whose bits are set: ``rows x cols`` of them in row-major order, packed as NumPy's
+    ``packbits`` does, from byte ``first_byte`` of ``mask_bits`` on."""
 
 
 class Residence(IntEnum):
@@ -143,6 +148,7 @@ STEP = np.dtype(
         ("mask_row_repeat", np.int64),  # how many consecutive rows are the same query (packed heads of a group)
         ("mask_col", np.int64),  # key index of the tile's first column
         ("mask_step_col", np.int64),  # its advance per loop iteration
+        ("mask_table", np.int64),  # or NONE: where the mask (or NONE) of each loop iteration stands in tables
     ]
 )
 
@@ -159,10 +165,19 @@ OPERAND = np.dtype(
         ("step_batch", np.int64),
         ("step_row", np.int64),
         ("step_col", np.int64),
+        ("table", np.int64),  # or NONE: part b of the batch begins tables[table + iteration * step_batch + b] rows on
     ]
 )
 
-MASK = np.dtype([("kind", np.int64), ("diagonal", np.int64)])
+MASK = np.dtype(
+    [
+        ("kind", np.int64),
+        ("diagonal", np.int64),
+        ("first_byte", np.int64),
+        ("rows", np.int64),
+        ("cols", np.int64),
+    ]
+)
 
 
 def executions(steps: StructArray) -> npt.NDArray[np.int64]:
