@@ -11,47 +11,39 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
-from math import ceil, log, sqrt
+from math import ceil, sqrt
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention
+from kernels.attention_ranking import rank_attention
+from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
+from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from kernels.unfused_attention import UnfusedAttention
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
 from uarch.engine import execute
 from uarch.errors import InputError
-from uarch.machine import Machine, lower, lower_dram
+from uarch.machine import Machine, lower
 from uarch.rates import PS_PER_SECOND
 from uarch.step_costs import tile_busy_ps
 
-TILE_SIZES = (16, 32, 64, 128, 256)
-TILE_K_SIZES = (32, 64, 128)
-SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 TRIALS = 16
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
 TRIALS_PER_TILE = 2
 TRIAL_STEPS = 400_000
 """No further candidate is tried once the trials have executed this many steps."""
 
-_INDISTINCT = 0.02
 _EQUALLY_FAST = 1.005
+
+__all__ = ["Mapper", "Search", "rank_attention", "rank_gemm"]
 
 M = TypeVar("M")
 Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
-
-
-@dataclass(frozen=True)
-class Estimate(Generic[M]):
-    """A candidate, its closed-form time, and how many steps its blocks execute."""
-
-    mapping: M
-    seconds: float
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -155,24 +147,24 @@ def rank_gemm(
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
     tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
     busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
-    refreshed = _refreshed(chip)
+    running = refreshed(chip)
     ranked = [
         Estimate(
             mapping,
-            _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits, refreshed),
+            _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits, running),
             _gemm_steps(shape, mapping),
         )
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
-    return _best_first(ranked)
+    return best_first(ranked)
 
 
 def _gemm_mappings(
     machine: Machine, shape: GemmShape, bits: int, pack: int, packed_columns: bool
 ) -> Iterable[GemmMapping]:
-    sizes_m = sorted({pack * max(1, size // pack) for size in _up_to(TILE_SIZES, shape.m)})
-    sizes_n = [shape.n] if packed_columns and pack > 1 else _up_to(TILE_SIZES, shape.n)
-    sizes_k = [shape.k] if pack > 1 and not packed_columns else _up_to(TILE_K_SIZES, shape.k)
+    sizes_m = sorted({pack * max(1, size // pack) for size in up_to(TILE_SIZES, shape.m)})
+    sizes_n = [shape.n] if packed_columns and pack > 1 else up_to(TILE_SIZES, shape.n)
+    sizes_k = [shape.k] if pack > 1 and not packed_columns else up_to(TILE_K_SIZES, shape.k)
     for tile_m, tile_n, tile_k in product(sizes_m, sizes_n, sizes_k):
         stage_bytes = tile_k * (tile_m + tile_n) * bits // 8
         accumulators = tile_m * tile_n * ACCUMULATOR_BYTES
@@ -203,7 +195,7 @@ def _gemm_seconds(
     mapping: GemmMapping,
     array_seconds: float,
     bits: int,
-    refreshed: float,
+    running: float,
 ) -> float:
     """Closed-form time: the slowest of arrays, ports, L2 and DRAM, plus start and end."""
     tiles_m, tiles_n = ceil(shape.m / mapping.tile_m), ceil(shape.n / mapping.tile_n)
@@ -221,7 +213,7 @@ def _gemm_seconds(
     bytes_out = shape.batch * shape.m * shape.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
     bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
-    dram = (bytes_in + bytes_out) / (bandwidth * refreshed)
+    dram = (bytes_in + bytes_out) / (bandwidth * running)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
     l2 = (blocks * steps * shared_bytes + bytes_out) / chip.l2_bytes_per_second
@@ -230,97 +222,6 @@ def _gemm_seconds(
         partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
         seconds += partial / chip.l2_bytes_per_second + 4 * latency
     return seconds
-
-
-def rank_attention(chip: Chip, shape: AttentionShape, *, dtype: str = "fp16") -> list[Estimate[FlashMapping]]:
-    """All mappings that fit the chip's cores, best closed-form time first.
-
-    Raises :class:`InputError` if none fits.
-    """
-    machine, refreshed = lower(chip, dtype), _refreshed(chip)
-    ranked = []
-    for mapping in _flash_mappings(machine, shape, ELEMENT_BITS[dtype]):
-        rows = min(mapping.tile_q, shape.q_len) * mapping.pack
-        tiles = np.array([(rows, mapping.tile_k, shape.head_dim), (rows, shape.head_dim, mapping.tile_k)], np.int64)
-        busy = float(tile_busy_ps(machine, tiles).sum()) / PS_PER_SECOND
-        seconds = _flash_seconds(chip, machine, shape, mapping, busy, ELEMENT_BITS[dtype], refreshed)
-        steps = -(-shape.q_len // mapping.tile_q) * (-(-shape.kv_len // mapping.tile_k) + 2 * mapping.splits)
-        ranked.append(Estimate(mapping, seconds, steps))
-    if not ranked:
-        raise InputError(f"attention {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
-    return _best_first(ranked)
-
-
-def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Iterable[FlashMapping]:
-    decode = shape.q_len * shape.group <= max(TILE_SIZES)
-    pack = shape.group if decode else 1
-    sizes_q = [shape.q_len] if decode else _up_to((32, 64, 128), shape.q_len)
-    for tile_q, tile_k, stages, splits in product(sizes_q, (32, 64, 128, 256), (2, 4, 6, 8), SPLITS):
-        rows = tile_q * pack
-        key_tiles = ceil(shape.kv_len / tile_k)
-        l1_bytes = (stages * tile_k + rows) * shape.head_dim * bits // 8
-        registers = rows * (tile_k + shape.head_dim) * ACCUMULATOR_BYTES
-        if l1_bytes > machine.l1_bytes or registers > machine.register_bytes:
-            continue
-        if stages > 2 * key_tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
-            continue
-        if splits > 1 and (not decode or splits > key_tiles // 2 or (shape.causal and shape.q_len > tile_k)):
-            continue
-        yield FlashMapping(tile_q, tile_k, stages, pack, splits)
-
-
-def _flash_seconds(
-    chip: Chip,
-    machine: Machine,
-    shape: AttentionShape,
-    mapping: FlashMapping,
-    array_seconds: float,
-    bits: int,
-    refreshed: float,
-) -> float:
-    rows = min(mapping.tile_q, shape.q_len) * mapping.pack
-    units = shape.batch * shape.q_heads // mapping.pack * ceil(shape.q_len / mapping.tile_q)
-    visible = shape.kept_scores / shape.q_len + (mapping.tile_k if shape.causal else 0) / 2
-    steps = ceil(min(visible, shape.kv_len) / mapping.tile_k / mapping.splits)
-    scores = rows * mapping.tile_k
-    softmax = max(6 * scores * machine.vector_op, scores * machine.special_op) / (PS_PER_SECOND << 20)
-    l1_bytes = (mapping.stages * mapping.tile_k + rows) * shape.head_dim * bits // 8
-    registers = rows * (mapping.tile_k + shape.head_dim) * ACCUMULATOR_BYTES
-    resident = max(
-        1, min(machine.l1_bytes // l1_bytes, machine.register_bytes // registers, machine.max_resident_blocks)
-    )
-    blocks = units * mapping.splits
-    resident = min(resident, ceil(blocks / machine.cores))
-    serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
-    step = max(serial / resident, array_seconds, softmax)
-    compute = ceil(blocks / machine.cores) * steps * step
-    latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
-    kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
-    in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
-    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * refreshed)
-    seconds = max(compute, dram) + 4 * latency
-    if mapping.splits > 1:
-        partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits
-        seconds += partial / chip.l2_bytes_per_second + 4 * latency
-    return seconds
-
-
-def _refreshed(chip: Chip) -> float:
-    """Fraction of time in which DRAM is not refreshing."""
-    timing = lower_dram(chip, "tile")
-    return 1 - timing.refresh_ps / timing.refresh_interval_ps
-
-
-def _best_first(ranked: Iterable[Estimate[M]]) -> list[Estimate[M]]:
-    """Fastest first; among those that the closed form cannot tell apart (2 %), the one with the fewest, largest steps."""
-    distinct = {estimate.mapping: estimate for estimate in ranked}.values()
-    return sorted(distinct, key=lambda estimate: (round(log(estimate.seconds) / _INDISTINCT), estimate.steps))
-
-
-def _up_to(sizes: Sequence[int], limit: int) -> list[int]:
-    """Sizes of a menu that are not much larger than needed: up to the first that covers ``limit``."""
-    covering = next((size for size in sizes if size >= limit), sizes[-1])
-    return [size for size in sizes if size <= covering]
 
 
 def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:

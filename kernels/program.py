@@ -219,7 +219,7 @@ class Grid:
         state: Slot | None = None,
         store: Box | None = None,
         parameter: float = 0.0,
-        ops_per_element: float = 1,
+        ops_per_element: float | npt.NDArray[np.float64] = 1,
         special_per_element: float = 0,
         special_per_row: float = 0,
         mask: Mask | ElementMasks | None = None,
@@ -287,6 +287,7 @@ class ProgramWriter:
     _table_length: int = 0
     _masks: list[tuple[int, ...]] = field(default_factory=list)
     _mask_bits: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    _mask_bytes: int = 0
     _grids: list[Grid] = field(default_factory=list)
 
     def grid(self, n_blocks: int, n_steps: int) -> Grid:
@@ -317,9 +318,9 @@ class ProgramWriter:
 
     def element_mask(self, kept: npt.NDArray[np.bool_]) -> int:
         """Row of a new mask in the table of masks; ``kept`` has the shape (queries, keys) of a tile."""
-        first_byte = sum(len(bits) for bits in self._mask_bits)
-        self._masks.append((int(MaskKind.ELEMENTS), 0, first_byte, *kept.shape))
+        self._masks.append((int(MaskKind.ELEMENTS), 0, self._mask_bytes, *kept.shape))
         self._mask_bits.append(np.packbits(kept))
+        self._mask_bytes += len(self._mask_bits[-1])
         return len(self._masks) - 1
 
     def finish(self, useful_flops: int) -> TileProgram:

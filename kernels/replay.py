@@ -303,6 +303,10 @@ def _online_softmax(call: _Call) -> Matrix:
     return weights
 
 
+def _scale_rows(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a * call.other.reshape(-1, 1))
+
+
 def _normalise(call: _Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -336,4 +340,5 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.NORMALISE: _normalise,
     Function.MERGE: _merge,
     Function.ZERO: _zero,
+    Function.SCALE_ROWS: _scale_rows,
 }

@@ -79,6 +79,8 @@ class Function(IntEnum):
     (max, sum) are in ``state``."""
     ZERO = 11
     """Zeros, whatever A is."""
+    SCALE_ROWS = 18
+    """A * B, with B one column: scales of quantised keys and values."""
 
 
 class MaskKind(IntEnum):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.address_space import AddressSpace, Tensor
-from kernels.attention import AttentionShape, scores_tensor
+from kernels.attention import AttentionShape
+from kernels.unfused_attention import scores_tensor
 from workloads.model_shape import Model
 from workloads.parallel import Shard
 from workloads.phase import Phase

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.address_space import Tensor
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention
+from kernels.attention import AttentionShape, FlashMapping, flash_attention
 from kernels.collective import all_gather, all_reduce
 from kernels.elementwise import activation, residual
 from kernels.embedding import embedding
@@ -20,6 +20,7 @@ from kernels.mapper import Mapper
 from kernels.norm import norm
 from kernels.program import TileProgram
 from kernels.rope import rope
+from kernels.unfused_attention import UnfusedAttention
 from uarch.chip import Chip
 from workloads.buffers import Buffers, LayerTensors
 from workloads.model_shape import Model

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from kernels.address_space import AddressSpace
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention, scores_tensor
+from kernels.attention import AttentionShape, FlashMapping, flash_attention
 from kernels.datatypes import ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapper import Mapper, Search
 from kernels.program import TileProgram
+from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from results.bounds import WORK_FIELDS, bound_by, resource_use
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
