@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from kernels.attention_load import AttentionLoad
 from kernels.attention_ranking import rank_attention
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
@@ -76,9 +77,11 @@ class Mapper:
         """Mapping of a GEMM whose program ``build`` makes; see :meth:`search_gemm`."""
         return self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns).mapping
 
-    def attention(self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
+    def attention(
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
+    ) -> FlashMapping:
         """Mapping of streamed attention whose program ``build`` makes; see :meth:`search_attention`."""
-        return self.search_attention(shape, build).mapping
+        return self.search_attention(shape, build, load).mapping
 
     def search_gemm(
         self,
@@ -97,13 +100,14 @@ class Mapper:
         return self._choose(GemmMapping, ranked, build)
 
     def search_attention(
-        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram]
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
     ) -> Search[FlashMapping]:
         """Search for the mapping of streamed attention whose program ``build`` makes.
 
         Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
+        ``load``: lengths, mask and cache, if they are not those of ``shape`` alone.
         """
-        ranked = rank_attention(self.chip, shape, dtype=self.dtype)
+        ranked = rank_attention(self.chip, shape, dtype=self.dtype, load=load)
         return self._choose(FlashMapping, ranked, build)
 
     def search_unfused(self, attention: UnfusedAttention) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
