@@ -26,6 +26,8 @@ class AttentionLoad:
     sequences: Sequences | None = None
     mask: ScoreMask | None = None
     visit_all: bool = False
+    row_tile: tuple[int, int] | None = None
+    """Query positions and packed heads of a block, if they are given."""
     _visited: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @property

@@ -63,6 +63,8 @@ def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapp
 def _row_tiles(load: AttentionLoad) -> list[tuple[int, int]]:
     """(query positions, packed heads) of a block: all of a group if its rows are few."""
     shape = load.shape
+    if load.row_tile is not None:
+        return [load.row_tile]
     if shape.q_len * shape.group <= max(TILE_SIZES):
         return [(shape.q_len, shape.group)]
     tiles = [(tile_q, 1) for tile_q in up_to((32, 64, 128), shape.q_len)]

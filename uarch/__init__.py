@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from uarch.chip_file import load_chip
     from uarch.engine import execute
     from uarch.errors import InputError
+    from workloads.attention_kernel import simulate_attention
     from workloads.model import load_model
     from workloads.runner import simulate
-    from workloads.single_kernel import simulate_attention, simulate_gemm
+    from workloads.single_kernel import simulate_gemm
 
 __all__ = [
     "Chip",
@@ -36,7 +37,7 @@ _MODULE_OF = {
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
     "simulate": "workloads.runner",
-    "simulate_attention": "workloads.single_kernel",
+    "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
 }
 

@@ -1,4 +1,4 @@
-"""One kernel alone on a chip: a GEMM, or attention by either schedule.
+"""One kernel alone on a chip, and a GEMM as such a kernel; attention is in :mod:`workloads.attention_kernel`.
 
 The kernel begins with a cold L2 and without launch overhead: what it costs by itself, whatever stack and model it is used in.
 """
@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from kernels.address_space import AddressSpace
-from kernels.attention import AttentionShape, FlashMapping, flash_attention
+from kernels.attention import FlashMapping
 from kernels.datatypes import ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapper import Mapper, Search
 from kernels.program import TileProgram
-from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from results.bounds import WORK_FIELDS, bound_by, resource_use
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
@@ -28,9 +27,7 @@ from uarch.l2 import L2State
 from uarch.program import NONE
 from workloads.execution import Executor, peaks_of
 from workloads.operators import Operator
-from workloads.phase import FIDELITIES, SCHEDULES, check_known, check_positive
-
-ATTENTION_PHASES = ("prefill", "decode")
+from workloads.phase import FIDELITIES, check_known, check_positive
 
 _GIB = 1 << 30
 
@@ -98,115 +95,43 @@ def simulate_gemm(
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
-    _check_options(dtype, fidelity)
+    check_options(dtype, fidelity)
     check_positive(m=m, n=n, k=k)
     shape, space, bits = GemmShape(m, n, k), AddressSpace(), ELEMENT_BITS[dtype]
     a, b, c = (space.allocate(*tensor, bits) for tensor in (("a", m, k), ("b", k, n), ("c", m, n)))
-    _check_fits(chip, f"gemm {shape}", space)
+    check_space(chip, f"gemm {shape}", space)
 
     def build(mapping: GemmMapping) -> TileProgram:
         return gemm("gemm", shape, Operand(a), Operand(b), [Output(Operand(c), 0, n)], mapping, space, dtype=dtype)
 
-    search = _mapper(chip, dtype, fidelity).search_gemm(shape, build)
-    return _run(chip, "gemm", str(shape), fidelity, [(build(search.mapping), search)])
+    search = mapper_for(chip, dtype, fidelity).search_gemm(shape, build)
+    return run_programs(chip, "gemm", str(shape), fidelity, [(build(search.mapping), search)])
 
 
-def simulate_attention(
-    chip: Chip | str,
-    phase: str,
-    *,
-    batch: int,
-    q_heads: int,
-    kv_heads: int,
-    head_dim: int,
-    kv_len: int,
-    q_len: int | None = None,
-    schedule: str = "flash",
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-) -> KernelRun:
-    """Run causal attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own.
-
-    ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``:
-    ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
-    finding the L2 as the one before it left it. ``chip`` and ``fidelity`` as in :func:`simulate_gemm`.
-
-    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
-    """
-    chip = load_chip(chip) if isinstance(chip, str) else chip
-    _check_options(dtype, fidelity)
-    check_known("phase", phase, ATTENTION_PHASES)
-    check_known("schedule", schedule, SCHEDULES)
-    q_len = (kv_len if phase == "prefill" else 1) if q_len is None else q_len
-    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len)
-    _check_attention(shape, phase)
-    run = _unfused if schedule == "unfused" else _flash
-    return _run(chip, "attention", str(shape), fidelity, run(chip, shape, _mapper(chip, dtype, fidelity)))
-
-
-_Mapped = list[tuple[TileProgram, Search[Any] | None]]
+Mapped = list[tuple[TileProgram, Search[Any] | None]]
 """Programs in order, each with the search that its mapping comes from."""
 
 
-def _flash(chip: Chip, shape: AttentionShape, mapper: Mapper) -> _Mapped:
-    space = AddressSpace()
-    q, k, v, out = _allocate(space, shape, ELEMENT_BITS[mapper.dtype])
-    _check_fits(chip, f"attention {shape}", space)
-
-    def build(mapping: FlashMapping) -> TileProgram:
-        return flash_attention("attention", shape, q, k, v, out, mapping, space, dtype=mapper.dtype)
-
-    search = mapper.search_attention(shape, build)
-    return [(build(search.mapping), search)]
-
-
-def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> _Mapped:
-    space, bits = AddressSpace(), ELEMENT_BITS[mapper.dtype]
-    q, k, v, out = _allocate(space, shape, bits)
-    scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
-    _check_fits(chip, f"attention {shape}", space)
-    attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, mapper.dtype)
-    qk, pv = mapper.search_unfused(attention)
-    return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)]
-
-
-def _allocate(space: AddressSpace, shape: AttentionShape, bits: int) -> Any:
-    """Q, K, V and the output."""
-    q_size = shape.q_len, shape.q_heads * shape.head_dim
-    kv_size = shape.kv_len, shape.kv_heads * shape.head_dim
-    tensors = (("q", *q_size), ("k", *kv_size), ("v", *kv_size), ("out", *q_size))
-    return [space.allocate(*tensor, bits, batch=shape.batch) for tensor in tensors]
-
-
-def _mapper(chip: Chip, dtype: str, fidelity: str) -> Mapper:
+def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
+    """Mapper that tries candidates on the engine if the run uses it."""
     return Mapper(chip, dtype, on_engine=fidelity != "analytical")
 
 
-def _check_options(dtype: str, fidelity: str) -> None:
+def check_options(dtype: str, fidelity: str) -> None:
+    """Raise :class:`InputError` for an unknown datatype or fidelity."""
     check_known("dtype", dtype, tuple(ELEMENT_BITS))
     check_known("fidelity", fidelity, FIDELITIES)
 
 
-def _check_attention(shape: AttentionShape, phase: str) -> None:
-    sizes = ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")
-    check_positive(**{name: getattr(shape, name) for name in sizes})
-    if shape.q_heads % shape.kv_heads:
-        raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
-    if shape.q_len > shape.kv_len:
-        raise InputError(
-            f"q_len = {shape.q_len}: must be at most kv_len = {shape.kv_len}, which includes the new tokens"
-        )
-    if phase == "decode" and shape.q_len > 1:
-        raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
-
-
-def _check_fits(chip: Chip, kernel: str, space: AddressSpace) -> None:
+def check_space(chip: Chip, kernel: str, space: AddressSpace) -> None:
+    """Raise :class:`InputError` if the tensors do not fit into the chip's memory."""
     if space.size_bytes > chip.capacity_bytes:
         needed, allowed = space.size_bytes / _GIB, chip.capacity_bytes / _GIB
         raise InputError(f"{kernel}: its tensors take {needed:.2f} GiB; allowed on {chip.name}: {allowed:g} GiB")
 
 
-def _run(chip: Chip, kind: str, shape: str, fidelity: str, mapped: _Mapped) -> KernelRun:
+def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped) -> KernelRun:
+    """Execute programs one after the other, each finding the L2 as the one before it left it."""
     programs = [program for program, _ in mapped]
     operators = [Operator(program.name, kind, (program,)) for program in programs]
     rows, _ = Executor(chip, None, fidelity).run(operators, L2State.empty())

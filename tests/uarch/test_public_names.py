@@ -14,7 +14,7 @@ PUBLIC = {
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
     "simulate": "workloads.runner",
-    "simulate_attention": "workloads.single_kernel",
+    "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
 }
 

@@ -12,7 +12,8 @@ import kernels.mapper
 from kernels.attention import AttentionShape
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.single_kernel import KernelRun, simulate_attention, simulate_gemm
+from workloads.attention_kernel import simulate_attention
+from workloads.single_kernel import KernelRun, simulate_gemm
 
 SMALL_CHIP = load_chip("h100", ["core.count=4"])
 SMALL_ATTENTION: dict[str, Any] = {"batch": 2, "q_heads": 4, "kv_heads": 2, "head_dim": 32, "kv_len": 96}
