@@ -28,7 +28,7 @@ class AttentionLoad:
     visit_all: bool = False
     row_tile: tuple[int, int] | None = None
     """Query positions and packed heads of a block, if they are given."""
-    _visited: dict[tuple[int, int], float] = field(default_factory=dict)
+    _visited: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:
@@ -58,14 +58,21 @@ class AttentionLoad:
             return self.shape.batch * ceil(self.shape.q_len / tile_q)
         return int((-(-self.sequences.q_len // tile_q)).sum())
 
-    def tiles_per_block(self, mapping: FlashMapping) -> int:
-        """Key tiles that a block visits on average."""
-        shape = self.shape
+    def tiles_of_core(self, mapping: FlashMapping, cores: int) -> int:
+        """Key tiles that the busiest core visits: its share of all, or those of the longest block."""
+        shape, heads = self.shape, self.shape.q_heads // mapping.pack
         if self.is_plain:
             visible = shape.kept_scores / shape.q_len + (mapping.tile_k if shape.causal else 0) / 2
-            return ceil(min(visible, shape.kv_len) / mapping.tile_k / mapping.splits)
-        visited = self._visited_tiles(mapping.tile_q, mapping.tile_k)
-        return ceil(visited / self.query_tiles(mapping.tile_q) / mapping.splits)
+            blocks = heads * self.query_tiles(mapping.tile_q) * mapping.splits
+            return ceil(blocks / cores) * ceil(min(visible, shape.kv_len) / mapping.tile_k / mapping.splits)
+        total, longest = self._visited_tiles(mapping.tile_q, mapping.tile_k)
+        return max(ceil(longest / mapping.splits), ceil(total * heads / cores))
+
+    def loaded_rows(self, mapping: FlashMapping) -> float:
+        """Keys of one K/V head that have to come from memory."""
+        if self.is_plain:
+            return self.kv_rows
+        return min(self.kv_rows, self._visited_tiles(mapping.tile_q, mapping.tile_k)[0] * mapping.tile_k)
 
     def l1_bytes(self, mapping: FlashMapping) -> int:
         """What a block occupies in L1: its stages, its queries, and a staged tile if it has one."""
@@ -76,18 +83,20 @@ class AttentionLoad:
         stages = mapping.stages * mapping.tile_k * widest * self.stored_bits // 8
         return stages + rows * shape.head_dim * self.q_bits // 8 + staged
 
-    def _visited_tiles(self, tile_q: int, tile_k: int) -> float:
-        """Key tiles of all query tiles of one head; of drawn masks, one drawing stands for all."""
+    def _visited_tiles(self, tile_q: int, tile_k: int) -> tuple[float, float]:
+        """Key tiles of all query tiles of one head, and most of one; of drawn masks, one drawing stands for all."""
         if (tile_q, tile_k) not in self._visited:
             shape = self.shape
             sequences = self.sequences or uniform(shape.batch, shape.q_len, shape.kv_len)
             mask = self.mask or (CausalMask() if shape.causal else FullMask())
             lengths = np.stack([sequences.q_len, sequences.kv_len], axis=1)
-            total = 0.0
+            total = longest = 0.0
             for (q_len, kv_len), times in zip(*np.unique(lengths, axis=0, return_counts=True), strict=True):
                 kept = mask.kept(int(q_len), int(kv_len), (0, 0))
                 scores = kept.tile_counts(tile_q, tile_k) / (tile_q * tile_k)
                 visits = np.minimum(1, 4 * scores) if kept.gathers else np.ceil(scores)
-                total += times * (visits.size if self.visit_all else float(visits.sum()))
-            self._visited[tile_q, tile_k] = total
+                of_tiles = np.full(len(visits), visits.shape[1]) if self.visit_all else visits.sum(axis=1)
+                total += float(times * of_tiles.sum())
+                longest = max(longest, float(of_tiles.max()))
+            self._visited[tile_q, tile_k] = total, longest
         return self._visited[tile_q, tile_k]

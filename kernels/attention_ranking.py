@@ -91,7 +91,6 @@ def _flash_seconds(
     shape, tile_k = load.shape, mapping.tile_k
     rows = min(mapping.tile_q, shape.q_len) * mapping.pack
     units = shape.q_heads // mapping.pack * load.query_tiles(mapping.tile_q)
-    steps = load.tiles_per_block(mapping)
     scores = rows * tile_k
     kv_width = (shape.head_dim if shape.latent else shape.head_dim + shape.value_width) / 2
     vector_ops = 6 * scores + load.dequantise_ops * 2 * kv_width * tile_k
@@ -109,11 +108,10 @@ def _flash_seconds(
     resident = min(resident, ceil(blocks / machine.cores))
     serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
     step = max(serial / resident, array_seconds, softmax)
-    compute = ceil(blocks / machine.cores) * steps * step
+    compute = load.tiles_of_core(mapping, machine.cores) * step
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     row_bytes = kv_width * load.stored_bits / 8
-    visited_rows = load.query_tiles(mapping.tile_q) * mapping.splits * steps * tile_k
-    kv_bytes = 2 * shape.kv_heads * row_bytes * (load.kv_rows if load.is_plain else min(load.kv_rows, visited_rows))
+    kv_bytes = 2 * shape.kv_heads * row_bytes * load.loaded_rows(mapping)
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * tile_k * row_bytes
     dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * running)
     seconds = max(compute, dram) + 4 * latency

@@ -98,7 +98,7 @@ def simulate_attention(
     check_page_size(page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
     shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, True, value_dim, latent)
-    _check(shape, phase)
+    check_shape(shape, phase)
     score_mask = parse_mask(mask) if mask is not None else None
     _check_mask(score_mask, mask, shape, phase)
     job = AttentionJob(
@@ -182,8 +182,10 @@ def _lengths(
         assert kv_len is not None
         return None, (kv_len if phase == "prefill" else 1) if q_len is None else q_len, kv_len
     check_positive(batch=batch)
-    keys = context_lengths(contexts, batch, seed)
+    lengths = context_lengths(contexts, batch, seed)
+    keys = lengths.context
     queries = keys if phase == "prefill" and q_len is None else np.full(batch, q_len or 1)
+    queries = np.where(lengths.new_tokens > 0, lengths.new_tokens, queries)
     check_lengths(queries, keys)
     return (queries, keys), int(queries.max()), int(keys.max())
 
@@ -199,7 +201,8 @@ def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> Mapped:
     return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)]
 
 
-def _check(shape: AttentionShape, phase: str) -> None:
+def check_shape(shape: AttentionShape, phase: str) -> None:
+    """Raise :class:`InputError` for sizes that do not go together."""
     sizes = ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")
     check_positive(**{name: getattr(shape, name) for name in sizes})
     if shape.q_heads % shape.kv_heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,26 +41,38 @@ class Quantiles(BaseModel):
         return np.interp(at, self.probability, self.tokens).round().astype(np.int64)
 
 
-def context_lengths(source: str, batch: int, seed: int = 0) -> IntArray:
-    """Lengths of the ``batch`` contexts that ``source`` names: int64, shape ``(batch,)``.
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """int64 arrays of shape ``(batch,)``."""
+
+    context: IntArray
+    new_tokens: IntArray
+    """0 where the source does not say."""
+
+
+def context_lengths(source: str, batch: int, seed: int = 0) -> Lengths:
+    """Lengths of the ``batch`` contexts that ``source`` names.
 
     ``source`` is ``constant:N``, ``uniform:LOW,HIGH``, the name of a distribution in ``workloads/contexts``, or a file: a
-    TOML file with a distribution, or a text file with a length on each line, of which the first ``batch`` are used.
+    TOML file with a distribution, or a text file with a length on each line, of which the first ``batch`` are used. A second
+    number on a line says how many new tokens that sequence has.
 
     Raises :class:`InputError` for anything else, or a file with too few lengths.
     """
     kind, colon, arguments = source.partition(":")
-    if colon and kind in ("constant", "uniform"):
-        return _formula(source, kind, arguments, batch, seed)
     path = Path(source)
     names = sorted(found.stem for found in _FOLDER.glob("*.toml"))
-    if source in names or path.suffix == ".toml":
+    if colon and kind in ("constant", "uniform"):
+        drawn = _formula(source, kind, arguments, batch, seed)
+    elif source in names or path.suffix == ".toml":
         path = _FOLDER / f"{source}.toml" if source in names else path
-        return validate(Quantiles, read_toml(path), str(path)).draw(batch, seed)
-    if not path.is_file():
+        drawn = validate(Quantiles, read_toml(path), str(path)).draw(batch, seed)
+    elif path.is_file():
+        return _read(path, batch)
+    else:
         allowed = unknown_name(source, [*names, "constant:N", "uniform:LOW,HIGH", "FILE"])
         raise InputError(f"contexts = {one_line(source)!r}: no such distribution or file; {allowed}")
-    return _read(path, batch)
+    return Lengths(drawn, np.zeros_like(drawn))
 
 
 def _formula(source: str, kind: str, arguments: str, batch: int, seed: int) -> IntArray:
@@ -71,11 +84,15 @@ def _formula(source: str, kind: str, arguments: str, batch: int, seed: int) -> I
     return np.random.default_rng(seed).integers(numbers[0], numbers[-1] + 1, batch)
 
 
-def _read(path: Path, batch: int) -> IntArray:
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    for number, line in enumerate(lines[:batch], 1):
-        if not line.isdecimal() or not 1 <= int(line) <= LONGEST:
-            raise InputError(f"{path}: line {number} = {line[:40]!r}: must be a length from 1 to {LONGEST}")
+def _read(path: Path, batch: int) -> Lengths:
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    for number, parts in enumerate(lines[:batch], 1):
+        if len(parts) > 2 or not all(part.isdecimal() and 1 <= int(part) <= LONGEST for part in parts):
+            text = one_line(" ".join(parts))[:40]
+            raise InputError(
+                f"{path}: line {number} = {text!r}: must be a length from 1 to {LONGEST}, and the new tokens if any"
+            )
     if len(lines) < batch:
         raise InputError(f"{path}: has {len(lines)} lengths; batch = {batch} needs as many")
-    return np.array([int(line) for line in lines[:batch]], np.int64)
+    numbers = np.array([(int(parts[0]), int(parts[1]) if len(parts) > 1 else 0) for parts in lines[:batch]], np.int64)
+    return Lengths(numbers[:, 0], numbers[:, 1])
