@@ -13,7 +13,7 @@ from kernels.kept_keys import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
 from kernels.program import TileProgram
-from kernels.score_masks import PagesMask, ScoreMask, TreeMask
+from kernels.score_masks import BlockSparseMask, PagesMask, ScoreMask, TreeMask
 from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
@@ -222,5 +222,9 @@ def check_shape(shape: AttentionShape, phase: str) -> None:
 def _check_mask(mask: ScoreMask | None, text: str | None, shape: AttentionShape, phase: str) -> None:
     if isinstance(mask, PagesMask) and phase == "prefill":
         raise InputError(f"mask = {text!r}: pages are selected for single new tokens, in decode")
+    if isinstance(mask, BlockSparseMask) and shape.kv_len > mask.block * len(mask.rows):
+        raise InputError(
+            f"mask = {text!r}: has {len(mask.rows)} rows of blocks of {mask.block}: fewer than {shape.kv_len} keys need"
+        )
     if isinstance(mask, TreeMask) and shape.q_len != len(mask.parents):
         raise InputError(f"mask = {text!r}: has {len(mask.parents)} nodes; q_len = {shape.q_len} must be as many")
