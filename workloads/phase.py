@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kernels.datatypes import ELEMENT_BITS
+from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
 from uarch.errors import InputError
 
 PHASES = ("prefill", "decode")
@@ -32,7 +32,7 @@ class Phase:
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
         check_known("phase", self.name, PHASES)
-        check_known("dtype", self.dtype, tuple(ELEMENT_BITS))
+        check_known("dtype", self.dtype, MATRIX_DTYPES)
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp)

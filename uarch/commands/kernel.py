@@ -8,7 +8,14 @@ import typer
 
 from uarch.commands import kernel_attention, kernel_verify
 from uarch.commands.kernel_output import payload, render
-from uarch.commands.options import ChipOption, DtypeOption, FidelityOption
+from uarch.commands.options import (
+    ChipOption,
+    DtypeOption,
+    FidelityOption,
+    GroupSizeOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
+)
 from uarch.commands.output import JsonOption, SetOption, emit
 
 
@@ -34,6 +41,9 @@ def gemm(
     n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
     k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -42,5 +52,15 @@ def gemm(
     from uarch.chip_file import load_chip
     from workloads.single_kernel import simulate_gemm
 
-    run = simulate_gemm(load_chip(chip, overrides or ()), m, n, k, dtype=dtype, fidelity=fidelity)
+    run = simulate_gemm(
+        load_chip(chip, overrides or ()),
+        m,
+        n,
+        k,
+        dtype=dtype,
+        fidelity=fidelity,
+        weight_dtype=weight_dtype,
+        group_size=group_size,
+        weight_sparsity=weight_sparsity,
+    )
     emit(payload(run), as_json, lambda: render(run))
