@@ -298,7 +298,7 @@ def _gelu_mul(call: _Call) -> Matrix:
 
 def _scale(call: _Call) -> Matrix:
     a = call.tile_a
-    scales = call.other.reshape(-1, a.shape[1]).repeat(int(call.parameter), axis=0)
+    scales = call.other.repeat(int(call.parameter), axis=0)
     return np.asarray(a * scales[: len(a)])
 
 

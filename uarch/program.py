@@ -83,7 +83,7 @@ class Function(IntEnum):
     GELU_MUL = 12
     """gelu(A) * B: the gate of a gated feed-forward network, GELU in its tanh form."""
     SCALE = 13
-    """A * B, each row of B for p consecutive rows of A: scales of groups of quantised values."""
+    """A * B, each row of B (of one column: for all of A's) for p consecutive rows of A: scales of groups of values."""
     MULTIPLY_ADD = 14
     """OUT + A * B, with B one row or one column; an empty slot counts as zero."""
     EXPAND = 15
