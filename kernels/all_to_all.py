@@ -107,8 +107,11 @@ def all_to_all(
 
     Raises:
         InputError: a row does not fit into a core.
+        ValueError: there are no rows, or the columns differ.
     """
     x, out = x.as_rows(), out.as_rows()
+    if not len(segments.rows):
+        raise ValueError(f"{name}: rank {rank} receives no rows")
     if x.cols != out.cols:
         raise ValueError(f"{name}: columns of {x.name} and {out.name} differ")
     total = int(segments.rows.sum())

@@ -7,6 +7,7 @@ share granules.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.address_space import Tensor
 from kernels.program import Box, ProgramWriter, Slot, TileProgram
@@ -101,7 +102,7 @@ def unpermute(
     return writer.finish(0)
 
 
-def _in_turn(chip: Chip, rows: int) -> tuple[IntArray, IntArray]:
+def _in_turn(chip: Chip, rows: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
     """Rows of each block, shape ``(blocks, rows of a block)``, and which of them there are."""
     blocks = min(BLOCKS_PER_CORE * chip.core.count, rows)
     number = np.arange(blocks)[:, None] + np.arange(-(-rows // blocks)) * blocks

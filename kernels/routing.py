@@ -29,7 +29,7 @@ class Routing:
     @property
     def top_k(self) -> int:
         """Experts that each visits."""
-        return self.experts.shape[1]
+        return int(self.experts.shape[1])
 
     @cached_property
     def rows(self) -> tuple[int, ...]:
