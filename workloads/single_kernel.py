@@ -27,7 +27,7 @@ from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.program import NONE
 from workloads.execution import Executor, peaks_of
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.phase import FIDELITIES, check_known, check_positive
 
 _GIB = 1 << 30

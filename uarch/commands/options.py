@@ -34,3 +34,11 @@ WeightSparsityOption = Annotated[
     str | None,
     typer.Option("--weight-sparsity", metavar="N:M", help="At most N of every M consecutive weights are kept."),
 ]
+ExpertLoadOption = Annotated[
+    str,
+    typer.Option(
+        "--expert-load",
+        metavar="LOAD",
+        help="Tokens of the experts: balanced, uniform or zipf:S (drawn with --seed), or a file of one share for each.",
+    ),
+]
