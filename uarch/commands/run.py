@@ -160,11 +160,13 @@ def _operator(row: Any) -> dict[str, Any]:
 
 def _render(trace: Trace, output: Path | None) -> None:
     workload = trace.workload
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack} stack"
+    title = (
+        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
+    )
     screen = console()
     facts = _summary(trace)
     groups = f", EP {workload['ep']}" if workload["ep"] > 1 else ""
-    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups})
+    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
