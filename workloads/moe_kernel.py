@@ -17,7 +17,7 @@ from workloads.model_shape import Experts, Model
 from workloads.operators import OperatorBuilder, attention_shape
 from workloads.parallel import check_parallel
 from workloads.phase import Phase, check_positive
-from workloads.single_kernel import KernelRun, check_options, check_space, run_programs
+from workloads.single_kernel import KernelRun, Mapped, check_options, check_space, run_programs
 from workloads.stack import load_stack
 
 
@@ -64,6 +64,8 @@ def simulate_moe(
     check_positive(tokens=tokens, experts=experts, top_k=top_k, hidden=hidden, ffn=ffn, tp=tp, ep=ep)
     if top_k > experts:
         raise InputError(f"top_k = {top_k}: must be at most experts = {experts}")
+    if tokens % ep:
+        raise InputError(f"tokens = {tokens}: must be a multiple of ep = {ep}, whose groups share them out")
     if shared_ffn:
         check_positive(shared_ffn=shared_ffn)
     model = _model(Experts(experts, top_k, ffn, shared_ffn, 0, False), hidden, tp)
@@ -81,7 +83,7 @@ def simulate_moe(
     shape += f", weights {form}" if form != plain(dtype) else ""
     check_space(chip, f"moe {shape}", buffers.space)
     operators = expert_operators(builder, tensors, buffers.delta)
-    mapped = [(program, None) for operator in operators for program in operator.programs]
+    mapped: Mapped = [(program, None) for operator in operators for program in operator.programs]
     return MoeRun(run_programs(chip, "moe", shape, fidelity, mapped), routing.rows, routing.imbalance)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from uarch.commands import kernel_attention, kernel_verify
+from uarch.commands import kernel_attention, kernel_moe, kernel_verify
 from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import (
     ChipOption,
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(_kernel)
     group.command()(gemm)
     group.command()(kernel_attention.attention)
+    group.command()(kernel_moe.moe)
     group.command()(kernel_verify.verify)
     app.add_typer(group, name="kernel")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import (
     ChipOption,
     DtypeOption,
@@ -45,7 +46,6 @@ def moe(
 ) -> None:
     """A mixture of experts: router, permutation, exchange, grouped GEMMs, weighted sum."""
     from uarch.chip_file import load_chip
-    from uarch.commands.kernel import payload
     from workloads.moe_kernel import simulate_moe
 
     run = simulate_moe(
@@ -71,8 +71,6 @@ def moe(
 
 
 def _render(run: MoeRun) -> None:
-    from uarch.commands.kernel import render
-
     render(run.kernel)
     rows = sorted(run.expert_rows)
     facts = [
