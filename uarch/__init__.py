@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from uarch.errors import InputError
     from uarch.importers.llmcompass import llmcompass_chip
     from uarch.importers.scalesim import scalesim_chip
+    from workloads.attention_kernel import simulate_attention
     from workloads.model import load_model
     from workloads.runner import simulate
-    from workloads.single_kernel import simulate_attention, simulate_gemm
+    from workloads.single_kernel import simulate_gemm
 
 __all__ = [
     "Chip",
@@ -61,8 +62,8 @@ _MODULE_OF = {
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
     "simulate": "workloads.runner",
-    "simulate_attention": "workloads.single_kernel",
     "simulate_channel": "uarch.dram.channel",
+    "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
     "write_report": "results.report.page",
 }

@@ -69,6 +69,7 @@ class Program(NamedTuple):
     blocks: StructArray
     steps: StructArray
     operands: StructArray
+    tables: IntArray
     costs: StructArray
 
 

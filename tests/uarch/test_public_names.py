@@ -21,8 +21,8 @@ PUBLIC = {
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
     "simulate": "workloads.runner",
-    "simulate_attention": "workloads.single_kernel",
     "simulate_channel": "uarch.dram.channel",
+    "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
     "write_report": "results.report.page",
 }
