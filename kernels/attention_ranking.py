@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 
 from kernels.attention_load import AttentionLoad
-from kernels.attention_shape import AttentionShape, FlashMapping
+from kernels.attention_shape import AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.ranking import SPLITS, TILE_SIZES, Estimate, best_first, refreshed, up_to
 from uarch.chip import Chip
@@ -56,6 +56,8 @@ def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapp
         if stages > 2 * key_tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
             continue
         if splits > 1 and (splits > key_tiles // 2 or not _may_split(machine, load, mapping)):
+            continue
+        if splits > 1 and merge_l1_bytes(shape, mapping) > machine.l1_bytes:
             continue
         yield mapping
 
