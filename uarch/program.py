@@ -163,8 +163,9 @@ STEP = np.dtype(
         (
             "array_m",
             np.int64,
-        ),  # what the arrays compute: m and n, or more in kernels that do not trim the tiles at the edges
+        ),  # what the arrays compute: m, n and k, or more in kernels that do not trim tiles at the edges
         ("array_n", np.int64),
+        ("array_k", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
