@@ -71,7 +71,7 @@ def test_imbalance_over_chips_takes_time() -> None:
     [
         ({"top_k": 9}, "top_k = 9: must be at most experts = 8"),
         ({"tokens": 0}, "tokens = 0: must be at least 1"),
-        ({"ep": 3}, "ep = 3: moe has 8 routed experts; allowed: divisors of that"),
+        ({"ep": 3, "tokens": 66}, "ep = 3: moe has 8 routed experts; allowed: divisors of that"),
         ({"ep": 4, "tokens": 66}, "tokens = 66: must be a multiple of ep = 4"),
         ({"tp": 5}, "tp = 5: does not divide experts.ffn = 192"),
         ({"shared_ffn": -1}, "shared_ffn = -1: must be at least 1"),
