@@ -235,7 +235,7 @@ def _gemm_seconds(
     bytes_in = shape.batch * (shape.m * shape.k + shape.k * shape.n) * bits / 8
     bytes_out = shape.batch * shape.m * shape.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
-    bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    bandwidth = min(chip.memory.data_bytes_per_second, in_flight / latency)
     dram = (bytes_in + bytes_out) / (bandwidth * refreshed)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
@@ -243,7 +243,9 @@ def _gemm_seconds(
     seconds = max(cores, dram, l2) + 2 * latency + store_seconds
     if mapping.split_k > 1:
         partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
-        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+        spilt = max(0.0, partial - chip.l2.bytes)
+        seconds += partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 4 * latency
+        seconds += chip.launch.kernel_seconds
     return seconds
 
 
@@ -314,7 +316,7 @@ def _flash_seconds(
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
-    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * refreshed)
+    dram = kv_bytes / (min(chip.memory.data_bytes_per_second, in_flight / latency) * refreshed)
     seconds = max(compute, dram) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits

@@ -20,7 +20,7 @@ from uarch.input_file import read_toml, validate
 from uarch.machine import Machine
 
 _MENU = Path(__file__).parent / "menus" / "library.toml"
-_SPLIT_WAVES = 2
+_SPLIT_WAVES = 1
 """K is split only while the blocks of all splits are no more than so many waves."""
 
 Size = Annotated[int, Field(ge=1, le=4096)]

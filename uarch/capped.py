@@ -14,13 +14,23 @@ from uarch.energy_account import OWN_SUPPLY, energy_joules
 from uarch.engine import KernelResult, TileProgramArrays, execute
 from uarch.event_energy import dram_background_watts
 from uarch.l2 import L2State
-from uarch.power import Draw, at_clock, highest_clock_ratio, operating_point, sustained_clock_ratio, watts_at
+from uarch.power import (
+    LOWEST_CLOCK_RATIO,
+    Draw,
+    at_clock,
+    highest_clock_ratio,
+    operating_point,
+    sustained_clock_ratio,
+    watts_at,
+)
 from uarch.tdp import tdp_watts
 
-_ATTEMPTS = 5
+_ATTEMPTS = 6
 _ABOVE = 0.005
 _BELOW = 0.02
-"""The search for the clock ends when the power is this close to the TDP, as parts of it."""
+"""The search for the clock ends when the power is this close to the TDP, as parts of it,"""
+_NARROW = 0.01
+"""or when the clock ratio is known this closely."""
 
 
 def execute_capped(
@@ -46,20 +56,25 @@ def execute_capped(
         return run(1.0)
     highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
     attempts: list[_Attempt] = []
-    ratio, core_share = highest, 1.0
+    ratio, within, above = highest, 0.0, highest * (1 + _NARROW)
     for _ in range(_ATTEMPTS):
         result, state = run(ratio)
-        if attempts:
-            core_share = _core_share(attempts[-1].draw, result.seconds, ratio)
+        core_share = _core_share(attempts[0].draw, result.seconds, ratio) if attempts else 1.0
         draw = _draw(chip, result, program.dtype, ratio, core_share)
         attempts.append(_Attempt(result, state, draw, watts_at(chip, draw, ratio)))
-        if attempts[-1].watts <= tdp * (1 + _ABOVE) and (ratio == highest or attempts[-1].watts >= tdp * (1 - _BELOW)):
+        if attempts[-1].watts > tdp * (1 + _ABOVE):
+            above = ratio
+        elif ratio == highest or attempts[-1].watts >= tdp * (1 - _BELOW):
             break
-        ratio, earlier = sustained_clock_ratio(chip, draw), ratio
-        if ratio == earlier:
+        else:
+            within = ratio
+        if above - within < _NARROW:
             break
-    within = [attempt for attempt in attempts if attempt.watts <= tdp * (1 + _ABOVE)]
-    best = min(within, key=lambda attempt: attempt.result.seconds) if within else min(attempts, key=lambda a: a.watts)
+        ratio = sustained_clock_ratio(chip, draw)
+        if not within < ratio < above:
+            ratio = (max(within, LOWEST_CLOCK_RATIO) + above) / 2
+    allowed = [attempt for attempt in attempts if attempt.watts <= tdp * (1 + _ABOVE)]
+    best = min(allowed, key=lambda attempt: attempt.result.seconds) if allowed else min(attempts, key=lambda a: a.watts)
     return replace(best.result, point=operating_point(chip, best.draw.clock_ratio)), best.state
 
 

@@ -141,9 +141,9 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 60
+    step_gap_cycles: Cycles = 120
     """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
-    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 100; 0 for decoupled arrays."""
+    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
     """Register file of a core, which holds accumulators and other slots."""
     systolic: Systolic
@@ -202,8 +202,15 @@ class Memory(Section):
     interleave_bytes: Interleave
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
+    check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
+
+    @property
+    def data_bytes_per_second(self) -> float:
+        """What the bus moves of data, check bytes left out."""
+        return self.bandwidth_bytes_per_second / (1 + self.check_bytes_per_byte)
 
 
 class Link(Section):

@@ -166,9 +166,13 @@ def execute(
 
 
 def device_launch_seconds(chip: Chip, program: TileProgramArrays) -> float:
-    """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.Launch`."""
+    """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.Launch`.
+
+    Blocks that wait for others are a kernel of their own.
+    """
     uses_arrays = bool((program.steps["op"] == Op.MATMUL).any())
-    return chip.launch.kernel_seconds + (chip.launch.matrix_kernel_seconds if uses_arrays else 0.0)
+    phases = 2 if program.n_counters else 1
+    return phases * chip.launch.kernel_seconds + (chip.launch.matrix_kernel_seconds if uses_arrays else 0.0)
 
 
 def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str) -> int:

@@ -112,7 +112,7 @@ def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
         banks=standard.banks,
         chunk_bytes=GRANULE_BYTES // stripe if fidelity == "burst" else GRANULE_BYTES,
         row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
-        byte=rate_of(memory.bandwidth_bytes_per_second / units),
+        byte=rate_of(memory.data_bytes_per_second / units),
         row_to_column_ps=standard.picoseconds("nRCD"),
         precharge_ps=standard.picoseconds("nRP"),
         row_cycle_ps=standard.picoseconds("nRC"),
