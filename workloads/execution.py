@@ -16,7 +16,7 @@ from uarch.engine import KernelResult
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from uarch.power import at_highest_clock
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.stack import Stack
 
 OUTSIDE_LAYERS = -1

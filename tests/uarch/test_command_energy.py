@@ -58,7 +58,7 @@ def payload_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str,
 
 def test_an_ert_becomes_a_table(capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.toml"
-    payload = payload_of(capsys, "energy", "import", str(ert), *MAPS, "--base", "n4", "-o", str(out))
+    payload = payload_of(capsys, "import", "accelergy", str(ert), *MAPS, "--base", "n4", "-o", str(out))
     assert payload == {"table": str(out), "base": "n4", "events": ["matrix_mac.int8", "l2_byte"]}
     table, base = load_energy_table(str(out)), load_energy_table("n4")
     assert table.name == "mine"
@@ -75,13 +75,13 @@ def test_an_ert_becomes_a_table(capsys: pytest.CaptureFixture[str], ert: Path, t
 
 
 def test_json_is_read_as_yaml_is(capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path) -> None:
-    from uarch.plain_yaml import read_plain_yaml
+    from uarch.importers.plain_yaml import read_plain_yaml
 
     other = tmp_path / "ERT.json"
     other.write_text(json.dumps(read_plain_yaml(ert)))
     tables = [tmp_path / "a.toml", tmp_path / "b.toml"]
     for source, out in zip((ert, other), tables, strict=True):
-        payload_of(capsys, "energy", "import", str(source), *MAPS, "-o", str(out))
+        payload_of(capsys, "import", "accelergy", str(source), *MAPS, "-o", str(out))
     a, b = (table.read_text().replace(".json", ".yaml") for table in tables)
     assert a.replace('"a"', '"b"') == b
 
@@ -100,7 +100,7 @@ def test_a_wrong_mapping_is_one_line(
     capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path, mapping: str, expected: str
 ) -> None:
     out = tmp_path / "mine.toml"
-    assert uarch.cli.run(["energy", "import", str(ert), "--map", mapping, "-o", str(out)]) == 2
+    assert uarch.cli.run(["import", "accelergy", str(ert), "--map", mapping, "-o", str(out)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {expected}")
     assert error.count("\n") == 1
@@ -124,7 +124,7 @@ def test_a_wrong_ert_is_one_line(
     capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
     ert.write_text(ERT.replace(old, new))
-    assert uarch.cli.run(["energy", "import", str(ert), *MAPS, "-o", str(tmp_path / "mine.toml")]) == 2
+    assert uarch.cli.run(["import", "accelergy", str(ert), *MAPS, "-o", str(tmp_path / "mine.toml")]) == 2
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
@@ -132,9 +132,9 @@ def test_a_wrong_ert_is_one_line(
 
 @pytest.mark.parametrize("name", energy_table_names())
 def test_tables_are_shown_with_ranges_and_sources(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    payload = payload_of(capsys, "energy", "show", name)
+    payload = payload_of(capsys, "energy", name)
     assert payload["matrix_mac"]["fp16"]["low"] < payload["matrix_mac"]["fp16"]["pj"]
-    assert uarch.cli.run(["energy", "show", name]) == 0
+    assert uarch.cli.run(["energy", name]) == 0
     shown = capsys.readouterr().out
     for text in ("matrix_mac.fp16", "leakage_per_mm2", "ISCA", "pJ"):
         assert text in shown

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from uarch.errors import InputError
-from uarch.plain_yaml import read_plain_yaml
+from uarch.importers.plain_yaml import read_plain_yaml
 
 keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_ .]{0,8}[A-Za-z0-9_]", fullmatch=True)
 texts = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.()-]{0,12}", fullmatch=True).filter(

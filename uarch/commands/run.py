@@ -13,8 +13,12 @@ from uarch.commands.options import (
     ChipOption,
     DtypeOption,
     EnergyOption,
+    ExpertLoadOption,
     FidelityOption,
+    GroupSizeOption,
     PhaseOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
     with_energy,
 )
 from uarch.commands.output import (
@@ -39,13 +43,24 @@ ModelOption = Annotated[
 ]
 SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
+EpOption = Annotated[
+    int,
+    typer.Option(
+        "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
+    ),
+]
+LogitsOption = Annotated[
+    Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
+]
 AttentionOption = Annotated[
     Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
 ]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
 ]
@@ -65,8 +80,14 @@ def run(
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
+    ep: EpOption = 1,
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     attention: AttentionOption = "flash",
+    expert_load: ExpertLoadOption = "uniform",
+    logits: LogitsOption = "last",
     stack: StackOption = "graph",
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
@@ -93,7 +114,13 @@ def run(
             batch=batch,
             seq=seq,
             tp=tp,
+            ep=ep,
             dtype=dtype,
+            weight_dtype=weight_dtype,
+            group_size=group_size,
+            weight_sparsity=weight_sparsity,
+            expert_load=expert_load,
+            logits=logits,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
@@ -102,7 +129,7 @@ def run(
         )
     if output is not None:
         trace.save(output)
-    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
@@ -112,12 +139,12 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
         "workload": trace.workload,
         "seed": trace.seed,
         **trace.rollup,
-        "layers": [_operator(row) for row in trace.layers],
+        "layers": [operator_payload(row) for row in trace.layers],
         "trace": None if output is None else str(output),
     }
 
 
-def _operator(row: Any) -> dict[str, Any]:
+def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
     from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
@@ -135,18 +162,22 @@ def _operator(row: Any) -> dict[str, Any]:
     }
 
 
-def _render(trace: Trace, output: Path | None) -> None:
+def render(trace: Trace, output: Path | None) -> None:
+    """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
+    title = (
+        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
+    )
     screen = console()
     facts = _summary(trace)
-    title = title.format(chip=trace.chip["name"], **workload)
+    groups = f", EP {workload['ep']}" if workload["ep"] > 1 else ""
+    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
     columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
-    rows = (_operator_row(_operator(row)) for row in layer)
+    rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from uarch.energy import load_energy_table
 from uarch.energy_table import EnergyTable, EventEnergy
 from uarch.errors import InputError
+from uarch.importers.plain_yaml import read_plain_yaml
 from uarch.input_file import one_line, read_json, unknown_name
-from uarch.plain_yaml import read_plain_yaml
 
 Actions = Mapping[str, Sequence[float]]
 """``component.action`` -> pJ of each variant, such as random and repeated data."""
