@@ -59,9 +59,9 @@ def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
         "matrix_mac": mac,
         "vector_op": table.vector_op.plus(table.register_byte.times(REGISTER_BYTES_PER_VECTOR_OP)),
         "special_op": table.special_op.plus(table.register_byte.times(REGISTER_BYTES_PER_SPECIAL_OP)),
-        "l1_byte": _times(l1_macro, table.l1_factor),
-        "l2_byte": _times(l2_macro, table.l2_factor),
-        "noc_byte": table.noc_byte_mm.times(sqrt(die_area_mm2(chip)) * 2 / 3),
+        "l1_byte": table.l1_byte or _times(l1_macro, table.l1_factor),
+        "l2_byte": table.l2_byte or _times(l2_macro, table.l2_factor),
+        "noc_byte": table.noc_byte or table.noc_byte_mm.times(sqrt(die_area_mm2(chip)) * 2 / 3),
         **_dram_energies(chip, table),
         "link_byte": table.link_byte,
     }
@@ -78,8 +78,8 @@ def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:
 
     per_byte = 1 / standard.burst_bytes
     return {
-        "dram_read_byte": of_device((command.read_pj + command.io_pj) * per_byte).plus(interface),
-        "dram_write_byte": of_device((command.write_pj + command.io_pj) * per_byte).plus(interface),
+        "dram_read_byte": table.dram_byte or of_device((command.read_pj + command.io_pj) * per_byte).plus(interface),
+        "dram_write_byte": table.dram_byte or of_device((command.write_pj + command.io_pj) * per_byte).plus(interface),
         "dram_activate": of_device(command.activate_pj),
         "dram_refresh": of_device(command.refresh_all_pj),
     }
