@@ -224,7 +224,9 @@ def _gemm_seconds(
     step_bytes = mapping.tile_k * (m + n) * bits / 8
     port = chip.noc.read_bytes_per_cycle_per_core * chip.clock.l2_hz
     gap_seconds = machine.step_gap_ps / PS_PER_SECOND
-    resident = max(1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4, ceil(blocks / machine.cores)))
+    resident = max(
+        1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4, ceil(blocks / machine.cores))
+    )
     array_seconds = max(array_seconds, (array_seconds + gap_seconds) / resident)
     store_seconds = m * n * bits / 8 / (chip.noc.write_bytes_per_cycle_per_core * chip.clock.l2_hz)
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7

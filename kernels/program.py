@@ -219,6 +219,7 @@ class Grid:
         ops_per_element: float = 1,
         special_per_element: float = 0,
         special_per_row: float = 0,
+        barriers: int = 0,
         mask: Mask | None = None,
     ) -> None:
         """Step ``j``: ``out = function(a, b)`` on an ``m x n`` tile, stored to ``store`` if given."""
@@ -227,6 +228,7 @@ class Grid:
         step["function"] = function
         step["parameter"] = parameter
         step["state"] = NONE if state is None else state.index
+        step["barriers"] = barriers
         elements = step["m"] * step["n"]
         step["vector_ops"] = np.ceil(elements * ops_per_element)
         step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)

@@ -13,7 +13,15 @@ from uarch.chip import Chip
 from uarch.energy_account import OWN_SUPPLY, energy_joules
 from uarch.engine import KernelResult, TileProgramArrays, execute
 from uarch.l2 import L2State
-from uarch.power import LOWEST_CLOCK_RATIO, Draw, at_clock, highest_clock_ratio, operating_point, sustained_clock_ratio, watts_at
+from uarch.power import (
+    LOWEST_CLOCK_RATIO,
+    Draw,
+    at_clock,
+    highest_clock_ratio,
+    operating_point,
+    sustained_clock_ratio,
+    watts_at,
+)
 
 _ATTEMPTS = 6
 _ABOVE = 0.005

@@ -134,6 +134,8 @@ class Vector(Section):
     """fp32 fused multiply-adds per cycle."""
     special_width: Annotated[float, Field(gt=0, le=4096)]
     """Special-function results (exp, rsqrt, tanh, reciprocal) per cycle."""
+    issue_width: Annotated[float | None, Field(gt=0, le=4096)] = None
+    """Lanes for which an instruction of any kind is issued per cycle; ``width`` if absent."""
 
 
 class L1(Section):
@@ -157,6 +159,8 @@ class Core(Section):
     step_gap_cycles: Cycles = 120
     """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
     from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
+    max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048
+    """Threads of all blocks that a core holds."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
     """Register file of a core, which holds accumulators and other slots."""
     systolic: Systolic
@@ -184,6 +188,8 @@ class L2(Section):
     slices: Annotated[Whole, Field(ge=1, le=4096)]
     bytes_per_cycle_per_slice: BytesPerCycle
     interleave_bytes: Interleave
+    partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """Each caches what its own cores use, so that what all cores use takes its place in every one."""
     latency_seconds: Seconds
     """Core to L2 and back on a hit, without the transfer."""
 
@@ -219,7 +225,6 @@ class Memory(Section):
     """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
-
 
     @property
     def data_bytes_per_second(self) -> float:

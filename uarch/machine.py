@@ -87,7 +87,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         multicast_cores=chip.noc.multicast_cores,
         multicast_ps=picoseconds(max(l2.latency_seconds, chip.noc.multicast_seconds)),
         l2_groups=groups,
-        l2_group_bytes=l2.bytes // groups,
+        l2_group_bytes=l2.bytes // l2.partitions // groups,
         l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
         l2_latency_ps=picoseconds(l2.latency_seconds),
         link_byte=rate_of(chip.link.bandwidth_bytes_per_second / overhead),
