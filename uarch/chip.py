@@ -190,6 +190,9 @@ class L2(Section):
     interleave_bytes: Interleave
     partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Each caches what its own cores use, so that what all cores use takes its place in every one."""
+    eager_write_back: bool | None = None
+    """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it does on
+    ``silicon``."""
     latency_seconds: Seconds
     """Core to L2 and back on a hit, without the transfer."""
 
@@ -294,6 +297,12 @@ class Chip(Section):
     def power_capped(self) -> bool:
         """Whether the clock falls where the TDP would be exceeded."""
         return self.kind == "silicon" if self.power.cap is None else self.power.cap
+
+    @property
+    def writes_back_eagerly(self) -> bool:
+        """See :attr:`L2.eager_write_back`."""
+        eager = self.l2.eager_write_back
+        return self.kind == "silicon" if eager is None else eager
 
     @property
     def dtypes(self) -> tuple[str, ...]:
