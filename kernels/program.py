@@ -244,6 +244,7 @@ class Grid:
         ops_per_element: float | npt.NDArray[np.float64] = 1,
         special_per_element: Reals = 0,
         special_per_row: Reals = 0,
+        barriers: int = 0,
         mask: Mask | ElementMasks | None = None,
         structure: Structure = DENSE,
     ) -> None:
@@ -254,6 +255,7 @@ class Grid:
         step["parameter"] = parameter
         step["kept"], step["group"] = structure
         step["state"] = NONE if state is None else state.index
+        step["barriers"] = barriers
         elements = step["m"] * step["n"]
         step["vector_ops"] = np.ceil(elements * ops_per_element)
         step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)

@@ -80,6 +80,7 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
                 duration_ps(step["vector_ops"], machine.vector_op), duration_ps(step["special_ops"], machine.special_op)
             )
             moved = _box_bytes(tensors, operands[s, A]) + _box_bytes(tensors, operands[s, B])
+            cost["drain_ps"] += step["barriers"] * machine.step_gap_ps
         for which in range(3):  # loads fill L1, results leave through it
             moved += _box_bytes(tensors, operands[s, which])
         l1_ps = duration_ps(moved, machine.l1_byte)
