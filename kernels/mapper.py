@@ -7,31 +7,23 @@ candidates are tried on the engine in its order until the estimate of the next o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import product
-from math import ceil, sqrt
 from typing import Generic, TypeVar
-
-import numpy as np
 
 from kernels.attention_load import AttentionLoad
 from kernels.attention_ranking import rank_attention
 from kernels.attention_shape import AttentionShape, FlashMapping
-from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
-from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
+from kernels.gemm_ranking import rank_gemm
+from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
-from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from kernels.ranking import Estimate
 from kernels.unfused_attention import UnfusedAttention
+from kernels.weights import WeightFormat
 from uarch.chip import Chip
-from uarch.contexts import MAX_STAGES
 from uarch.engine import execute
-from uarch.errors import InputError
-from uarch.machine import Machine, lower
-from uarch.rates import PS_PER_SECOND
-from uarch.step_costs import tile_busy_ps
 
 TRIALS = 16
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
@@ -68,14 +60,16 @@ class Mapper:
 
     def gemm(
         self,
-        shape: GemmShape,
+        shape: ProductShape,
         build: Callable[[GemmMapping], TileProgram],
         *,
         pack: int = 1,
         packed_columns: bool = False,
+        weights: WeightFormat | None = None,
     ) -> GemmMapping:
         """Mapping of a GEMM whose program ``build`` makes; see :meth:`search_gemm`."""
-        return self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns).mapping
+        search = self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns, weights=weights)
+        return search.mapping
 
     def attention(
         self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
@@ -85,18 +79,21 @@ class Mapper:
 
     def search_gemm(
         self,
-        shape: GemmShape,
+        shape: ProductShape,
         build: Callable[[GemmMapping], TileProgram],
         *,
         pack: int = 1,
         packed_columns: bool = False,
+        weights: WeightFormat | None = None,
     ) -> Search[GemmMapping]:
-        """Search for the mapping of a GEMM whose program ``build`` makes.
+        """Search for the mapping of a (batched or grouped) GEMM whose program ``build`` makes.
 
         ``pack``: rows come in groups of this size (see :class:`kernels.gemm.Operand`), so that a tile must cover K, or with
-        ``packed_columns`` N.
+        ``packed_columns`` N. ``weights``: how B is stored, if not plainly in the mapper's datatype.
         """
-        ranked = rank_gemm(self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns)
+        ranked = rank_gemm(
+            self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns, weights=weights
+        )
         return self._choose(GemmMapping, ranked, build)
 
     def search_attention(
@@ -135,97 +132,6 @@ class Mapper:
         best, trials = _fastest(self.chip, ranked, build)
         remember(key, {"mapping": asdict(best), "trials": trials})
         return Search(best, len(ranked), trials)
-
-
-def rank_gemm(
-    chip: Chip, shape: GemmShape, *, dtype: str = "fp16", pack: int = 1, packed_columns: bool = False
-) -> list[Estimate[GemmMapping]]:
-    """All mappings that fit the chip's cores, best closed-form time first.
-
-    Raises :class:`InputError` if none fits.
-    """
-    machine = lower(chip, dtype)
-    bits = ELEMENT_BITS[dtype]
-    mappings = list(_gemm_mappings(machine, shape, bits, pack, packed_columns))
-    if not mappings:
-        raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
-    tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
-    busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
-    running = refreshed(chip)
-    ranked = [
-        Estimate(
-            mapping,
-            _gemm_seconds(chip, machine, shape, mapping, float(step_seconds), bits, running),
-            _gemm_steps(shape, mapping),
-        )
-        for mapping, step_seconds in zip(mappings, busy, strict=True)
-    ]
-    return best_first(ranked)
-
-
-def _gemm_mappings(
-    machine: Machine, shape: GemmShape, bits: int, pack: int, packed_columns: bool
-) -> Iterable[GemmMapping]:
-    sizes_m = sorted({pack * max(1, size // pack) for size in up_to(TILE_SIZES, shape.m)})
-    sizes_n = [shape.n] if packed_columns and pack > 1 else up_to(TILE_SIZES, shape.n)
-    sizes_k = [shape.k] if pack > 1 and not packed_columns else up_to(TILE_K_SIZES, shape.k)
-    for tile_m, tile_n, tile_k in product(sizes_m, sizes_n, sizes_k):
-        stage_bytes = tile_k * (tile_m + tile_n) * bits // 8
-        accumulators = tile_m * tile_n * ACCUMULATOR_BYTES
-        if 2 * accumulators > machine.register_bytes or 2 * stage_bytes > machine.l1_bytes:
-            continue
-        k_tiles = ceil(shape.k / tile_k)
-        tiles_m, tiles_n = ceil(shape.m / tile_m), ceil(shape.n / tile_n)
-        raster = min(tiles_m, max(1, round(sqrt(machine.cores * tile_n / tile_m))))
-        for resident, split in product((1, 2), SPLITS):
-            stages = min(MAX_STAGES, machine.l1_bytes // resident // stage_bytes, k_tiles + 1)
-            crowded = tiles_m * tiles_n * shape.batch * split > 4 * machine.cores
-            if stages < 2 or split > max(1, k_tiles // 4) or (split > 1 and (shape.batch > 1 or crowded)):
-                continue
-            mapping = GemmMapping(tile_m, tile_n, tile_k, stages, split, raster)
-            if split == 1 or fix_up_l1_bytes(mapping) <= machine.l1_bytes:
-                yield mapping
-
-
-def _gemm_steps(shape: GemmShape, mapping: GemmMapping) -> int:
-    tiles = ceil(shape.m / mapping.tile_m) * ceil(shape.n / mapping.tile_n)
-    return shape.batch * tiles * (ceil(shape.k / mapping.tile_k) + 2 * mapping.split_k)
-
-
-def _gemm_seconds(
-    chip: Chip,
-    machine: Machine,
-    shape: GemmShape,
-    mapping: GemmMapping,
-    array_seconds: float,
-    bits: int,
-    running: float,
-) -> float:
-    """Closed-form time: the slowest of arrays, ports, L2 and DRAM, plus start and end."""
-    tiles_m, tiles_n = ceil(shape.m / mapping.tile_m), ceil(shape.n / mapping.tile_n)
-    blocks = tiles_m * tiles_n * shape.batch * mapping.split_k
-    steps = ceil(ceil(shape.k / mapping.tile_k) / mapping.split_k)
-    m, n = min(mapping.tile_m, shape.m), min(mapping.tile_n, shape.n)
-    step_bytes = mapping.tile_k * (m + n) * bits / 8
-    port = chip.noc.read_bytes_per_cycle_per_core * chip.clock.l2_hz
-    resident = max(1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4))
-    store_seconds = m * n * bits / 8 / (chip.noc.write_bytes_per_cycle_per_core * chip.clock.l2_hz)
-    latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
-    cores = ceil(blocks / machine.cores) * (steps * max(array_seconds, step_bytes / port) + store_seconds / resident)
-
-    bytes_in = shape.batch * (shape.m * shape.k + shape.k * shape.n) * bits / 8
-    bytes_out = shape.batch * shape.m * shape.n * bits / 8
-    in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
-    bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
-    dram = (bytes_in + bytes_out) / (bandwidth * running)
-    below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
-    shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
-    l2 = (blocks * steps * shared_bytes + bytes_out) / chip.l2_bytes_per_second
-    seconds = max(cores, dram, l2) + 2 * latency + store_seconds
-    if mapping.split_k > 1:
-        partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
-        seconds += partial / chip.l2_bytes_per_second + 4 * latency
-    return seconds
 
 
 def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:

@@ -29,6 +29,7 @@ from uarch.program import (
     StructArray,
     executions,
 )
+from uarch.sparsity import DENSE, Structure
 
 Ints = int | npt.NDArray[np.int64]
 """One value for all blocks of a grid, or one for each."""
@@ -162,6 +163,7 @@ class Grid:
         self.blocks["n_steps"] = n_steps
         self.steps["body"] = 1
         self.steps["repeat"] = 1
+        self.steps["kept"] = self.steps["group"] = 1
         self.steps["mask"] = self.steps["mask_table"] = self.steps["state"] = NONE
         self.operands["tensor"] = self.operands["slot"] = self.operands["table"] = NONE
 
@@ -199,9 +201,13 @@ class Grid:
         accumulate: bool = True,
         transpose_a: bool = False,
         transpose_b: bool = False,
+        indices: Slot | None = None,
+        structure: Structure = DENSE,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``."""
+        """Step ``j``: ``out (+)= a @ b``; with N:M ``structure`` ``b`` holds its ``k`` kept rows, ``indices`` their places."""
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
+        self.steps["kept"][:, j], self.steps["group"][:, j] = structure
+        self.steps["state"][:, j] = NONE if indices is None else indices.index
         self.steps["accumulate"][:, j] = accumulate
         self.steps["transpose_a"][:, j] = transpose_a
         self.steps["transpose_b"][:, j] = transpose_b
@@ -223,12 +229,14 @@ class Grid:
         special_per_element: float = 0,
         special_per_row: float = 0,
         mask: Mask | ElementMasks | None = None,
+        structure: Structure = DENSE,
     ) -> None:
         """Step ``j``: ``out = function(a, b)`` on an ``m x n`` tile, stored to ``store`` if given."""
         self._step(j, Op.VECTOR, a, b, out, store, m=m, n=n, k=0)
         step = self.steps[:, j]
         step["function"] = function
         step["parameter"] = parameter
+        step["kept"], step["group"] = structure
         step["state"] = NONE if state is None else state.index
         elements = step["m"] * step["n"]
         step["vector_ops"] = np.ceil(elements * ops_per_element)

@@ -167,7 +167,7 @@ class _Run:
         if step["op"] == Op.MATMUL:
             assert a is not None
             assert b is not None
-            result = _matmul(step, a, b)
+            result = _matmul(step, a, _dense_weights(step, b, slots))
             if step["accumulate"] and target in slots:
                 result = slots[target] + result
         else:
@@ -223,8 +223,30 @@ def _execution_order(program: TileProgram, block: Any) -> Iterator[tuple[int, in
         pc += body
 
 
+def _dense_weights(step: Any, b: Matrix, slots: Slots) -> Matrix:
+    """B of a matrix step with the zeros that N:M weights leave out."""
+    if step["group"] == 1:
+        return b
+    k, n = int(step["k"]), int(step["n"])
+    return _expanded(step, b.reshape(k, n), slots[int(step["state"])].reshape(k, n))
+
+
+def _expanded(step: Any, values: Matrix, indices: Matrix) -> Matrix:
+    """Every group of rows with its kept values where the indices say; the last group may have fewer rows."""
+    kept, group = int(step["kept"]), int(step["group"])
+    k, n = values.shape
+    rows = np.arange(k) // kept * group
+    dense = np.zeros((-(-k // kept) * group, n))
+    dense[rows[:, None] + indices.astype(np.int64), np.arange(n)] = values
+    return dense
+
+
 def _matmul(step: Any, a: Matrix, b: Matrix) -> Matrix:
-    m, n, k = int(step["m"]), int(step["n"]), int(step["k"])
+    m, n = int(step["m"]), int(step["n"])
+    if step["group"] > 1:
+        left = a.reshape(m, -1)
+        return left @ b[: left.shape[1]]
+    k = int(step["k"])
     left = a.reshape(k, m).T if step["transpose_a"] else a.reshape(m, k)
     right = b.reshape(n, k).T if step["transpose_b"] else b.reshape(k, n)
     return left @ right
@@ -265,8 +287,43 @@ def _silu_mul(call: _Call) -> Matrix:
 
 
 def _rms_norm(call: _Call) -> Matrix:
-    x = call.tile_a
-    return np.asarray(x / np.sqrt((x**2).mean(axis=1, keepdims=True) + call.parameter) * call.other.reshape(1, -1))
+    x = call.tile_a.reshape(int(call.step["m"]), -1, call.other.size)
+    scale = np.sqrt((x**2).mean(axis=2, keepdims=True) + call.parameter)
+    return np.asarray(x / scale * call.other.ravel()).reshape(call.tile_a.shape)
+
+
+def _gelu_mul(call: _Call) -> Matrix:
+    return _gelu(call) * call.tile_b
+
+
+def _scale(call: _Call) -> Matrix:
+    a = call.tile_a
+    scales = call.other.repeat(int(call.parameter), axis=0)
+    return np.asarray(a * scales[: len(a)])
+
+
+def _multiply_add(call: _Call) -> Matrix:
+    before = call.slots.get(int(call.operands[OUT]["slot"]), np.zeros(()))
+    return np.asarray(before + call.tile_a * call.other)
+
+
+def _expand(call: _Call) -> Matrix:
+    assert call.a is not None
+    n = int(call.step["n"])
+    values, indices = call.a.reshape(-1, n), call.other.reshape(-1, n)
+    return _expanded(call.step, values, indices)[: int(call.step["m"])]
+
+
+def _top_k(call: _Call) -> Matrix:
+    a, k = call.tile_a, int(call.parameter)
+    columns = np.argsort(-a, axis=1, kind="stable")[:, :k]
+    largest = np.take_along_axis(a, columns, axis=1)
+    weights = np.exp(largest - largest[:, :1])
+    return np.concatenate([weights / weights.sum(axis=1, keepdims=True), columns.astype(np.float64)], axis=1)
+
+
+def _soft_cap(call: _Call) -> Matrix:
+    return np.asarray(call.parameter * np.tanh(call.tile_a / call.parameter))
 
 
 def _layer_norm(call: _Call) -> Matrix:
@@ -341,4 +398,10 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.MERGE: _merge,
     Function.ZERO: _zero,
     Function.SCALE_ROWS: _scale_rows,
+    Function.GELU_MUL: _gelu_mul,
+    Function.SCALE: _scale,
+    Function.MULTIPLY_ADD: _multiply_add,
+    Function.EXPAND: _expand,
+    Function.TOP_K: _top_k,
+    Function.SOFT_CAP: _soft_cap,
 }

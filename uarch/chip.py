@@ -107,6 +107,8 @@ class Systolic(Section):
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
     """By datatype; one that is absent is not supported."""
+    weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
+    """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
 
 
 class Vector(Section):

@@ -19,7 +19,8 @@ A tile program is plain NumPy struct arrays, no Python objects inside (the objec
 ``masks``    which scores of an attention tile are kept; those of kind ``ELEMENTS`` are bits in ``mask_bits``.
 
 Boxes are read and written in row-major order and reshaped to what the step says: ``m x k`` for A and ``k x n`` for B of
-a matrix step (the other way round if transposed), ``m x n`` for a vector step.
+a matrix step (the other way round if transposed), ``m x n`` for a vector step. With N:M weights (``group`` above 1) B and
+the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its group of rows; A has a column for every row.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Function(IntEnum):
     SILU_MUL = 3
     """silu(A) * B: the gate of a gated feed-forward network."""
     RMS_NORM = 4
-    """A / sqrt(mean(A^2) + p) * B, with B one row."""
+    """A / sqrt(mean(A^2) + p) * B, with B one row; if B is narrower, each group of as many columns of A by itself (heads)."""
     LAYER_NORM = 5
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with B two rows."""
     ROPE = 6
@@ -79,6 +80,18 @@ class Function(IntEnum):
     (max, sum) are in ``state``."""
     ZERO = 11
     """Zeros, whatever A is."""
+    GELU_MUL = 12
+    """gelu(A) * B: the gate of a gated feed-forward network, GELU in its tanh form."""
+    SCALE = 13
+    """A * B, each row of B (of one column: for all of A's) for p consecutive rows of A: scales of groups of values."""
+    MULTIPLY_ADD = 14
+    """OUT + A * B, with B one row or one column; an empty slot counts as zero."""
+    EXPAND = 15
+    """N:M weights (the step's ``kept`` and ``group``) with their zeros, ``m`` rows: A are the kept values, B their places."""
+    TOP_K = 16
+    """Softmax over the p largest of each row of A, followed by their columns: ``m x 2p``, largest first."""
+    SOFT_CAP = 17
+    """p * tanh(A / p)."""
     SCALE_ROWS = 18
     """A * B, with B one column: scales of quantised keys and values."""
 
@@ -141,7 +154,12 @@ STEP = np.dtype(
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
-        ("state", np.int64),  # third slot of a vector step, or NONE
+        (
+            "kept",
+            np.int64,
+        ),  # of every ``group`` rows of B, which then holds the kept ones alone: k counts those, A has all
+        ("group", np.int64),  # 1 if B is dense
+        ("state", np.int64),  # third slot of a vector step, or of a matrix step with N:M weights: indices; or NONE
         ("parameter", np.float64),
         ("vector_ops", np.int64),  # plain lane-operations of one execution
         ("special_ops", np.int64),  # special-function lane-operations (exp, rsqrt, tanh, division)

@@ -14,7 +14,7 @@ from uarch.energy_account import energy_joules
 from uarch.engine import KernelResult, execute
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.stack import Stack
 
 OUTSIDE_LAYERS = -1

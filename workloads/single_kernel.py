@@ -13,10 +13,11 @@ import numpy as np
 
 from kernels.address_space import AddressSpace
 from kernels.attention import FlashMapping
-from kernels.datatypes import ELEMENT_BITS
+from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapper import Mapper, Search
 from kernels.program import TileProgram
+from kernels.weights import allocate_weights, plain, weight_format
 from results.bounds import WORK_FIELDS, bound_by, resource_use
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
@@ -26,7 +27,7 @@ from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.program import NONE
 from workloads.execution import Executor, peaks_of
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.phase import FIDELITIES, check_known, check_positive
 
 _GIB = 1 << 30
@@ -86,26 +87,38 @@ class KernelRun:
 
 
 def simulate_gemm(
-    chip: Chip | str, m: int, n: int, k: int, *, dtype: str = "fp16", fidelity: str = "tile"
+    chip: Chip | str,
+    m: int,
+    n: int,
+    k: int,
+    *,
+    dtype: str = "fp16",
+    fidelity: str = "tile",
+    weight_dtype: str | None = None,
+    group_size: int | None = None,
+    weight_sparsity: str | None = None,
 ) -> KernelRun:
     """Run C = A B with A of ``m x k`` and B of ``k x n``, all in ``dtype``, row-major in device memory.
 
     ``chip`` is an object, the name of a preset, or the path of a file; ``fidelity``: ``analytical``, ``tile`` or ``burst``.
+    ``weight_dtype``, ``group_size`` and ``weight_sparsity`` say how B is stored: see :func:`kernels.weights.weight_format`.
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity)
     check_positive(m=m, n=n, k=k)
+    form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
     shape, space, bits = GemmShape(m, n, k), AddressSpace(), ELEMENT_BITS[dtype]
-    a, b, c = (space.allocate(*tensor, bits) for tensor in (("a", m, k), ("b", k, n), ("c", m, n)))
+    a, b, c = space.allocate("a", m, k, bits), allocate_weights(space, "b", k, n, form), space.allocate("c", m, n, bits)
     check_space(chip, f"gemm {shape}", space)
 
     def build(mapping: GemmMapping) -> TileProgram:
-        return gemm("gemm", shape, Operand(a), Operand(b), [Output(Operand(c), 0, n)], mapping, space, dtype=dtype)
+        return gemm("gemm", shape, Operand(a), b, [Output(Operand(c), 0, n)], mapping, space, dtype=dtype)
 
-    search = mapper_for(chip, dtype, fidelity).search_gemm(shape, build)
-    return run_programs(chip, "gemm", str(shape), fidelity, [(build(search.mapping), search)])
+    search = mapper_for(chip, dtype, fidelity).search_gemm(shape, build, weights=form)
+    text = str(shape) if form == plain(dtype) else f"{shape}, weights {form}"
+    return run_programs(chip, "gemm", text, fidelity, [(build(search.mapping), search)])
 
 
 Mapped = list[tuple[TileProgram, Search[Any] | None]]
@@ -119,7 +132,7 @@ def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
 
 def check_options(dtype: str, fidelity: str) -> None:
     """Raise :class:`InputError` for an unknown datatype or fidelity."""
-    check_known("dtype", dtype, tuple(ELEMENT_BITS))
+    check_known("dtype", dtype, MATRIX_DTYPES)
     check_known("fidelity", fidelity, FIDELITIES)
 
 

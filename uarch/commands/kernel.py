@@ -6,9 +6,16 @@ from typing import Annotated
 
 import typer
 
-from uarch.commands import kernel_attention, kernel_verify
+from uarch.commands import kernel_attention, kernel_moe, kernel_verify
 from uarch.commands.kernel_output import payload, render
-from uarch.commands.options import ChipOption, DtypeOption, FidelityOption
+from uarch.commands.options import (
+    ChipOption,
+    DtypeOption,
+    FidelityOption,
+    GroupSizeOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
+)
 from uarch.commands.output import JsonOption, SetOption, emit
 
 
@@ -18,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(_kernel)
     group.command()(gemm)
     group.command()(kernel_attention.attention)
+    group.command()(kernel_moe.moe)
     group.command()(kernel_verify.verify)
     app.add_typer(group, name="kernel")
 
@@ -34,6 +42,9 @@ def gemm(
     n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
     k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -42,5 +53,15 @@ def gemm(
     from uarch.chip_file import load_chip
     from workloads.single_kernel import simulate_gemm
 
-    run = simulate_gemm(load_chip(chip, overrides or ()), m, n, k, dtype=dtype, fidelity=fidelity)
+    run = simulate_gemm(
+        load_chip(chip, overrides or ()),
+        m,
+        n,
+        k,
+        dtype=dtype,
+        fidelity=fidelity,
+        weight_dtype=weight_dtype,
+        group_size=group_size,
+        weight_sparsity=weight_sparsity,
+    )
     emit(payload(run), as_json, lambda: render(run))

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    ExpertLoadOption,
+    FidelityOption,
+    GroupSizeOption,
+    PhaseOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
+)
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -31,13 +41,24 @@ ModelOption = Annotated[
 ]
 SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
+EpOption = Annotated[
+    int,
+    typer.Option(
+        "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
+    ),
+]
+LogitsOption = Annotated[
+    Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
+]
 AttentionOption = Annotated[
     Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
 ]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
 ]
@@ -57,8 +78,14 @@ def run(
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
+    ep: EpOption = 1,
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     attention: AttentionOption = "flash",
+    expert_load: ExpertLoadOption = "uniform",
+    logits: LogitsOption = "last",
     stack: StackOption = "graph",
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
@@ -84,7 +111,13 @@ def run(
             batch=batch,
             seq=seq,
             tp=tp,
+            ep=ep,
             dtype=dtype,
+            weight_dtype=weight_dtype,
+            group_size=group_size,
+            weight_sparsity=weight_sparsity,
+            expert_load=expert_load,
+            logits=logits,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
@@ -127,10 +160,13 @@ def _operator(row: Any) -> dict[str, Any]:
 
 def _render(trace: Trace, output: Path | None) -> None:
     workload = trace.workload
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
+    title = (
+        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
+    )
     screen = console()
     facts = _summary(trace)
-    title = title.format(chip=trace.chip["name"], **workload)
+    groups = f", EP {workload['ep']}" if workload["ep"] > 1 else ""
+    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
