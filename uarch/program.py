@@ -94,6 +94,10 @@ class Function(IntEnum):
     """p * tanh(A / p)."""
     SCALE_ROWS = 18
     """A * B, with B one column: scales of quantised keys and values."""
+    LARGEST = 19
+    """The largest absolute value of each row of A, 1 if that is 0: one column."""
+    DIVIDE_ROWS = 20
+    """A / B, with B one column."""
 
 
 class MaskKind(IntEnum):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from uarch.commands.attention_options import KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.options import (
     BatchOption,
     ChipOption,
@@ -15,7 +16,6 @@ from uarch.commands.options import (
     ExpertLoadOption,
     FidelityOption,
     GroupSizeOption,
-    PhaseOption,
     WeightDtypeOption,
     WeightSparsityOption,
 )
@@ -47,6 +47,14 @@ EpOption = Annotated[
         "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
     ),
 ]
+RunPhaseOption = Annotated[
+    Literal["prefill", "decode", "verify"],
+    typer.Option("--phase", help="All prompt tokens, one new token each, or the drafted tokens of --draft."),
+]
+DraftOption = Annotated[
+    str | None,
+    typer.Option("--draft", metavar="DRAFT", help="Of phase verify: chain:K drafted tokens, or tree:FILE."),
+]
 LogitsOption = Annotated[
     Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
 ]
@@ -74,7 +82,7 @@ def register(app: typer.Typer) -> None:
 def run(
     chip: ChipOption,
     model: ModelOption,
-    phase: PhaseOption,
+    phase: RunPhaseOption,
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
@@ -86,6 +94,10 @@ def run(
     attention: AttentionOption = "flash",
     expert_load: ExpertLoadOption = "uniform",
     logits: LogitsOption = "last",
+    mask: MaskOption = None,
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    draft: DraftOption = None,
     stack: StackOption = "graph",
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
@@ -93,7 +105,7 @@ def run(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a prefill, or one decode step: latency, energy, and what bounds every operator."""
+    """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
     from results.files import check_replaceable
     from uarch.chip_file import load_chip
     from workloads.model import load_model
@@ -118,6 +130,10 @@ def run(
             weight_sparsity=weight_sparsity,
             expert_load=expert_load,
             logits=logits,
+            mask=mask,
+            kv_dtype=kv_dtype,
+            page_size=page_size,
+            draft=draft,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
