@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kernels.program import TileProgram
@@ -15,6 +16,7 @@ from uarch.engine import KernelResult, execute
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from workloads.operator import Operator
+from workloads.result_store import remembered
 from workloads.stack import Stack
 
 OUTSIDE_LAYERS = -1
@@ -60,7 +62,8 @@ class Executor:
         """One program at this fidelity."""
         if self.fidelity == "analytical":
             return execute_analytically(self.chip, program, launch_seconds=launch_seconds), l2
-        return execute(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        engine = partial(execute, self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        return remembered(self.chip, program, l2, launch_seconds, self.fidelity, engine)
 
     def _row(self, operator: Operator, results: Sequence[tuple[TileProgram, KernelResult]]) -> dict[str, Any]:
         first = operator.programs[0]
