@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.address_space import AddressSpace, Tensor
-from kernels.attention_shape import AttentionShape, FlashMapping
+from kernels.attention_shape import MERGE_STAGES, AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.attention_steps import Cache, StreamSteps, StreamTiles, head_box
 from kernels.attention_units import Units, attention_units, parts_of
 from kernels.datatypes import ACCUMULATOR_BYTES
@@ -135,8 +135,8 @@ class _Stream:
         grid.loop(0, 1, n_parts)
         self._store(grid, 1, units)
         grid.wait(np.arange(units.count), n_parts)
-        tile_bytes = tile_rows * (width + 2) * ACCUMULATOR_BYTES
-        grid.resources(stages=4, l1_bytes=4 * tile_bytes, register_bytes=tile_bytes)
+        l1_bytes = merge_l1_bytes(self.shape, self.mapping)
+        grid.resources(stages=MERGE_STAGES, l1_bytes=l1_bytes, register_bytes=l1_bytes // MERGE_STAGES)
 
     @property
     def _tile_rows(self) -> int:

@@ -10,7 +10,7 @@ from math import ceil, log
 import numpy as np
 
 from kernels.attention_load import AttentionLoad
-from kernels.attention_shape import AttentionShape, FlashMapping
+from kernels.attention_shape import AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.ranking import SPLITS, TILE_SIZES, Estimate, best_first, refreshed, up_to
 from uarch.chip import Chip
@@ -66,6 +66,8 @@ def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapp
         if stages > 2 * key_tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
             continue
         if splits > 1 and (splits > key_tiles // 2 or not _may_split(machine, load, mapping)):
+            continue
+        if splits > 1 and merge_l1_bytes(shape, mapping) > machine.l1_bytes:
             continue
         yield mapping
 
@@ -123,7 +125,7 @@ def _flash_seconds(
     row_bytes = kv_width * load.stored_bits / 8
     kv_bytes = 2 * shape.kv_heads * row_bytes * load.loaded_rows(mapping)
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * tile_k * row_bytes
-    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * running)
+    dram = kv_bytes / (min(chip.memory.data_bytes_per_second, in_flight / latency) * running)
     seconds = max(compute, dram, load.l2_seconds(mapping, chip.l2_bytes_per_second)) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.value_width * ACCUMULATOR_BYTES * mapping.splits

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernels.datatypes import ACCUMULATOR_BYTES
+
 
 @dataclass(frozen=True)
 class AttentionShape:
@@ -75,3 +77,11 @@ class FlashMapping:
     splits: int = 1
     """Parts of the longest list of key tiles that go to different blocks, whose results are merged; shorter lists are cut
     into fewer parts, about as long."""
+
+
+MERGE_STAGES = 4
+
+
+def merge_l1_bytes(shape: AttentionShape, mapping: FlashMapping) -> int:
+    """L1 bytes of a block that merges the parts of a unit."""
+    return MERGE_STAGES * mapping.tile_q * mapping.pack * (shape.value_width + 2) * ACCUMULATOR_BYTES

@@ -13,13 +13,14 @@ from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import fix_up_l1_bytes
 from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from kernels.tile_menu import library_mappings
 from kernels.weights import WeightFormat, plain
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
 from uarch.errors import InputError
 from uarch.machine import Machine, lower
 from uarch.rates import PS_PER_SECOND
-from uarch.step_costs import tile_busy_ps
+from uarch.step_costs import matrix_step_ps
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,27 @@ def rank_gemm(
     entries, counts = np.unique(shape.entry_rows[shape.entry_rows > 0], return_counts=True)
     rows = dict(zip(entries.tolist(), counts.tolist(), strict=True))
     sizes = _Product(rows, shape.n, shape.k, weights or plain(dtype))
-    mappings = list(_mappings(machine, sizes, pack, packed_columns))
+    plainly = pack == 1 and sizes.weights == plain(dtype)
+    mappings = list(library_mappings(machine, shape, sizes.bits)) if chip.uses_library and plainly else []
+    mappings = mappings or list(_mappings(machine, sizes, pack, packed_columns))
     if not mappings:
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
     depth = int(sizes.weights.kept(1 << 20)) / (1 << 20) if sizes.weights.skips_zeros else 1.0
-    tiles = np.array(
-        [(min(c.tile_m, sizes.largest), min(c.tile_n, shape.n), ceil(c.tile_k * depth)) for c in mappings], np.int64
-    )
-    busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
+    tiles = np.array([(*_array_tile(c, sizes), ceil(c.tile_k * depth)) for c in mappings], np.int64)
+    busy = matrix_step_ps(machine, tiles, sizes.bits) / PS_PER_SECOND
     share = refreshed(chip)
     ranked = [
         Estimate(mapping, _seconds(chip, machine, sizes, mapping, float(step_seconds), share), _steps(sizes, mapping))
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
     return best_first(ranked)
+
+
+def _array_tile(mapping: GemmMapping, sizes: _Product) -> tuple[int, int]:
+    """Rows and columns that the arrays compute in a step."""
+    if mapping.whole_tiles:
+        return mapping.tile_m, mapping.tile_n
+    return min(mapping.tile_m, sizes.largest), min(mapping.tile_n, sizes.n)
 
 
 def _mappings(machine: Machine, sizes: _Product, pack: int, packed_columns: bool) -> Iterable[GemmMapping]:
@@ -140,6 +148,8 @@ def _seconds(
     step_bytes = sizes.tile_bytes(mapping, m, n)
     port = chip.noc.read_bytes_per_cycle_per_core * chip.clock.l2_hz
     resident = max(1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4))
+    gap_seconds = machine.step_gap_ps / PS_PER_SECOND
+    array_seconds = max(array_seconds, (array_seconds + gap_seconds) / min(resident, ceil(blocks / machine.cores)))
     store_seconds = m * n * bits / 8 / (chip.noc.write_bytes_per_cycle_per_core * chip.clock.l2_hz)
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     vector = 2 * sizes.weights.vector_ops(m, n, mapping.tile_k) * chip.core.count / chip.peak_vector_flops
@@ -151,7 +161,7 @@ def _seconds(
     bytes_in = (sizes.total_rows * sizes.k * bits + sizes.entries * sizes.weights.matrix_bits(sizes.k, sizes.n)) / 8
     bytes_out = sizes.total_rows * sizes.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
-    bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    bandwidth = min(chip.memory.data_bytes_per_second, in_flight / latency)
     dram = (bytes_in + bytes_out) / (bandwidth * share)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = (mapping.tile_k * m * bits / max(1, beside) + sizes.weights.tile_bits(mapping.tile_k, n) / below) / 8
@@ -159,5 +169,7 @@ def _seconds(
     seconds = max(cores, dram, l2) + 2 * latency + store_seconds
     if mapping.split_k > 1:
         partial = 2 * sizes.total_rows * sizes.n * ACCUMULATOR_BYTES * mapping.split_k
-        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+        spilt = max(0.0, partial - chip.l2.bytes)
+        seconds += partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 4 * latency
+        seconds += chip.launch.kernel_seconds
     return seconds

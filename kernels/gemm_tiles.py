@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,8 @@ class GemmMapping:
     split_k: int = 1
     raster_rows: int = 1
     """Rows of tiles that are walked together, column by column: blocks that run at a time share rows of A and columns of B."""
+    whole_tiles: bool = False
+    """The arrays compute whole tiles at the edges too, as kernels of libraries do; what lies beyond C is dropped."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,16 @@ class GroupedShape:
 
 @dataclass(frozen=True)
 class OutputTiles:
-    """Tiles of C in dispatch order: batch entry, first row and column, and sizes; all int64 of equal length."""
+    """Tiles of C in dispatch order: batch entry, first row and column, sizes, and the sizes that the arrays compute; all
+    int64 of equal length."""
 
     entry: IntArray
     row: IntArray
     col: IntArray
     m: IntArray
     n: IntArray
+    array_m: IntArray
+    array_n: IntArray
 
     @property
     def count(self) -> int:
@@ -135,7 +140,7 @@ class OutputTiles:
 
     def repeated(self, times: int) -> OutputTiles:
         """Every tile so many times in a row."""
-        return OutputTiles(*(np.repeat(array, times) for array in (self.entry, self.row, self.col, self.m, self.n)))
+        return OutputTiles(*(np.repeat(getattr(self, field.name), times) for field in fields(self)))
 
 
 def tile_order(shape: ProductShape, mapping: GemmMapping) -> OutputTiles:
@@ -143,7 +148,10 @@ def tile_order(shape: ProductShape, mapping: GemmMapping) -> OutputTiles:
     orders = {rows: _tiles_of_entry(rows, shape.n, mapping) for rows in set(shape.entry_rows.tolist()) - {0}}
     entries = [(i, orders[rows]) for i, rows in enumerate(shape.entry_rows.tolist()) if rows]
     row, col, m, n = (np.concatenate([tiles[part] for _, tiles in entries]) for part in range(4))
-    return OutputTiles(np.repeat([i for i, _ in entries], [len(tiles[0]) for _, tiles in entries]), row, col, m, n)
+    entry = np.repeat([i for i, _ in entries], [len(tiles[0]) for _, tiles in entries])
+    if mapping.whole_tiles:
+        return OutputTiles(entry, row, col, m, n, np.full(len(m), mapping.tile_m), np.full(len(n), mapping.tile_n))
+    return OutputTiles(entry, row, col, m, n, m, n)
 
 
 def _tiles_of_entry(rows: int, n: int, mapping: GemmMapping) -> tuple[IntArray, IntArray, IntArray, IntArray]:

@@ -24,6 +24,7 @@ from uarch.program import (
     A,
     B,
     Function,
+    LinkUse,
     MaskKind,
     Op,
     StructArray,
@@ -107,6 +108,10 @@ class TileProgram:
     n_granules: int
     useful_flops: int
     tensor_names: tuple[str, ...]
+    link: LinkUse | None = None
+    """None: remote lines are asked for and answered."""
+    launch_seconds: float | None = None
+    """What starting it takes on the device; None: as :class:`uarch.chip.Launch` says, 0 for a phase of the kernel before it."""
 
     @property
     def macs(self) -> int:
@@ -201,11 +206,18 @@ class Grid:
         accumulate: bool = True,
         transpose_a: bool = False,
         transpose_b: bool = False,
+        array_m: Ints | None = None,
+        array_n: Ints | None = None,
         indices: Slot | None = None,
         structure: Structure = DENSE,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``; with N:M ``structure`` ``b`` holds its ``k`` kept rows, ``indices`` their places."""
+        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept.
+
+        With N:M ``structure`` ``b`` holds its ``k`` kept rows, ``indices`` their places.
+        """
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
+        self.steps["array_m"][:, j] = m if array_m is None else array_m
+        self.steps["array_n"][:, j] = n if array_n is None else array_n
         self.steps["kept"][:, j], self.steps["group"][:, j] = structure
         self.steps["state"][:, j] = NONE if indices is None else indices.index
         self.steps["accumulate"][:, j] = accumulate

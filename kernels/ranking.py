@@ -8,7 +8,7 @@ from math import log
 from typing import Generic, TypeVar
 
 from uarch.chip import Chip
-from uarch.machine import lower_dram
+from uarch.dram.standards import load_standard
 
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
@@ -30,8 +30,8 @@ class Estimate(Generic[M]):
 
 def refreshed(chip: Chip) -> float:
     """Fraction of time in which DRAM is not refreshing."""
-    timing = lower_dram(chip, "tile")
-    return 1 - timing.refresh_ps / timing.refresh_interval_ps
+    timing = load_standard(chip.memory.standard).timing
+    return 1 - timing.nRFCab / timing.nREFI
 
 
 def best_first(ranked: Iterable[Estimate[M]]) -> list[Estimate[M]]:

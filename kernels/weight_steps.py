@@ -31,7 +31,18 @@ def multiply_operand(
 ) -> None:
     """Step ``j``: ``SUM += a @ b`` for a B that the arrays take as it is."""
     box = columns_of(b, tiles, k_tile.first, k_tile.size, k_tile.step, transpose_b)
-    grid.matmul(j, a, box, SUM, m=tiles.m, n=tiles.n, k=k_tile.size, transpose_b=transpose_b)
+    grid.matmul(
+        j,
+        a,
+        box,
+        SUM,
+        m=tiles.m,
+        n=tiles.n,
+        k=k_tile.size,
+        transpose_b=transpose_b,
+        array_m=tiles.array_m,
+        array_n=tiles.array_n,
+    )
 
 
 def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles, k_tile: KTile) -> None:
@@ -84,6 +95,8 @@ def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles,
         m=tiles.m,
         n=n,
         k=kept,
+        array_m=tiles.array_m,
+        array_n=tiles.array_n,
         accumulate=not form.scales_sums,
         indices=indices,
         structure=form.structure if indices else DENSE,

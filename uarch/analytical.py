@@ -47,13 +47,14 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
     vector_ops = int((times * steps["vector_ops"])[~matrix].sum())
     special_ops = int((times * steps["special_ops"])[~matrix].sum())
     traffic = compulsory_traffic(program)
+    latency_seconds = chip.link.latency_seconds if program.link is None else program.link.latency_seconds
     dram_written = max(0, traffic.written_bytes - chip.l2.bytes)
     seconds = {
         Cause.MATRIX: 2 * macs / chip.peak_flops(program.dtype),
         Cause.VECTOR: max(2 * vector_ops / chip.peak_vector_flops, special_ops / chip.peak_special_ops_per_second),
         Cause.DRAM: (traffic.read_bytes + dram_written) / chip.memory.bandwidth_bytes_per_second,
         Cause.LINK: traffic.remote_bytes / chip.link.bandwidth_bytes_per_second
-        + (chip.link.latency_seconds if traffic.remote_bytes else 0.0),
+        + (latency_seconds if traffic.remote_bytes else 0.0),
     }
     bound = max(seconds, key=lambda cause: seconds[cause])
     causes_ps = np.zeros((1, len(Cause)), np.int64)

@@ -25,7 +25,7 @@ from uarch.contexts import (
     set_wake,
     start_walk,
 )
-from uarch.dram.bank_bus import next_event, pop_completion
+from uarch.dram.interface import next_completion, pop_completion
 from uarch.events import Cause, Event
 from uarch.jit import constant, inline, loop_kernel
 from uarch.memory_path import fill, move_box
@@ -148,7 +148,9 @@ def _start_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
     chip.events[_STEPS] += 1
     chip.events[_L1_BYTES] += cost["l1_bytes"]
     chip.contexts[c]["phase"] = EXECUTING
-    if step["op"] != _MATMUL or not _continues(program, walk, chip.contexts[c]["end_pc"]):
+    if step["op"] == _MATMUL and _continues(program, walk, chip.contexts[c]["end_pc"]):
+        end_ps += chip.machine.step_gap_ps
+    else:
         end_ps += cost["drain_ps"]
     set_wake(chip.wake, c, end_ps)
 
@@ -236,7 +238,7 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
     wave_end = waves.blocks_per_wave
     while shared["ended_blocks"] < len(program.blocks):
         wake_ps = chip.wake[1]
-        completion_ps = next_event(chip.dram)
+        completion_ps = next_completion(chip.dram, chip.dram_timing, wake_ps, chip.events)
         if wake_ps == NEVER and completion_ps == NEVER:
             return -1
         if completion_ps <= wake_ps:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from uarch.chip import Chip
 from uarch.dram.bank_bus import BankBusTiming
+from uarch.dram.burst_channels import lower_burst_channels
+from uarch.dram.interface import DramTiming
+from uarch.dram.placement import placement
 from uarch.dram.standards import load_standard
 from uarch.errors import InputError
 from uarch.program import GRANULE_BYTES
@@ -23,6 +26,7 @@ class Machine(NamedTuple):
     cores: int
     max_resident_blocks: int
     block_launch_ps: int
+    step_gap_ps: int
     lanes: int
     rows: int
     cols: int
@@ -41,6 +45,8 @@ class Machine(NamedTuple):
     noc_write_byte: int
     multicast_cores: int
     """Neighbouring cores that share one response of L2 when they ask for the same granule."""
+    multicast_ps: int
+    """How long after it was sent a response still serves a neighbour."""
     l2_groups: int
     l2_group_bytes: int
     l2_group_byte: int
@@ -66,6 +72,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         cores=core.count,
         max_resident_blocks=core.max_resident_blocks,
         block_launch_ps=picoseconds(core.block_launch_seconds),
+        step_gap_ps=picoseconds(core.step_gap_cycles / clock.tensor_hz),
         lanes=core.lanes,
         rows=core.systolic.rows,
         cols=core.systolic.cols,
@@ -81,6 +88,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         noc_read_byte=rate_of(clock.l2_hz * chip.noc.read_bytes_per_cycle_per_core),
         noc_write_byte=rate_of(clock.l2_hz * chip.noc.write_bytes_per_cycle_per_core),
         multicast_cores=chip.noc.multicast_cores,
+        multicast_ps=picoseconds(max(l2.latency_seconds, chip.noc.multicast_seconds)),
         l2_groups=groups,
         l2_group_bytes=l2.bytes // groups,
         l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
@@ -91,23 +99,36 @@ def lower(chip: Chip, dtype: str) -> Machine:
 
 
 @lru_cache(maxsize=256)
-def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
-    """The chip's memory behind the engine's DRAM interface.
+def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
+    """The chip's memory behind the engine's DRAM interface, at the fidelity ``tile`` or ``burst``.
 
-    ``tile``: a granule is one transfer on the group of channels that it is interleaved over. ``burst``: each interleaved
-    piece goes to a channel of its own, with its own bus and banks.
+    Raises :class:`InputError` if the standard does not have the chip's address mapping or refresh.
     """
+    memory = chip.memory
+    if fidelity == "burst":
+        return lower_burst_channels(
+            load_standard(memory.standard),
+            placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
+            mapping=memory.mapping,
+            refresh=memory.refresh,
+            bytes_per_second=memory.bandwidth_bytes_per_second / memory.channels,
+            latency_ps=picoseconds(memory.latency_seconds),
+        )
+    return _bank_bus(chip)
+
+
+def _bank_bus(chip: Chip) -> BankBusTiming:
     memory = chip.memory
     standard = load_standard(memory.standard)
     stripe = min(memory.channels, max(1, GRANULE_BYTES // memory.interleave_bytes))
     groups = max(1, memory.channels // stripe)
-    units = groups * stripe if fidelity == "burst" else groups
+    units = groups
     return BankBusTiming(
         units=units,
         banks=standard.banks,
-        chunk_bytes=GRANULE_BYTES // stripe if fidelity == "burst" else GRANULE_BYTES,
+        chunk_bytes=GRANULE_BYTES,
         row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
-        byte=rate_of(memory.bandwidth_bytes_per_second / units),
+        byte=rate_of(memory.data_bytes_per_second / units),
         row_to_column_ps=standard.picoseconds("nRCD"),
         precharge_ps=standard.picoseconds("nRP"),
         row_cycle_ps=standard.picoseconds("nRC"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from uarch.boxes import first_row_of_part
 from uarch.chip_state import RESPONSES, ChipState, Program
 from uarch.contexts import READY, set_wake
-from uarch.dram.bank_bus import enqueue_read, enqueue_write
+from uarch.dram.interface import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
@@ -238,9 +238,9 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
         response["key"] = key
         response["rows"] = rows
         response["part"] = part
-        response["until_ps"] = sent_ps + machine.l2_latency_ps
+        response["until_ps"] = sent_ps + machine.multicast_ps
     else:
-        sent_ps = max(now_ps, response["until_ps"] - machine.l2_latency_ps)
+        sent_ps = max(now_ps, response["until_ps"] - machine.multicast_ps)
     if remote:
         chip.events[_LINK_BYTES] += size_bytes
         shared = chip.shared[0]

@@ -26,12 +26,21 @@ the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 StructArray = npt.NDArray[Any]
+
+
+class LinkUse(NamedTuple):
+    """How a program's remote tensors travel, if not as single lines that are asked for and answered."""
+
+    wire_bytes_per_byte: float
+    """Bytes for which the link is occupied, headers and pauses included, per byte of the tensors."""
+    latency_seconds: float
+
 
 GRANULE_ROWS = 64
 GRANULE_ROW_BYTES = 128
@@ -155,6 +164,11 @@ STEP = np.dtype(
         ("m", np.int64),
         ("n", np.int64),
         ("k", np.int64),
+        (
+            "array_m",
+            np.int64,
+        ),  # what the arrays compute: m and n, or more in kernels that do not trim the tiles at the edges
+        ("array_n", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.address_space import AddressSpace
+from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.datatypes import ELEMENT_BITS
 from kernels.kept_keys import IntArray
@@ -19,9 +19,11 @@ from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.attention_job import PACKINGS, AttentionJob, check_lengths
 from workloads.context_lengths import context_lengths
+from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.mask_option import check_mask, parse_mask
 from workloads.phase import SCHEDULES, check_known, check_page_size, check_positive
-from workloads.single_kernel import KernelRun, Mapped, check_options, check_space, mapper_for, run_programs
+from workloads.residency import initial_l2
+from workloads.single_kernel import check_options, check_space, mapper_for
 
 ATTENTION_PHASES = ("prefill", "decode")
 
@@ -72,14 +74,18 @@ def simulate_attention(
     contexts: str | None = None,
     pack: str = "packed",
     seed: int = 0,
+    causal: bool = True,
     dtype: str = "fp16",
     fidelity: str = "tile",
+    residency: str = "cold",
 ) -> AttentionRun:
-    """Run causal attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own.
+    """Run attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own, or all of
+    them if not ``causal``.
 
     ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``:
     ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
-    finding the L2 as the one before it left it. ``chip`` and ``fidelity`` as in :func:`simulate_gemm`.
+    finding the L2 as the one before it left it. ``chip``, ``fidelity`` and ``residency`` (``inputs`` is Q) as in
+    :func:`workloads.single_kernel.simulate_gemm`.
 
     With ``flash`` only: ``mask`` (see :func:`workloads.mask_option.parse_mask`); ``kv_dtype`` and ``page_size`` of the
     cache; ``contexts`` instead of ``kv_len`` for sequences of different lengths (see :func:`context_lengths`), which are
@@ -89,14 +95,14 @@ def simulate_attention(
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
-    check_options(dtype, fidelity)
+    check_options(dtype, fidelity, residency)
     check_known("phase", phase, ATTENTION_PHASES)
     check_known("schedule", schedule, SCHEDULES)
     check_known("pack", pack, PACKINGS)
     check_known("kv_dtype", kv_dtype or dtype, tuple(KV_BITS))
     check_page_size(page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
-    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, True, value_dim, latent)
+    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
     check_shape(shape, phase)
     score_mask = parse_mask(mask) if mask is not None else None
     check_mask(score_mask, mask, q_len, kv_len, phase)
@@ -114,20 +120,23 @@ def simulate_attention(
     if schedule == "unfused":
         if not job.is_plain or value_dim:
             raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
-        run = run_programs(chip, "attention", str(shape), fidelity, _unfused(chip, shape, mapper))
+        mapped, queries = _unfused(chip, shape, mapper)
+        l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
+        run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
         return AttentionRun(**vars(run))
-    run = run_job(chip, job, mapper, fidelity)
-    return AttentionRun(**vars(run), mask=_report(chip, job, run, mask, mapper, fidelity))
+    run = run_job(chip, job, mapper, fidelity, residency)
+    return AttentionRun(**vars(run), mask=_report(chip, job, run, mask, mapper, fidelity, residency))
 
 
-def run_job(chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str) -> KernelRun:
+def run_job(chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str, residency: str = "cold") -> KernelRun:
     """Run a streamed attention on tensors of its own."""
-    return run_programs(chip, "attention", str(job.shape), fidelity, streamed(chip, job, mapper))
+    mapped, queries = streamed(chip, job, mapper, AddressSpace())
+    l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
+    return run_programs(chip, "attention", str(job.shape), fidelity, mapped, l2)
 
 
-def streamed(chip: Chip, job: AttentionJob, mapper: Mapper) -> Mapped:
-    """The program of a streamed attention with the search for its mapping."""
-    space = AddressSpace()
+def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
+    """The program of a streamed attention with the search for its mapping, and its queries."""
     tensors = job.allocate(space)
     check_space(chip, f"attention {job.shape}", space)
 
@@ -135,11 +144,11 @@ def streamed(chip: Chip, job: AttentionJob, mapper: Mapper) -> Mapped:
         return job.program("attention", tensors, mapping, space)
 
     search = mapper.search_attention(job.shape, build, job.load())
-    return [(build(search.mapping), search)]
+    return [(build(search.mapping), search)], tensors.q
 
 
 def _report(
-    chip: Chip, job: AttentionJob, run: KernelRun, mask: str | None, mapper: Mapper, fidelity: str
+    chip: Chip, job: AttentionJob, run: KernelRun, mask: str | None, mapper: Mapper, fidelity: str, residency: str
 ) -> MaskReport | None:
     if job.mask is None or mask is None:
         return None
@@ -156,6 +165,7 @@ def _report(
         ),
         mapper,
         fidelity,
+        residency,
     )
     per_score = job.shape.flops_of(1)
     kept, computed, dense_scores = run.flops // per_score, 2 * run.macs // per_score, job.dense_scores()
@@ -189,7 +199,7 @@ def _lengths(
     return (queries, keys), int(queries.max()), int(keys.max())
 
 
-def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> Mapped:
+def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> tuple[Mapped, Tensor]:
     space, bits = AddressSpace(), ELEMENT_BITS[mapper.dtype]
     tensors = AttentionJob(shape, mapper.dtype).allocate(space)
     scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
@@ -197,7 +207,7 @@ def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> Mapped:
     q, k, v, out = tensors.q, tensors.k, tensors.v, tensors.out
     attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, mapper.dtype)
     qk, pv = mapper.search_unfused(attention)
-    return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)]
+    return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)], q
 
 
 def check_shape(shape: AttentionShape, phase: str) -> None:

@@ -13,11 +13,12 @@ from workloads.buffers import allocate
 from workloads.expert_exchange import route
 from workloads.expert_layers import expert_operators
 from workloads.expert_load import parse_load
+from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.model_shape import Experts, Model
 from workloads.operators import OperatorBuilder, attention_shape
 from workloads.parallel import check_parallel
 from workloads.phase import Phase, check_positive
-from workloads.single_kernel import KernelRun, Mapped, check_options, check_space, run_programs
+from workloads.single_kernel import check_options, check_space
 from workloads.stack import load_stack
 
 

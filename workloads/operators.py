@@ -368,7 +368,8 @@ class OperatorBuilder:
         name = f"{name}.all_reduce"
         part, summed = self._partial(total).as_rows(), total.as_rows()
         ranks, dtype = self.shard.tp, self.phase.dtype
-        programs = all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype)
+        library = self.stack.collectives
+        programs = all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype, library=library)
         return [Operator(name, "all_reduce", programs)]
 
 

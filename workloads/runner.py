@@ -14,6 +14,7 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.energy_account import component_ranges
 from uarch.errors import InputError
 from uarch.l2 import L2State
 from workloads.buffers import allocate
@@ -136,6 +137,7 @@ def simulate(
             tokens=work.tokens,
             n_chips=shard.chips,
             peaks=peaks_of(chip, dtype),
+            energy_ranges=component_ranges(chip, dtype),
         ),
     )
 

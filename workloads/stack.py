@@ -53,6 +53,8 @@ class Stack(_Table):
     fused_residual: bool
     """The residual addition is part of the norm that follows it."""
     overhead_seconds: Overheads
+    collectives: Text = "direct"
+    """Communication library; see :mod:`kernels.collective_library`."""
 
     def launch_overhead_seconds(self, kind: str) -> float:
         """Seconds from the end of one kernel to the start of the next, one of operator ``kind``.

@@ -7,6 +7,7 @@ from math import ceil
 
 import numpy as np
 
+from kernels.address_space import AddressSpace
 from kernels.attention_shape import AttentionShape
 from kernels.decomposition import PiecePacking, key_tiles_of_blocks, pack_pieces
 from kernels.kv_storage import KV_BITS
@@ -17,9 +18,10 @@ from uarch.chip_file import load_chip
 from workloads.attention_job import AttentionJob
 from workloads.attention_kernel import check_shape, streamed
 from workloads.context_lengths import context_lengths
+from workloads.kernel_run import KernelRun, run_programs
 from workloads.mask_option import parse_draft
 from workloads.phase import check_known, check_page_size
-from workloads.single_kernel import KernelRun, check_options, mapper_for, run_programs
+from workloads.single_kernel import check_options, mapper_for
 
 VERIFY_PACKINGS = ("padded", "decomposed")
 MAX_ROWS = 256
@@ -95,7 +97,7 @@ def simulate_verify(
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
     for name in VERIFY_PACKINGS:
-        mapped = streamed(chip, replace(job, padded=name == "padded"), mapper)
+        mapped, _ = streamed(chip, replace(job, padded=name == "padded"), mapper, AddressSpace())
         programs[name] = mapped[0][0]
         runs[name] = run_programs(chip, "verify", str(shape), fidelity, mapped)
     return VerifyRun(

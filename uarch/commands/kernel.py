@@ -11,10 +11,12 @@ from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import (
     ChipOption,
     DtypeOption,
+    EnergyOption,
     FidelityOption,
     GroupSizeOption,
     WeightDtypeOption,
     WeightSparsityOption,
+    with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, emit
 
@@ -46,6 +48,7 @@ def gemm(
     group_size: GroupSizeOption = None,
     weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +57,7 @@ def gemm(
     from workloads.single_kernel import simulate_gemm
 
     run = simulate_gemm(
-        load_chip(chip, overrides or ()),
+        load_chip(chip, with_energy(overrides, energy)),
         m,
         n,
         k,

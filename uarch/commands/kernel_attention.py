@@ -9,7 +9,15 @@ import typer
 
 from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.kernel_output import payload, render
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    FidelityOption,
+    PhaseOption,
+    with_energy,
+)
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
 
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ def attention(
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +70,7 @@ def attention(
     from workloads.attention_kernel import simulate_attention
 
     run = simulate_attention(
-        load_chip(chip, overrides or ()),
+        load_chip(chip, with_energy(overrides, energy)),
         phase,
         batch=batch,
         q_heads=q_heads,

@@ -10,11 +10,13 @@ from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import (
     ChipOption,
     DtypeOption,
+    EnergyOption,
     ExpertLoadOption,
     FidelityOption,
     GroupSizeOption,
     WeightDtypeOption,
     WeightSparsityOption,
+    with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, console, emit, table
 
@@ -41,6 +43,7 @@ def moe(
     weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
     seed: Annotated[int, typer.Option("--seed", help="Draws the experts of tokens.")] = 0,
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +52,7 @@ def moe(
     from workloads.moe_kernel import simulate_moe
 
     run = simulate_moe(
-        load_chip(chip, overrides or ()),
+        load_chip(chip, with_energy(overrides, energy)),
         tokens=tokens,
         experts=experts,
         top_k=top_k,

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from uarch.commands.output import console, percent, quantity, shares, table, uses
 
 if TYPE_CHECKING:
-    from workloads.single_kernel import KernelRun, ProgramRun
+    from workloads.kernel_run import KernelRun, ProgramRun
 
 
 def payload(run: KernelRun) -> dict[str, Any]:
-    """All fields of a run and its total energy, JSON-able, units in the keys."""
+    """All fields of a run, its total energy and power, JSON-able, units in the keys."""
     from dataclasses import asdict
 
-    return {**asdict(run), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    return {**asdict(run), **totals}
 
 
 def render(run: KernelRun) -> None:
@@ -37,10 +38,16 @@ def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
     yield "utilisation of the arrays", percent(run.utilization)
     yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
     yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
-    yield "energy", f"{quantity(run.energy_joules, 'J')}: {shares(run.joules_by_component)}"
+    yield "energy", f"{_joules(run)}: {shares(run.joules_by_component)}"
+    yield "power", f"{quantity(run.average_power_watts, 'W')} at {quantity(run.tensor_hz, 'Hz')}"
     yield "bound by", run.bound_by
     yield "resources busy", uses(run.resource_use)
     yield "core time", shares(run.seconds_by_cause)
+
+
+def _joules(run: KernelRun) -> str:
+    low, high = quantity(run.energy_low_joules, "J"), quantity(run.energy_high_joules, "J")
+    return f"{low} to {high}, {quantity(run.energy_joules, 'J')} expected"
 
 
 def _program(program: ProgramRun) -> Iterator[str]:

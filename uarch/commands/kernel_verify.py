@@ -9,7 +9,7 @@ import typer
 
 from uarch.commands.attention_options import KvDtypeOption, PageSizeOption
 from uarch.commands.kernel_output import payload, render
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption
+from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts and the order of pages.")] = 0,
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +54,7 @@ def verify(
     from workloads.verify_kernel import simulate_verify
 
     run = simulate_verify(
-        load_chip(chip, overrides or ()),
+        load_chip(chip, with_energy(overrides, energy)),
         draft=draft,
         contexts=contexts,
         batch=batch,

@@ -13,11 +13,13 @@ from uarch.commands.options import (
     BatchOption,
     ChipOption,
     DtypeOption,
+    EnergyOption,
     ExpertLoadOption,
     FidelityOption,
     GroupSizeOption,
     WeightDtypeOption,
     WeightSparsityOption,
+    with_energy,
 )
 from uarch.commands.output import (
     JsonOption,
@@ -102,6 +104,7 @@ def run(
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
     output: OutputOption = None,
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +116,7 @@ def run(
 
     if output is not None:
         check_replaceable(output)
-    loaded_chip, loaded_model = load_chip(chip, overrides or ()), load_model(model)
+    loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
     parts = parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
         trace = simulate(
@@ -142,7 +145,7 @@ def run(
         )
     if output is not None:
         trace.save(output)
-    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
@@ -152,12 +155,12 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
         "workload": trace.workload,
         "seed": trace.seed,
         **trace.rollup,
-        "layers": [_operator(row) for row in trace.layers],
+        "layers": [operator_payload(row) for row in trace.layers],
         "trace": None if output is None else str(output),
     }
 
 
-def _operator(row: Any) -> dict[str, Any]:
+def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
     from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
@@ -167,6 +170,7 @@ def _operator(row: Any) -> dict[str, Any]:
         "cycles": int(row["end_cycle"] - row["start_cycle"]),
         "seconds": float(row["seconds"]),
         "energy_joules": sum(float(row[field]) for field in ENERGY_FIELDS),
+        "joules_by_component": {field.removesuffix("_joules"): float(row[field]) for field in ENERGY_FIELDS},
         "dram_bytes": float(row["dram_read_bytes"] + row["dram_write_bytes"]),
         **{field: float(row[field]) for field in _LAYER_FIELDS},
         "bound_by": row["bound_by"].decode(),
@@ -174,7 +178,8 @@ def _operator(row: Any) -> dict[str, Any]:
     }
 
 
-def _render(trace: Trace, output: Path | None) -> None:
+def render(trace: Trace, output: Path | None) -> None:
+    """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
     title = (
         "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
@@ -188,7 +193,7 @@ def _render(trace: Trace, output: Path | None) -> None:
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
     columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
-    rows = (_operator_row(_operator(row)) for row in layer)
+    rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")
@@ -210,12 +215,17 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "utilisation of the arrays", percent(total["utilization"])
     yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {_bandwidth(total)}"
     yield "L2", f"{quantity(total['l2_bytes'], 'B')}, hit rate {percent(total['l2_hit_rate'])}"
-    yield "energy", f"{quantity(total['energy_per_token_joules'], 'J/token')}: {shares(energy)}"
-    yield "power", f"{quantity(total['average_power_watts'], 'W')} per chip"
+    yield "energy", f"{_range(total, 'energy_per_token', 'joules', 'J/token')}: {shares(energy)}"
+    yield "power", f"{_range(total, 'average_power', 'watts', 'W')} per chip"
     yield "time by kind", shares(kinds)
     yield "bound by", total["bound_by"]
     yield "resources busy", uses(use)
     yield "core time", shares(causes)
+
+
+def _range(total: dict[str, Any], name: str, unit: str, symbol: str) -> str:
+    low, high = (quantity(total[f"{name}_{end}_{unit}"], symbol) for end in ("low", "high"))
+    return f"{low} to {high}, {quantity(total[f'{name}_{unit}'], symbol)} expected"
 
 
 def _bandwidth(total: dict[str, Any]) -> str:
