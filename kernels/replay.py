@@ -382,6 +382,16 @@ def _layer_scale(call: _Call) -> Matrix:
     return np.asarray((call.tile_a - mean) / scale * call.other[0] + call.other[1])
 
 
+def _largest(call: _Call) -> Matrix:
+    assert call.a is not None
+    largest = np.abs(call.a.reshape(int(call.step["m"]), -1)).max(axis=1, keepdims=True)
+    return np.where(largest == 0, 1.0, largest)
+
+
+def _divide_rows(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a / call.other.reshape(-1, 1))
+
+
 def _normalise(call: _Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -416,6 +426,8 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.MERGE: _merge,
     Function.ZERO: _zero,
     Function.SCALE_ROWS: _scale_rows,
+    Function.LARGEST: _largest,
+    Function.DIVIDE_ROWS: _divide_rows,
     Function.GELU_MUL: _gelu_mul,
     Function.SCALE: _scale,
     Function.MULTIPLY_ADD: _multiply_add,

@@ -109,6 +109,10 @@ class Function(IntEnum):
     """A / sqrt(mean square + p) * B, with the mean from the moments in ``state`` and B one row."""
     LAYER_SCALE = 21
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with the moments in ``state`` and B two rows."""
+    LARGEST = 22
+    """The largest absolute value of each row of A, 1 if that is 0: one column."""
+    DIVIDE_ROWS = 23
+    """A / B, with B one column."""
 
 
 class MaskKind(IntEnum):

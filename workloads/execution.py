@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from kernels.program import TileProgram
@@ -17,6 +18,7 @@ from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from uarch.power import at_clock, at_highest_clock
 from workloads.operator import Operator
+from workloads.result_store import remembered
 from workloads.stack import Stack
 from workloads.timeline import Timeline
 
@@ -74,7 +76,8 @@ class Executor:
         """One program at this fidelity; on the engine under the chip's power cap."""
         if self.fidelity == "analytical":
             return execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds), l2
-        result, l2_after = execute_capped(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        engine = partial(execute_capped, self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        result, l2_after = remembered(self.chip, program, l2, launch_seconds, self.fidelity, engine)
         if self.timeline is None or self.timeline.left <= 0:
             return result, l2_after
         recorded, l2_after = execute(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from uarch.commands.attention_options import KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.options import (
     BatchOption,
     ChipOption,
@@ -17,7 +18,6 @@ from uarch.commands.options import (
     ExpertLoadOption,
     FidelityOption,
     GroupSizeOption,
-    PhaseOption,
     WeightDtypeOption,
     WeightSparsityOption,
     with_energy,
@@ -51,6 +51,14 @@ EpOption = Annotated[
         "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
     ),
 ]
+RunPhaseOption = Annotated[
+    Literal["prefill", "decode", "verify"],
+    typer.Option("--phase", help="All prompt tokens, one new token each, or the drafted tokens of --draft."),
+]
+DraftOption = Annotated[
+    str | None,
+    typer.Option("--draft", metavar="DRAFT", help="Of phase verify: chain:K drafted tokens, or tree:FILE."),
+]
 LogitsOption = Annotated[
     Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
 ]
@@ -75,7 +83,7 @@ def register(app: typer.Typer) -> None:
 def run(
     chip: ChipOption,
     model: ModelOption,
-    phase: PhaseOption,
+    phase: RunPhaseOption,
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
@@ -87,6 +95,10 @@ def run(
     attention: AttentionOption = "flash",
     expert_load: ExpertLoadOption = "uniform",
     logits: LogitsOption = "last",
+    mask: MaskOption = None,
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    draft: DraftOption = None,
     stack: StackOption = "graph",
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
@@ -96,7 +108,7 @@ def run(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a prefill, or one decode step: latency, energy, and what bounds every operator."""
+    """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
     from uarch.chip_file import load_chip
     from workloads.model import load_model
     from workloads.runner import parts_of, simulate
@@ -119,6 +131,10 @@ def run(
             weight_sparsity=weight_sparsity,
             expert_load=expert_load,
             logits=logits,
+            mask=mask,
+            kv_dtype=kv_dtype,
+            page_size=page_size,
+            draft=draft,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
