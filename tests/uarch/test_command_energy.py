@@ -107,6 +107,12 @@ def test_a_wrong_mapping_is_one_line(
     assert not out.exists()
 
 
+def test_an_unknown_base_is_one_line(capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path) -> None:
+    arguments = ["import", "accelergy", str(ert), *MAPS, "--base", "n77", "-o", str(tmp_path / "mine.toml")]
+    assert uarch.cli.run(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: --base n77: no such table; did you mean")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

@@ -67,7 +67,7 @@ def test_people_see_the_range(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('base = "n3"\nname = "mine"', "energy.table = 'n3': no such table or TOML file; "),
+        ('base = "n3"\nname = "mine"', "energy table mine: base = 'n3': no such table; "),
         (TABLE + "[vector_ops]\npj = 1", "energy table mine: vector_ops is not a field; did you mean 'vector_op'?"),
         (TABLE + "[scale.logic]\nfactor = 1", "energy table mine: scale.logic.low is missing (and 4 more)"),
         (TABLE.replace("low = 1.0", "low = 2.0"), "link_byte = "),

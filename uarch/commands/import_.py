@@ -83,7 +83,7 @@ def accelergy(
     file: Annotated[Path, typer.Argument(metavar="ERT.yaml", help="An ERT of Accelergy 0.3 or 0.4, YAML or JSON.")],
     assignments: MapOption,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The energy table to write.")],
-    base: Annotated[str, typer.Option("--base", metavar="NAME_OR_FILE", help="Table of all other values.")] = "n7",
+    base: Annotated[str, typer.Option("--base", metavar="NAME", help="Table of all other values.")] = "n7",
     as_json: JsonOption = False,
 ) -> None:
     """An energy table from the actions of an energy reference table (ERT) of Accelergy."""

@@ -189,7 +189,7 @@ def render(trace: Trace, output: Path | None) -> None:
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
-    columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
+    columns = ("operator", "shape", "bound by", "time", "energy", "arrays", "DRAM")
     rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
@@ -236,5 +236,6 @@ def _operator_row(operator: dict[str, Any]) -> Iterator[str]:
     yield operator["shape"]
     yield operator["bound_by"]
     yield quantity(seconds, "s")
+    yield quantity(operator["energy_joules"], "J")
     yield percent(operator["utilization"]) if operator["flops"] else "-"
     yield quantity(operator["dram_bytes"] / seconds, "B/s")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uarch.energy import load_energy_table
+from uarch.energy import energy_table_names, load_energy_table
 from uarch.energy_table import EnergyTable, EventEnergy
 from uarch.errors import InputError
 from uarch.importers.plain_yaml import read_plain_yaml
@@ -98,8 +98,10 @@ def import_ert(actions: Actions, assignments: Iterable[Assignment], base: str, n
 
     An event costs the mean of its action's variants, which also span its range.
 
-    Raises :class:`InputError` for an event or an action that does not exist.
+    Raises :class:`InputError` for a base, an event or an action that does not exist.
     """
+    if base not in energy_table_names():
+        raise InputError(f"--base {one_line(base)}: no such table; {unknown_name(base, energy_table_names())}")
     events = _events(load_energy_table(base))
     lines = [f"name = {json.dumps(name)}", f"base = {json.dumps(base)}"]
     for event, action, divisor in assignments:
