@@ -191,8 +191,8 @@ class L2(Section):
     partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Each caches what its own cores use, so that what all cores use takes its place in every one."""
     eager_write_back: bool | None = None
-    """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it does on
-    ``silicon``."""
+    """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it
+    does on ``silicon``."""
     latency_seconds: Seconds
     """Core to L2 and back on a hit, without the transfer."""
 
