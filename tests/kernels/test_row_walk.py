@@ -131,3 +131,19 @@ def test_libraries() -> None:
     assert row_kernel("rows", "copy") is None
     with pytest.raises(InputError, match="did you mean 'rows'"):
         row_kernel("row", "gelu")
+
+
+@given(st.floats(1, 100), st.floats(0, 100))
+def test_issue_slots_or_fp32_lanes_whichever_take_longer(instructions: float, float_instructions: float) -> None:
+    """An A100's core issues for 32 lanes and computes fp32 on 16."""
+    kernel = RowKernel(
+        threads=32,
+        elements=1,
+        instructions=instructions,
+        float_instructions=float_instructions,
+        thread_instructions=6.0,
+    )
+    a100, h100 = load_chip("a100"), load_chip("h100")
+    assert kernel.lane_ops(a100, passes=2) == pytest.approx(max(instructions / 2, float_instructions) / 2)
+    assert kernel.lane_ops(h100, passes=2) == pytest.approx(max(instructions, float_instructions) / 2)
+    assert (kernel.thread_ops(a100), kernel.thread_ops(h100)) == (3.0, 6.0)
