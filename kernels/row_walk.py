@@ -20,6 +20,7 @@ from uarch.chip import Chip
 from uarch.program import Function
 
 _RESULT, _MOMENTS = Slot(0), Slot(1)
+_MOMENT_COLS = 3
 
 REDUCTION_BARRIERS = 4
 """A sum over a block's threads: five shuffles within warps, a barrier, five over the warps' sums, a barrier; the shuffles take
@@ -133,7 +134,17 @@ def row_norm(
     writer = ProgramWriter(name, "norm", f"{len(walk.rows)} x {x.cols}", dtype)
     grid = writer.grid(len(walk.rows), 5)
     walk.add(grid, 0, sum_up)
-    grid.vector(2, Function.IDENTITY, _MOMENTS, _MOMENTS, m=1, n=3, barriers=REDUCTION_BARRIERS)
+    reduction = kernel.thread_ops(chip) * walk.threads / _MOMENT_COLS
+    grid.vector(
+        2,
+        Function.IDENTITY,
+        _MOMENTS,
+        _MOMENTS,
+        m=1,
+        n=_MOMENT_COLS,
+        ops_per_element=reduction,
+        barriers=REDUCTION_BARRIERS,
+    )
     walk.add(grid, 3, scale_row)
     walk.resources(grid, (1 + NORMS[norm].weight_rows) * x.element_bits // 8)
     return writer.finish(0)

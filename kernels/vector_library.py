@@ -28,11 +28,24 @@ class RowKernel(_Table):
     threads: Annotated[int, Field(ge=1, le=1024)]
     elements: Annotated[int, Field(ge=1, le=16)]
     instructions: Annotated[float, Field(gt=0, le=1000)]
+    float_instructions: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    thread_instructions: Annotated[float, Field(ge=0, le=10000)] = 0.0
 
     def lane_ops(self, chip: Chip, passes: int = 1) -> float:
-        """Lane-operations per element and pass that take the vector units as long as issuing the instructions does."""
-        vector = chip.core.vector
-        return self.instructions / passes * vector.width / (vector.issue_width or vector.width)
+        """Lane-operations per element and pass that take the vector units as long as the kernel's instructions do.
+
+        All instructions share the issue slots, those in fp32 the vector units' lanes; whichever takes longer counts.
+        """
+        return max(self.instructions * _ops_per_instruction(chip), self.float_instructions) / passes
+
+    def thread_ops(self, chip: Chip) -> float:
+        """The same for what each thread of a row does once."""
+        return self.thread_instructions * _ops_per_instruction(chip)
+
+
+def _ops_per_instruction(chip: Chip) -> float:
+    vector = chip.core.vector
+    return vector.width / (vector.issue_width or vector.width)
 
 
 class VectorLibrary(_Table):
