@@ -12,10 +12,15 @@ from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.energy_account import energy_joules
 from uarch.engine import KernelResult, execute
+from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from workloads.operators import Operator
+from workloads.predicted import PREDICTORS, execute_predicted
+from workloads.predictors.kernel import Kernel
 from workloads.stack import Stack
+
+Work = TileProgram | Kernel
 
 OUTSIDE_LAYERS = -1
 
@@ -47,12 +52,15 @@ class Executor:
         """Trace fields of each operator (all but layer and start), and the L2 state after the last."""
         rows = []
         for operator in operators:
-            results = []
+            results: list[tuple[Work, KernelResult]] = []
             launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
-            for program in operator.programs:
-                result, l2 = self.execute(program, l2, launch_seconds)
-                results.append((program, result))
-                launch_seconds = 0.0
+            if self.fidelity in PREDICTORS:
+                results.append(self._predict(operator, launch_seconds))
+            else:
+                for program in operator.programs:
+                    result, l2 = self.execute(program, l2, launch_seconds)
+                    results.append((program, result))
+                    launch_seconds = 0.0
             rows.append(self._row(operator, results))
         return rows, l2
 
@@ -62,8 +70,14 @@ class Executor:
             return execute_analytically(self.chip, program, launch_seconds=launch_seconds), l2
         return execute(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
 
-    def _row(self, operator: Operator, results: Sequence[tuple[TileProgram, KernelResult]]) -> dict[str, Any]:
-        first = operator.programs[0]
+    def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
+        if operator.kernel is None:
+            raise InputError(f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}")
+        predictor = PREDICTORS[self.fidelity]
+        return operator.kernel, execute_predicted(self.chip, operator.kernel, predictor, launch_seconds=launch_seconds)
+
+    def _row(self, operator: Operator, results: Sequence[tuple[Work, KernelResult]]) -> dict[str, Any]:
+        first = results[0][0]
         parts = [self._fields(program, result) for program, result in results]
         row = {name: sum(part[name] for part in parts) for name in parts[0]}
         available = row["seconds"] * self.chip.peak_flops(first.dtype)
@@ -75,7 +89,7 @@ class Executor:
             "bound_by": bound_by(row, peaks_of(self.chip, first.dtype)),
         }
 
-    def _fields(self, program: TileProgram, result: KernelResult) -> dict[str, float]:
+    def _fields(self, program: Work, result: KernelResult) -> dict[str, float]:
         """Fields that add up over the programs of an operator."""
         energy = energy_joules(self.chip, result, program.dtype)
         hz = self.chip.clock.tensor_hz

@@ -6,7 +6,9 @@ by rows, and an all-reduce follows each of the latter. Embedding and LM head are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -25,16 +27,27 @@ from workloads.buffers import Buffers, LayerTensors
 from workloads.model_shape import Model
 from workloads.parallel import Shard
 from workloads.phase import Phase
+from workloads.predictors.kernel import Kernel
 from workloads.stack import Stack
+
+Programs = tuple[TileProgram, ...]
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: ``kind`` is that of the software stack's overheads; the programs follow each other in one launch."""
+    """One operator: ``kind`` is that of the software stack's overheads; its programs follow each other in one launch."""
 
     name: str
     kind: str
-    programs: tuple[TileProgram, ...]
+    work: Programs | Callable[[], Programs]
+    """The programs, or what finds their mappings and builds them when the engine needs them."""
+    kernel: Kernel | None = None
+    """The same work for a predictor, which needs no programs; None if no predictor knows such work."""
+
+    @property
+    def programs(self) -> Programs:
+        """Tile programs in execution order, built anew at each call if they are not given."""
+        return self.work() if callable(self.work) else self.work
 
 
 @dataclass(frozen=True)
@@ -65,14 +78,19 @@ class OperatorBuilder:
         tokens = np.random.default_rng(phase.seed).integers(0, self.model.vocab, phase.tokens)
         table = buffers.embedding
         part, first_id = self._partial(buffers.hidden).as_rows(), self.rank * table.rows
-        lookup = embedding("embedding", self.chip, tokens, table, part, first_id=first_id, dtype=phase.dtype)
-        operators = [Operator("embedding", "embedding", (lookup,)), *self._all_reduce("embedding", buffers.hidden)]
+
+        def lookup() -> Programs:
+            return (embedding("embedding", self.chip, tokens, table, part, first_id=first_id, dtype=phase.dtype),)
+
+        kernel = self._row_kernel("embedding", buffers.hidden)
+        operators = [
+            Operator("embedding", "embedding", lookup, kernel),
+            *self._all_reduce("embedding", buffers.hidden),
+        ]
         if buffers.positions is not None:
-            added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions, dtype=phase.dtype)
-            operators.append(Operator("positions", "residual", (added,)))
+            operators.append(self._residual("positions", buffers.positions))
         if buffers.embedding_norm is not None:
-            program = self._norm_program("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True)
-            operators.append(Operator("embedding_norm", "norm", (program,)))
+            operators.append(self._norm("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True))
         return operators
 
     def layer(self, tensors: LayerTensors, *, first: bool) -> list[Operator]:
@@ -113,39 +131,61 @@ class OperatorBuilder:
                 kind="lm_head",
             )
 
-        head = build(self.mapper.gemm(shape, build))
         operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
-        operators.append(Operator("lm_head", "lm_head", (head,)))
+        operators.append(self._gemm("lm_head", "lm_head", shape, build))
         if self.shard.tp > 1:
-            gathered = all_gather(
-                "logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp, dtype=phase.dtype
-            )
-            operators.append(Operator("logits.all_gather", "all_gather", gathered))
+            operators.append(self._gather_logits())
         return operators
+
+    def _gather_logits(self) -> Operator:
+        logits, ranks, dtype = self.buffers.logits, self.shard.tp, self.phase.dtype
+
+        def build() -> Programs:
+            return all_gather("logits", self.chip, logits, rank=self.rank, ranks=ranks, dtype=dtype)
+
+        kernel = Kernel("all_gather", (self.phase.batch * logits.cols, ranks), dtype)
+        return Operator("logits.all_gather", "all_gather", build, kernel)
 
     def _residual_and_norm(self, name: str, weights: Tensor, *, has_delta: bool) -> list[Operator]:
         fused = has_delta and self.stack.fused_residual
-        program = self._norm_program(name, weights, with_delta=fused)
-        operators = [Operator(name, "norm", (program,))]
+        operators = [self._norm(name, weights, with_delta=fused)]
         if has_delta and not fused:
-            rows = self.buffers.hidden.as_rows(), self.buffers.delta.as_rows()
-            added = residual(f"{name}.residual", self.chip, *rows, dtype=self.phase.dtype)
-            operators.insert(0, Operator(f"{name}.residual", "residual", (added,)))
+            operators.insert(0, self._residual(f"{name}.residual", self.buffers.delta.as_rows()))
         return operators
 
-    def _norm_program(self, name: str, weights: Tensor, *, with_delta: bool, in_place: bool = False) -> TileProgram:
+    def _residual(self, name: str, added: Tensor) -> Operator:
         hidden = self.buffers.hidden.as_rows()
-        return norm(
-            name,
-            self.chip,
-            hidden,
-            weights,
-            hidden if in_place else self.buffers.normed.as_rows(),
-            norm=self.model.norm,
-            eps=self.model.norm_eps,
-            delta=self.buffers.delta.as_rows() if with_delta else None,
-            dtype=self.phase.dtype,
-        )
+
+        def build() -> Programs:
+            return (residual(name, self.chip, hidden, added, dtype=self.phase.dtype),)
+
+        return Operator(name, "residual", build, self._row_kernel("residual", hidden))
+
+    def _norm(self, name: str, weights: Tensor, *, with_delta: bool, in_place: bool = False) -> Operator:
+        hidden = self.buffers.hidden.as_rows()
+
+        def build() -> Programs:
+            program = norm(
+                name,
+                self.chip,
+                hidden,
+                weights,
+                hidden if in_place else self.buffers.normed.as_rows(),
+                norm=self.model.norm,
+                eps=self.model.norm_eps,
+                delta=self.buffers.delta.as_rows() if with_delta else None,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        return Operator(name, "norm", build, self._row_kernel("residual_norm" if with_delta else "norm", hidden))
+
+    def _row_kernel(self, kind: str, result: Tensor) -> Kernel:
+        return Kernel(kind, (result.batch * result.rows, result.cols), self.phase.dtype)
+
+    def _gemm(self, name: str, kind: str, shape: GemmShape, build: Callable[[GemmMapping], TileProgram]) -> Operator:
+        kernel = Kernel("gemm", (shape.m, shape.n, shape.k), self.phase.dtype)
+        return Operator(name, kind, lambda: (build(self.mapper.gemm(shape, build)),), kernel)
 
     def _qkv(self, tensors: LayerTensors) -> Operator:
         """One product for queries, keys and values; keys and values go to their places in the KV cache."""
@@ -162,8 +202,7 @@ class OperatorBuilder:
         def build(mapping: GemmMapping) -> TileProgram:
             return gemm("qkv", shape, normed, weights, outputs, mapping, self.buffers.space, dtype=phase.dtype)
 
-        program = build(self.mapper.gemm(shape, build))
-        return Operator("qkv", "gemm", (program,))
+        return self._gemm("qkv", "gemm", shape, build)
 
     def _new_rows(self, cache: Tensor) -> Operand:
         """Where the new tokens' rows lie in a cache: everywhere in prefill, the last row of each sequence in decode."""
@@ -174,18 +213,23 @@ class OperatorBuilder:
     def _rope(self, tensors: LayerTensors) -> list[Operator]:
         if self.buffers.rope is None:
             return []
-        program = rope(
-            "rope",
-            self.chip,
-            self.buffers.q,
-            tensors.k_cache,
-            self.buffers.rope,
-            head_dim=self.model.head_dim,
-            q_len=self.phase.q_len,
-            kv_len=self.phase.kv_len,
-            dtype=self.phase.dtype,
-        )
-        return [Operator("rope", "rope", (program,))]
+        table, width = self.buffers.rope, (self.shard.q_heads + self.shard.kv_heads) * self.model.head_dim
+
+        def build() -> Programs:
+            program = rope(
+                "rope",
+                self.chip,
+                self.buffers.q,
+                tensors.k_cache,
+                table,
+                head_dim=self.model.head_dim,
+                q_len=self.phase.q_len,
+                kv_len=self.phase.kv_len,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        return [Operator("rope", "rope", build, Kernel("rope", (self.phase.tokens, width), self.phase.dtype))]
 
     def _flash(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers
@@ -203,7 +247,9 @@ class OperatorBuilder:
                 dtype=self.phase.dtype,
             )
 
-        return [Operator("attention", "attention", (build(self.mapper.attention(shape, build)),))]
+        sizes = (shape.batch, shape.q_heads, shape.kv_heads, shape.head_dim, shape.q_len, shape.kv_len)
+        kernel = Kernel("attention", sizes, self.phase.dtype)
+        return [Operator("attention", "attention", lambda: (build(self.mapper.attention(shape, build)),), kernel)]
 
     def _unfused(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers
@@ -220,11 +266,16 @@ class OperatorBuilder:
             buffers.space,
             self.phase.dtype,
         )
-        scores, sums = self.mapper.search_unfused(attention)
+        searches = cache(lambda: self.mapper.search_unfused(attention))
+        heads, dtype = shape.batch * shape.kv_heads, self.phase.dtype
+        rows = shape.q_heads // shape.kv_heads * shape.q_len
+        qk = Kernel("batched_gemm", (heads, rows, shape.kv_len, shape.head_dim), dtype)
+        softmax = Kernel("softmax", (heads * rows, shape.kv_len), dtype)
+        pv = Kernel("batched_gemm", (heads, rows, shape.head_dim, shape.kv_len), dtype)
         return [
-            Operator("qk", "attention", (attention.qk(scores.mapping),)),
-            Operator("softmax", "softmax", (attention.softmax(self.chip),)),
-            Operator("pv", "attention", (attention.pv(sums.mapping),)),
+            Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), qk),
+            Operator("softmax", "softmax", lambda: (attention.softmax(self.chip),), softmax),
+            Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), pv),
         ]
 
     def _product(self, name: str, x: Tensor, weights: Tensor, out: Tensor) -> Operator:
@@ -235,19 +286,24 @@ class OperatorBuilder:
         def build(mapping: GemmMapping) -> TileProgram:
             return gemm(name, shape, a, b, outputs, mapping, self.buffers.space, dtype=self.phase.dtype)
 
-        return Operator(name, "gemm", (build(self.mapper.gemm(shape, build)),))
+        return self._gemm(name, "gemm", shape, build)
 
     def _activation(self) -> Operator:
-        program = activation(
-            "activation",
-            self.chip,
-            self.buffers.inner,
-            self.buffers.activated,
-            activation=self.model.activation,
-            gated=self.model.gated_ffn,
-            dtype=self.phase.dtype,
+        def build() -> Programs:
+            program = activation(
+                "activation",
+                self.chip,
+                self.buffers.inner,
+                self.buffers.activated,
+                activation=self.model.activation,
+                gated=self.model.gated_ffn,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        return Operator(
+            "activation", "activation", build, self._row_kernel(self.model.activation, self.buffers.activated)
         )
-        return Operator("activation", "activation", (program,))
 
     def _partial(self, total: Tensor) -> Tensor:
         """Where a chip's part of a sum over the group goes: to the sum itself if the chip is alone."""
@@ -259,8 +315,11 @@ class OperatorBuilder:
         name = f"{name}.all_reduce"
         part, summed = self._partial(total).as_rows(), total.as_rows()
         ranks, dtype = self.shard.tp, self.phase.dtype
-        programs = all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype)
-        return [Operator(name, "all_reduce", programs)]
+
+        def build() -> Programs:
+            return all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype)
+
+        return [Operator(name, "all_reduce", build, Kernel("all_reduce", (part.rows * part.cols, ranks), dtype))]
 
 
 def attention_shape(model: Model, shard: Shard, phase: Phase) -> AttentionShape:

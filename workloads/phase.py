@@ -10,7 +10,7 @@ from uarch.errors import InputError
 
 PHASES = ("prefill", "decode")
 SCHEDULES = ("flash", "unfused")
-FIDELITIES = ("analytical", "tile", "burst")
+FIDELITIES = ("analytical", "lltile", "tile", "burst")
 LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
 

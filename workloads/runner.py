@@ -12,6 +12,7 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from uarch.l2 import L2State
 from workloads.buffers import LAYER_SETS, allocate
@@ -44,7 +45,7 @@ def simulate(
 
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens
     (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
-    ``attention``: ``flash`` or ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token
+    ``attention``: ``flash`` or ``unfused``; ``fidelity``: one of ``FIDELITIES``. ``seed`` draws the token
     ids whose embeddings are read.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
@@ -71,7 +72,7 @@ def simulate(
         logit_tokens=batch,
     )
     buffers = allocate(model, shard, work, attention_shape(model, shard, work))
-    mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
+    mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
     builder = OperatorBuilder(chip, model, shard, work, stack, buffers, mapper)
     rows = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
     layers = layer_table(in_sequence(rows, chip.clock.tensor_hz))

@@ -21,13 +21,14 @@ from results.bounds import WORK_FIELDS, bound_by, resource_use
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.program import NONE
 from workloads.execution import Executor, peaks_of
 from workloads.operators import Operator
-from workloads.phase import FIDELITIES, SCHEDULES, check_known, check_positive
+from workloads.phase import SCHEDULES, check_known, check_positive
 
 ATTENTION_PHASES = ("prefill", "decode")
 
@@ -183,7 +184,7 @@ def _mapper(chip: Chip, dtype: str, fidelity: str) -> Mapper:
 
 def _check_options(dtype: str, fidelity: str) -> None:
     check_known("dtype", dtype, tuple(ELEMENT_BITS))
-    check_known("fidelity", fidelity, FIDELITIES)
+    check_known("fidelity", fidelity, ("analytical", *ENGINE_FIDELITIES))
 
 
 def _check_attention(shape: AttentionShape, phase: str) -> None:

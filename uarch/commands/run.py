@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.options import BatchOption, ChipOption, DtypeOption, PhaseFidelityOption, PhaseOption
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -60,7 +60,7 @@ def run(
     dtype: DtypeOption = "fp16",
     attention: AttentionOption = "flash",
     stack: StackOption = "graph",
-    fidelity: FidelityOption = "tile",
+    fidelity: PhaseFidelityOption = "tile",
     seed: SeedOption = 0,
     output: OutputOption = None,
     overrides: SetOption = None,
