@@ -33,6 +33,8 @@ class Footprint:
     """Bits of an element of weights, KV cache and activations."""
     unfused: bool
     """Attention scores and probabilities go through memory."""
+    pp: int = 1
+    """Pipeline stages; ``tokens`` are then those of one micro-batch, ``batch`` still all sequences."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def check_fits(
     dtype_bits: int,
     unfused: bool,
     logit_tokens: int | None = None,
+    pp: int = 1,
 ) -> MemoryUse:
     """Memory that a phase takes on each chip; the parameters are the fields of :class:`Footprint`.
 
@@ -83,7 +86,7 @@ def check_fits(
     for name, value in (("batch", batch), ("kv_len", kv_len), ("tokens", tokens), ("logit_tokens", logits)):
         if value < 1:
             raise InputError(f"{name} = {value}: must be at least 1")
-    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused)
+    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, pp)
     use = memory_use(chip, model, footprint)
     if use.excess_bytes:
         raise InputError(_does_not_fit(chip, model, footprint, use))
@@ -93,9 +96,9 @@ def check_fits(
 def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
     """Bytes on each chip, whether they fit or not; ``InputError`` if ``footprint.tp`` does not suit the model."""
     shard = check_parallel(model, footprint.tp)
-    kv_bytes_per_token = model.kv_bytes_per_token(footprint.dtype_bits, footprint.tp)
+    kv_bytes_per_token = model.kv_bytes_per_token(footprint.dtype_bits, footprint.tp, footprint.pp)
     return MemoryUse(
-        weight_bytes=_bytes(model.parameters_per_chip(footprint.tp), footprint.dtype_bits),
+        weight_bytes=_bytes(model.parameters_per_chip(footprint.tp, footprint.pp), footprint.dtype_bits),
         kv_cache_bytes=kv_bytes_per_token * footprint.batch * footprint.kv_len,
         activation_bytes=_bytes(_activation_elements(model, shard, footprint), footprint.dtype_bits),
         usable_bytes=chip.usable_bytes,
@@ -129,7 +132,8 @@ def _activation_elements(model: Model, shard: Shard, footprint: Footprint) -> in
 
 
 def _does_not_fit(chip: Chip, model: Model, footprint: Footprint, use: MemoryUse) -> str:
-    shape = f"tp = {footprint.tp}, batch = {footprint.batch}, kv_len = {footprint.kv_len}"
+    stages = f", pp = {footprint.pp}" if footprint.pp > 1 else ""
+    shape = f"tp = {footprint.tp}{stages}, batch = {footprint.batch}, kv_len = {footprint.kv_len}"
     parts = (("weights", use.weight_bytes), ("KV cache", use.kv_cache_bytes), ("activations", use.activation_bytes))
     needed = " + ".join(f"{name} {_gib(size)}" for name, size in parts)
     limits = f"allowed: {_gib(use.usable_bytes)} for weights and KV cache, {_gib(use.capacity_bytes)} in all"

@@ -22,8 +22,6 @@ from workloads.stack import Stack
 
 Work = TileProgram | Kernel
 
-OUTSIDE_LAYERS = -1
-
 _COUNTED = {
     "macs": Event.MACS,
     "vector_ops": Event.VECTOR_OPS,

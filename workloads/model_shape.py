@@ -67,21 +67,24 @@ class Model:
         ffn_biases = biased_inputs * ffn + self.hidden if self.ffn_bias else 0
         return weights + attention_biases + ffn_biases + 2 * self._norm_parameters
 
-    def parameters_per_chip(self, tp: int) -> int:
-        """Parameters on one of ``tp`` chips; embedding table and LM head are split over the vocabulary."""
-        tables = _share(self.vocab, tp) * (1 if self.tied_embeddings else 2)
+    def parameters_per_chip(self, tp: int, pp: int = 1) -> int:
+        """Parameters on one of ``tp`` chips of the largest of ``pp`` stages.
+
+        Embedding table and LM head are split over the vocabulary; the first stage has the one, the last the other.
+        """
+        tables = _share(self.vocab, tp) * (1 if self.tied_embeddings or pp > 1 else 2)
         if self.positions == "learned":
             tables += self.max_positions or 0
         norms = 2 if self.embedding_norm else 1  # the other one is after the last layer
         outside_layers = tables * self.hidden + norms * self._norm_parameters
-        return self.n_layers * self.layer_parameters_per_chip(tp) + outside_layers
+        return _share(self.n_layers, pp) * self.layer_parameters_per_chip(tp) + outside_layers
 
-    def kv_bytes_per_token(self, dtype_bits: int, tp: int = 1) -> int:
-        """Bytes of KV cache that one token takes in all layers on one of ``tp`` chips.
+    def kv_bytes_per_token(self, dtype_bits: int, tp: int = 1, pp: int = 1) -> int:
+        """Bytes of KV cache that one token takes on one of ``tp`` chips, in the layers of the largest of ``pp`` stages.
 
         With more chips than K/V heads every chip holds one whole head, so the cache is replicated, not split further.
         """
-        elements = 2 * self.n_layers * _share(self.kv_heads, tp) * self.head_dim
+        elements = 2 * _share(self.n_layers, pp) * _share(self.kv_heads, tp) * self.head_dim
         return -(-elements * dtype_bits // 8)
 
     @property

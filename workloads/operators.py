@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.address_space import Tensor
 from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention
-from kernels.collective import all_gather, all_reduce
+from kernels.collective import all_gather, all_reduce, point_to_point
 from kernels.elementwise import activation, residual
 from kernels.embedding import embedding
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
@@ -145,6 +145,16 @@ class OperatorBuilder:
 
         kernel = Kernel("all_gather", (self.phase.batch * logits.cols, ranks), dtype)
         return Operator("logits.all_gather", "all_gather", build, kernel)
+
+    def stage_transfer(self) -> Operator:
+        """A pipeline stage takes the residual stream over from the one before it."""
+        hidden, dtype = self.buffers.hidden.as_rows(), self.phase.dtype
+
+        def build() -> Programs:
+            return point_to_point("stage_transfer", self.chip, hidden, dtype=dtype)
+
+        kernel = Kernel("point_to_point", (hidden.rows * hidden.cols, 2), dtype)
+        return Operator("stage_transfer", "point_to_point", build, kernel)
 
     def _residual_and_norm(self, name: str, weights: Tensor, *, has_delta: bool) -> list[Operator]:
         fused = has_delta and self.stack.fused_residual

@@ -28,6 +28,12 @@ class Phase:
     attention: str = "flash"
     fidelity: str = "tile"
     seed: int = 0
+    pp: int = 1
+    """Pipeline stages, each of ``tp`` chips."""
+    micro_batches: int = 1
+    """Parts of the batch that follow each other through the stages."""
+    overlap_chunks: int = 1
+    """Chunks in which an all-reduce overlaps with the product before it; 1 for no overlap."""
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
@@ -35,7 +41,8 @@ class Phase:
         check_known("dtype", self.dtype, tuple(ELEMENT_BITS))
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
-        check_positive(batch=self.batch, seq=self.seq, tp=self.tp)
+        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, pp=self.pp)
+        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed = {self.seed}: must be at least 0 and at most {LARGEST_SEED}")
 
@@ -74,6 +81,9 @@ class Phase:
             "dtype": self.dtype,
             "attention": self.attention,
             "fidelity": self.fidelity,
+            "pp": self.pp,
+            "micro_batches": self.micro_batches,
+            "overlap_chunks": self.overlap_chunks,
         }
 
 

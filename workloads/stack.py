@@ -35,6 +35,7 @@ class Overheads(_Table):
     lm_head: Seconds
     all_reduce: Seconds
     all_gather: Seconds
+    point_to_point: Seconds
 
 
 class Stack(_Table):

@@ -19,6 +19,7 @@ from kernels.collective import (
     chunk_columns,
     one_shot_seconds,
     payload_bytes_per_second,
+    point_to_point,
     reduce_scatter,
     two_phase_seconds,
 )
@@ -170,3 +171,14 @@ def test_one_shot_does_not_overwrite_what_peers_still_read() -> None:
     x, _ = tensors(2, 64)
     with pytest.raises(ValueError, match="peers still read x"):
         all_reduce_one_shot("sum", CHIP, x, x, rank=0, ranks=2)
+
+
+@settings(deadline=None, max_examples=10)
+@given(rows=row_counts, cols=col_counts)
+def test_a_transfer_copies_every_element_of_the_peer_once(rows: int, cols: int) -> None:
+    x, _ = tensors(rows, cols)
+    (program,) = point_to_point("transfer", CHIP, x)
+    mine, peers = np.zeros((rows, cols)), np.arange(float(rows * cols)).reshape(rows, cols)
+    counts = replay(program, {"x": mine, "x@0": peers})
+    assert np.array_equal(mine, peers)
+    assert np.all(counts["x"] == 1)

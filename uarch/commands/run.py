@@ -37,6 +37,13 @@ AttentionOption = Annotated[
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
+PpOption = Annotated[int, typer.Option("--pp", help="Pipeline stages, each of TP chips.")]
+MicroBatchesOption = Annotated[
+    int, typer.Option("--micro-batches", help="Parts of the batch that follow each other through the stages.")
+]
+OverlapOption = Annotated[
+    int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
@@ -61,6 +68,9 @@ def run(
     attention: AttentionOption = "flash",
     stack: StackOption = "graph",
     fidelity: PhaseFidelityOption = "tile",
+    pp: PpOption = 1,
+    micro_batches: MicroBatchesOption = 1,
+    overlap_chunks: OverlapOption = 1,
     seed: SeedOption = 0,
     output: OutputOption = None,
     overrides: SetOption = None,
@@ -89,6 +99,9 @@ def run(
             stack=stack,
             fidelity=fidelity,
             seed=seed,
+            pp=pp,
+            micro_batches=micro_batches,
+            overlap_chunks=overlap_chunks,
             progress=lambda part: show(part, parts.index(part)),
         )
     if output is not None:
@@ -127,7 +140,9 @@ def _operator(row: Any) -> dict[str, Any]:
 
 def _render(trace: Trace, output: Path | None) -> None:
     workload = trace.workload
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
+    chips = "TP {tp}, PP {pp}" if workload["pp"] > 1 else "TP {tp}"
+    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, " + chips
+    title += ", {dtype}, {attention} attention, {stack} stack"
     screen = console()
     facts = _summary(trace)
     title = title.format(chip=trace.chip["name"], **workload)
