@@ -79,6 +79,14 @@ class FlashMapping:
     """Parts of the KV cache that go to different blocks, whose results are merged."""
 
 
+_MERGE_STAGES = 4
+
+
+def merge_l1_bytes(shape: AttentionShape, mapping: FlashMapping) -> int:
+    """L1 bytes of a block that merges the splits of a unit."""
+    return _MERGE_STAGES * mapping.tile_q * mapping.pack * (shape.head_dim + 2) * ACCUMULATOR_BYTES
+
+
 @dataclass(frozen=True)
 class _Units:
     """Blocks before splitting, in dispatch order; int64 arrays of equal length, and the split of each block."""
@@ -385,5 +393,5 @@ def _split_stream(
     box = _head_box(out, shape, mapping, units)
     merge.vector(1, Function.NORMALISE, _O, _RESULT, b=_STATS, m=rows, n=shape.head_dim, store=box, special_per_row=1)
     merge.wait(np.arange(units.count), mapping.splits)
-    tile_bytes = tile_rows * (shape.head_dim + 2) * ACCUMULATOR_BYTES
-    merge.resources(stages=4, l1_bytes=4 * tile_bytes, register_bytes=tile_bytes)
+    tile_bytes = merge_l1_bytes(shape, mapping) // _MERGE_STAGES
+    merge.resources(stages=_MERGE_STAGES, l1_bytes=merge_l1_bytes(shape, mapping), register_bytes=tile_bytes)

@@ -78,6 +78,25 @@ def residual(name: str, chip: Chip, hidden: Tensor, delta: Tensor, *, dtype: str
     return writer.finish(0)
 
 
+def copy(name: str, chip: Chip, x: Tensor, out: Tensor, *, dtype: str = "fp16") -> TileProgram:
+    """``out = x``; both ``rows x cols``."""
+    check_same_shape(name, x, out)
+    writer = ProgramWriter(name, "copy", f"{x.batch * x.rows} x {x.cols}", dtype)
+    tiles = cut_granules(chip, x, bits_per_element=x.element_bits)
+    grid = _one_tile_a_block(writer, tiles, x.element_bits)
+    grid.vector(0, Function.IDENTITY, tiles.box(x), Slot(0), m=tiles.n_rows, n=tiles.n_cols, store=tiles.box(out))
+    return writer.finish(0)
+
+
+def fill(name: str, chip: Chip, out: Tensor, *, dtype: str = "fp16") -> TileProgram:
+    """``out = 0``: a kernel that only writes."""
+    writer = ProgramWriter(name, "fill", f"{out.batch * out.rows} x {out.cols}", dtype)
+    tiles = cut_granules(chip, out, bits_per_element=out.element_bits)
+    grid = _one_tile_a_block(writer, tiles, out.element_bits)
+    grid.vector(0, Function.ZERO, Slot(0), Slot(0), m=tiles.n_rows, n=tiles.n_cols, store=tiles.box(out))
+    return writer.finish(0)
+
+
 def _one_tile_a_block(writer: ProgramWriter, tiles: Tiles, loaded_bits_per_element: int) -> Grid:
     grid = writer.grid(len(tiles.row), 1)
     grid.resources(

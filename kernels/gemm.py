@@ -33,6 +33,8 @@ class GemmMapping:
     split_k: int = 1
     raster_rows: int = 1
     """Rows of tiles that are walked together, column by column: blocks that run at a time share rows of A and columns of B."""
+    whole_tiles: bool = False
+    """The arrays compute whole tiles at the edges too, as kernels of libraries do; what lies beyond C is dropped."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ def _product_grid(
             n=tiles.n,
             k=k_size,
             transpose_b=transpose_b,
+            array_m=mapping.tile_m if mapping.whole_tiles else None,
+            array_n=mapping.tile_n if mapping.whole_tiles else None,
         )
         grid.loop(j, 1, repeat)
     bits_a, bits_b = a.tensor.element_bits, b.tensor.element_bits

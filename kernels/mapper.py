@@ -16,18 +16,19 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention
+from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
+from kernels.tile_menu import library_mappings
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
 from uarch.engine import execute
 from uarch.errors import InputError
 from uarch.machine import Machine, lower, lower_dram
 from uarch.rates import PS_PER_SECOND
-from uarch.step_costs import tile_busy_ps
+from uarch.step_costs import matrix_step_ps, tile_busy_ps
 
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
@@ -127,8 +128,10 @@ class Mapper:
         ranked: Sequence[Estimate[Mapping]],
         build: Callable[[Mapping], TileProgram],
     ) -> Search[Mapping]:
+        first = ranked[0].mapping
+        from_library = isinstance(first, GemmMapping) and first.whole_tiles
         if not self.on_engine or len(ranked) == 1:
-            return Search(ranked[0].mapping, len(ranked), 0)
+            return Search(first, len(ranked), 0)
         key = store_key(self.chip, build(ranked[0].mapping).relocated().key())
         known = recall(key)
         if known is not None:
@@ -150,11 +153,12 @@ def rank_gemm(
     """
     machine = lower(chip, dtype)
     bits = ELEMENT_BITS[dtype]
-    mappings = list(_gemm_mappings(machine, shape, bits, pack, packed_columns))
+    mappings = list(library_mappings(machine, shape, bits)) if chip.uses_library and pack == 1 else []
+    mappings = mappings or list(_gemm_mappings(machine, shape, bits, pack, packed_columns))
     if not mappings:
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
-    tiles = np.array([(min(c.tile_m, shape.m), min(c.tile_n, shape.n), c.tile_k) for c in mappings], np.int64)
-    busy = tile_busy_ps(machine, tiles) / PS_PER_SECOND
+    tiles = np.array([_array_tile(mapping, shape) for mapping in mappings], np.int64)
+    busy = matrix_step_ps(machine, tiles, bits) / PS_PER_SECOND
     refreshed = _refreshed(chip)
     ranked = [
         Estimate(
@@ -165,6 +169,13 @@ def rank_gemm(
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
     return _best_first(ranked)
+
+
+def _array_tile(mapping: GemmMapping, shape: GemmShape) -> tuple[int, int, int]:
+    """What the arrays compute in a step."""
+    if mapping.whole_tiles:
+        return mapping.tile_m, mapping.tile_n, mapping.tile_k
+    return min(mapping.tile_m, shape.m), min(mapping.tile_n, shape.n), mapping.tile_k
 
 
 def _gemm_mappings(
@@ -212,7 +223,11 @@ def _gemm_seconds(
     m, n = min(mapping.tile_m, shape.m), min(mapping.tile_n, shape.n)
     step_bytes = mapping.tile_k * (m + n) * bits / 8
     port = chip.noc.read_bytes_per_cycle_per_core * chip.clock.l2_hz
-    resident = max(1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4))
+    gap_seconds = machine.step_gap_ps / PS_PER_SECOND
+    resident = max(
+        1, min(machine.l1_bytes // max(1, mapping.stages * int(step_bytes)), 4, ceil(blocks / machine.cores))
+    )
+    array_seconds = max(array_seconds, (array_seconds + gap_seconds) / resident)
     store_seconds = m * n * bits / 8 / (chip.noc.write_bytes_per_cycle_per_core * chip.clock.l2_hz)
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     cores = ceil(blocks / machine.cores) * (steps * max(array_seconds, step_bytes / port) + store_seconds / resident)
@@ -220,7 +235,7 @@ def _gemm_seconds(
     bytes_in = shape.batch * (shape.m * shape.k + shape.k * shape.n) * bits / 8
     bytes_out = shape.batch * shape.m * shape.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
-    bandwidth = min(chip.memory.bandwidth_bytes_per_second, in_flight / latency)
+    bandwidth = min(chip.memory.data_bytes_per_second, in_flight / latency)
     dram = (bytes_in + bytes_out) / (bandwidth * refreshed)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = mapping.tile_k * (m / max(1, beside) + n / below) * bits / 8
@@ -228,7 +243,9 @@ def _gemm_seconds(
     seconds = max(cores, dram, l2) + 2 * latency + store_seconds
     if mapping.split_k > 1:
         partial = 2 * shape.m * shape.n * ACCUMULATOR_BYTES * mapping.split_k
-        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+        spilt = max(0.0, partial - chip.l2.bytes)
+        seconds += partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 4 * latency
+        seconds += chip.launch.kernel_seconds
     return seconds
 
 
@@ -266,7 +283,9 @@ def _flash_mappings(machine: Machine, shape: AttentionShape, bits: int) -> Itera
             continue
         if splits > 1 and (not decode or splits > key_tiles // 2 or (shape.causal and shape.q_len > tile_k)):
             continue
-        yield FlashMapping(tile_q, tile_k, stages, pack, splits)
+        mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
+        if splits == 1 or merge_l1_bytes(shape, mapping) <= machine.l1_bytes:
+            yield mapping
 
 
 def _flash_seconds(
@@ -297,7 +316,7 @@ def _flash_seconds(
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
     kv_bytes = 2 * shape.batch * shape.kv_heads * shape.kv_len * shape.head_dim * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * mapping.tile_k * shape.head_dim * bits / 8
-    dram = kv_bytes / (min(chip.memory.bandwidth_bytes_per_second, in_flight / latency) * refreshed)
+    dram = kv_bytes / (min(chip.memory.data_bytes_per_second, in_flight / latency) * refreshed)
     seconds = max(compute, dram) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.head_dim * ACCUMULATOR_BYTES * mapping.splits

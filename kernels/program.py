@@ -6,6 +6,7 @@ the blocks. A step or loop that a block does not need gets ``repeat`` 0 there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -186,9 +187,13 @@ class Grid:
         accumulate: bool = True,
         transpose_a: bool = False,
         transpose_b: bool = False,
+        array_m: Ints | None = None,
+        array_n: Ints | None = None,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``."""
+        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept."""
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
+        self.steps["array_m"][:, j] = m if array_m is None else array_m
+        self.steps["array_n"][:, j] = n if array_n is None else array_n
         self.steps["accumulate"][:, j] = accumulate
         self.steps["transpose_a"][:, j] = transpose_a
         self.steps["transpose_b"][:, j] = transpose_b
@@ -310,3 +315,40 @@ class ProgramWriter:
             useful_flops=useful_flops,
             tensor_names=tuple(tensor.name for tensor in self._tensors),
         )
+
+
+def joined(name: str, shape: str, programs: Sequence[TileProgram]) -> TileProgram:
+    """Programs of one kind as a single launch: their blocks one after the other, none waiting for another program's.
+
+    The programs must have been built in one address space, with scratch tensors, if any, in one of them only.
+    """
+    first_tensor = first_step = first_counter = first_mask = 0
+    blocks, steps, operands = [], [], []
+    for program in programs:
+        block, step, operand = program.blocks.copy(), program.steps.copy(), program.operands.copy()
+        block["first_step"] += first_step
+        for field_name in ("wait_counter", "signal_counter"):
+            block[field_name][block[field_name] != NONE] += first_counter
+        step["mask"][step["mask"] != NONE] += first_mask
+        operand["tensor"][operand["tensor"] != NONE] += first_tensor
+        blocks.append(block)
+        steps.append(step)
+        operands.append(operand)
+        first_tensor += len(program.tensors)
+        first_step += len(program.steps)
+        first_counter += program.n_counters
+        first_mask += len(program.masks)
+    return replace(
+        programs[0],
+        name=name,
+        shape=shape,
+        tensors=np.concatenate([program.tensors for program in programs]),
+        blocks=np.concatenate(blocks),
+        steps=np.concatenate(steps),
+        operands=np.concatenate(operands),
+        masks=np.concatenate([program.masks for program in programs]),
+        n_counters=first_counter,
+        n_granules=max(program.n_granules for program in programs),
+        useful_flops=sum(program.useful_flops for program in programs),
+        tensor_names=tuple(name for program in programs for name in program.tensor_names),
+    )

@@ -10,11 +10,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
 
+from uarch.chip_die import Cost, Die
 from uarch.errors import InputError
+from uarch.section import Section, Whole
+from uarch.voltage import VoltageFrequency
 
 Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 DATATYPES: tuple[str, ...] = get_args(Datatype)
@@ -22,11 +31,6 @@ DATATYPES: tuple[str, ...] = get_args(Datatype)
 Dataflow = Literal["os", "ws", "is"]
 Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
 Rate = Annotated[float, Field(gt=0, le=64)]
-
-
-def _whole_number(value: Any) -> Any:
-    """1e6 is a whole number, although TOML reads it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _power_of_two(value: int) -> int:
@@ -67,7 +71,6 @@ class DatatypeRates(Mapping[str, float]):
         return len(self.pairs)
 
 
-Whole = Annotated[int, BeforeValidator(_whole_number)]
 Count = Annotated[Whole, Field(ge=1, le=1 << 20)]
 Bytes = Annotated[Whole, Field(ge=1, le=1 << 40)]
 Interleave = Annotated[Whole, Field(ge=32, le=1 << 20), AfterValidator(_power_of_two)]
@@ -80,12 +83,6 @@ Watts = Annotated[float, Field(ge=0, le=1e5)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
 
 
-class Section(BaseModel):
-    """Base of all tables of a chip file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
 class Clock(Section):
     """Clock domains; memory and link have rates of their own."""
 
@@ -95,6 +92,14 @@ class Clock(Section):
     """Vector and special-function units."""
     l2_hz: Hertz
     """L2 slices and NoC."""
+    max_tensor_hz: Hertz | None = None
+    """Up to which the clocks rise, all by the same factor, when the power cap leaves room; ``tensor_hz`` if absent."""
+
+    @model_validator(mode="after")
+    def _boost_is_faster(self) -> Clock:
+        if self.max_tensor_hz is not None and self.max_tensor_hz < self.tensor_hz:
+            raise ValueError(f"must have max_tensor_hz >= tensor_hz, not {self.max_tensor_hz:g} < {self.tensor_hz:g}")
+        return self
 
 
 class Systolic(Section):
@@ -136,11 +141,27 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
+    step_gap_cycles: Cycles = 120
+    """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
+    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
     """Register file of a core, which holds accumulators and other slots."""
     systolic: Systolic
     vector: Vector
     l1: L1
+
+
+class Launch(Section):
+    """What a kernel costs on the device besides its blocks: the front end before the first one, draining after the last.
+
+    The defaults are rules common to all chips, from the shortest kernels that profilers report (1 to 2 us for one pass over a
+    few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
+    """
+
+    kernel_seconds: Seconds = 1.0e-6
+    """Of every kernel."""
+    matrix_kernel_seconds: Seconds = 1.5e-6
+    """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""
 
 
 class L2(Section):
@@ -161,6 +182,9 @@ class Noc(Section):
     write_bytes_per_cycle_per_core: BytesPerCycle
     multicast_cores: Annotated[Whole, Field(ge=1, le=65536)]
     """Neighbouring cores that share one response of L2 when they ask for the same data at the same time."""
+    multicast_seconds: Seconds = 0.0
+    """How far apart they may ask: at least L2's latency, in which the response is on its way; more where the first to ask has
+    the data written into its neighbours' L1 as well, so that they may lag by as many stages as L1 holds."""
 
 
 class Memory(Section):
@@ -178,8 +202,15 @@ class Memory(Section):
     interleave_bytes: Interleave
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
+    check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
+
+    @property
+    def data_bytes_per_second(self) -> float:
+        """What the bus moves of data, check bytes left out."""
+        return self.bandwidth_bytes_per_second / (1 + self.check_bytes_per_byte)
 
 
 class Link(Section):
@@ -195,9 +226,17 @@ class Link(Section):
 class Power(Section):
     """Power of the package."""
 
-    tdp_watts: Annotated[Watts, Field(gt=0)]
-    static_watts: Watts
-    """Drawn whatever the chip does: leakage, clock tree, DRAM background."""
+    tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
+    """Published; if absent, SPAD's rule from die area and memory (:func:`uarch.tdp.tdp_watts`)."""
+    static_watts: Watts | None = None
+    """Drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree. If absent, from die
+    area, clock and energy table (:func:`uarch.event_energy.static_power`)."""
+    delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
+    cap: bool | None = None
+    """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
+    voltage_frequency: VoltageFrequency | None = None
+    """Of this chip; if absent, the curve of its energy table."""
 
 
 class Energy(Section):
@@ -224,6 +263,22 @@ class Chip(Section):
     link: Link
     power: Power
     energy: Energy
+    die: Die = Die()
+    cost: Cost = Cost()
+    launch: Launch = Launch()
+    mapping: Literal["library", "search"] | None = None
+    """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has
+    a library and models search."""
+
+    @property
+    def uses_library(self) -> bool:
+        """Whether matrix products take the tiles of a library's menu."""
+        return self.mapping == "library" or (self.mapping is None and self.kind == "silicon")
+
+    @property
+    def power_capped(self) -> bool:
+        """Whether the clock falls where the TDP would be exceeded."""
+        return self.kind == "silicon" if self.power.cap is None else self.power.cap
 
     @property
     def dtypes(self) -> tuple[str, ...]:

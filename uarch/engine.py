@@ -15,7 +15,8 @@ from uarch.event_loop import run
 from uarch.events import Cause, Event
 from uarch.l2 import L2State, close_l2
 from uarch.machine import Machine, lower, lower_dram
-from uarch.program import NONE, StructArray
+from uarch.operating_point import NOMINAL, OperatingPoint
+from uarch.program import NONE, Op, StructArray
 from uarch.rates import PS_PER_SECOND, picoseconds
 from uarch.step_costs import step_costs
 from uarch.waves import longest_identical_run, watch_waves
@@ -77,6 +78,8 @@ class KernelResult:
     """DRAM channels that open a row in one activate event: those that act together."""
     extrapolated_ps: int = 0
     """Part of ``total_ps`` that stands for repeated waves, which were not executed."""
+    point: OperatingPoint = NOMINAL
+    """Clock and voltage, if the power cap chose them (:mod:`uarch.capped`)."""
 
     @property
     def seconds(self) -> float:
@@ -147,7 +150,7 @@ def execute(
     if extrapolate and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
         run_of_equals = longest_identical_run(arrays)
     waves = watch_waves(machine.cores * resident, machine.cores, arrays, run_of_equals)
-    total_ps = run(state, arrays, waves, picoseconds(launch_seconds))
+    total_ps = run(state, arrays, waves, picoseconds(launch_seconds + device_launch_seconds(chip, program)))
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
     together = max(1, chip.memory.channels // dram_timing.units)
@@ -160,6 +163,16 @@ def execute(
         extrapolated_ps=int(waves.taken[1]),
     )
     return result, close_l2(state.granules, state.groups)
+
+
+def device_launch_seconds(chip: Chip, program: TileProgramArrays) -> float:
+    """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.Launch`.
+
+    Blocks that wait for others are a kernel of their own.
+    """
+    uses_arrays = bool((program.steps["op"] == Op.MATMUL).any())
+    phases = 2 if program.n_counters else 1
+    return phases * chip.launch.kernel_seconds + (chip.launch.matrix_kernel_seconds if uses_arrays else 0.0)
 
 
 def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str) -> int:

@@ -148,7 +148,9 @@ def _start_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
     chip.events[_STEPS] += 1
     chip.events[_L1_BYTES] += cost["l1_bytes"]
     chip.contexts[c]["phase"] = EXECUTING
-    if step["op"] != _MATMUL or not _continues(program, walk, chip.contexts[c]["end_pc"]):
+    if step["op"] == _MATMUL and _continues(program, walk, chip.contexts[c]["end_pc"]):
+        end_ps += chip.machine.step_gap_ps
+    else:
         end_ps += cost["drain_ps"]
     set_wake(chip.wake, c, end_ps)
 

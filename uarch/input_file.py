@@ -8,7 +8,8 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -80,7 +81,7 @@ def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | No
     for name in path:
         if not _is_model(node) or name not in node.model_fields:
             return None
-        node = node.model_fields[name].annotation
+        node = _required(node.model_fields[name].annotation)
     if _is_model(node):
         return list(node.model_fields)
     return list(node.FIELD_NAMES) if hasattr(node, "FIELD_NAMES") else None
@@ -113,6 +114,12 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # such as a name that is too long
         return False
+
+
+def _required(annotation: Any) -> Any:
+    """``X`` for an annotation ``X | None``."""
+    parts = [part for part in get_args(annotation) if part is not NoneType]
+    return parts[0] if len(parts) == 1 and NoneType in get_args(annotation) else annotation
 
 
 def _is_model(node: Any) -> bool:

@@ -23,6 +23,7 @@ class Machine(NamedTuple):
     cores: int
     max_resident_blocks: int
     block_launch_ps: int
+    step_gap_ps: int
     lanes: int
     rows: int
     cols: int
@@ -41,6 +42,8 @@ class Machine(NamedTuple):
     noc_write_byte: int
     multicast_cores: int
     """Neighbouring cores that share one response of L2 when they ask for the same granule."""
+    multicast_ps: int
+    """How long after it was sent a response still serves a neighbour."""
     l2_groups: int
     l2_group_bytes: int
     l2_group_byte: int
@@ -66,6 +69,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         cores=core.count,
         max_resident_blocks=core.max_resident_blocks,
         block_launch_ps=picoseconds(core.block_launch_seconds),
+        step_gap_ps=picoseconds(core.step_gap_cycles / clock.tensor_hz),
         lanes=core.lanes,
         rows=core.systolic.rows,
         cols=core.systolic.cols,
@@ -81,6 +85,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         noc_read_byte=rate_of(clock.l2_hz * chip.noc.read_bytes_per_cycle_per_core),
         noc_write_byte=rate_of(clock.l2_hz * chip.noc.write_bytes_per_cycle_per_core),
         multicast_cores=chip.noc.multicast_cores,
+        multicast_ps=picoseconds(max(l2.latency_seconds, chip.noc.multicast_seconds)),
         l2_groups=groups,
         l2_group_bytes=l2.bytes // groups,
         l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
@@ -107,7 +112,7 @@ def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
         banks=standard.banks,
         chunk_bytes=GRANULE_BYTES // stripe if fidelity == "burst" else GRANULE_BYTES,
         row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
-        byte=rate_of(memory.bandwidth_bytes_per_second / units),
+        byte=rate_of(memory.data_bytes_per_second / units),
         row_to_column_ps=standard.picoseconds("nRCD"),
         precharge_ps=standard.picoseconds("nRP"),
         row_cycle_ps=standard.picoseconds("nRC"),

@@ -238,9 +238,9 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
         response["key"] = key
         response["rows"] = rows
         response["part"] = part
-        response["until_ps"] = sent_ps + machine.l2_latency_ps
+        response["until_ps"] = sent_ps + machine.multicast_ps
     else:
-        sent_ps = max(now_ps, response["until_ps"] - machine.l2_latency_ps)
+        sent_ps = max(now_ps, response["until_ps"] - machine.multicast_ps)
     if remote:
         chip.events[_LINK_BYTES] += size_bytes
         shared = chip.shared[0]

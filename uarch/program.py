@@ -131,6 +131,11 @@ STEP = np.dtype(
         ("m", np.int64),
         ("n", np.int64),
         ("k", np.int64),
+        (
+            "array_m",
+            np.int64,
+        ),  # what the arrays compute: m and n, or more in kernels that do not trim the tiles at the edges
+        ("array_n", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),

@@ -69,12 +69,12 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
         step, cost = steps[s], costs[s]
         cost["drain_ps"] = machine.l1_latency_ps
         if step["op"] == _MATMUL:
-            cycles, a_reads, b_reads = _best_split(machine, step["m"], step["n"], step["k"])
+            cycles, a_reads, b_reads = _best_split(machine, step["array_m"], step["array_n"], step["k"])
             unit_ps = duration_ps(cycles, machine.array_cycle)
             a_bits, b_bits = _element_bits(tensors, operands[s, A]), _element_bits(tensors, operands[s, B])
             moved = (a_reads * a_bits + b_reads * b_bits) // 8
             cost["drain_ps"] += chain_ps
-            cost["macs"] = step["m"] * step["n"] * step["k"]
+            cost["macs"] = step["array_m"] * step["array_n"] * step["k"]
         else:
             unit_ps = max(
                 duration_ps(step["vector_ops"], machine.vector_op), duration_ps(step["special_ops"], machine.special_op)
@@ -96,3 +96,18 @@ def tile_busy_ps(machine: Machine, tiles: StructArray) -> StructArray:
     for i in range(len(tiles)):
         busy[i] = duration_ps(_best_split(machine, tiles[i, 0], tiles[i, 1], tiles[i, 2])[0], machine.array_cycle)
     return busy
+
+
+@kernel
+def matrix_step_ps(machine: Machine, tiles: StructArray, element_bits: int) -> StructArray:
+    """Time of one core for matrix steps whose operands come from memory: arrays or L1, whichever takes longer.
+
+    ``tiles`` is int64 of shape ``(count, 3)``: m, n, k, both operands with elements of ``element_bits``.
+    """
+    taken = np.empty(len(tiles), np.int64)
+    for i in range(len(tiles)):
+        m, n, k = tiles[i, 0], tiles[i, 1], tiles[i, 2]
+        cycles, a_reads, b_reads = _best_split(machine, m, n, k)
+        moved = ((a_reads + b_reads + (m + n) * k) * element_bits) // 8
+        taken[i] = max(duration_ps(cycles, machine.array_cycle), duration_ps(moved, machine.l1_byte))
+    return taken

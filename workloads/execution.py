@@ -9,18 +9,23 @@ from typing import Any
 from kernels.program import TileProgram
 from results.bounds import Peaks, bound_by
 from uarch.analytical import execute_analytically
+from uarch.capped import execute_capped
 from uarch.chip import Chip
 from uarch.energy_account import energy_joules
-from uarch.engine import KernelResult, execute
+from uarch.engine import KernelResult
 from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
+from uarch.power import at_highest_clock
 from workloads.operators import Operator
 from workloads.predicted import PREDICTORS, execute_predicted
 from workloads.predictors.kernel import Kernel
 from workloads.stack import Stack
 
 Work = TileProgram | Kernel
+
+SUSTAINED_CLOCK = "tensor_hz"
+"""Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
 
 _COUNTED = {
     "macs": Event.MACS,
@@ -63,10 +68,10 @@ class Executor:
         return rows, l2
 
     def execute(self, program: TileProgram, l2: L2State, launch_seconds: float) -> tuple[KernelResult, L2State]:
-        """One program at this fidelity."""
+        """One program at this fidelity; on the engine under the chip's power cap."""
         if self.fidelity == "analytical":
-            return execute_analytically(self.chip, program, launch_seconds=launch_seconds), l2
-        return execute(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+            return execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds), l2
+        return execute_capped(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
 
     def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
         if operator.kernel is None:
@@ -78,13 +83,15 @@ class Executor:
         first = results[0][0]
         parts = [self._fields(program, result) for program, result in results]
         row = {name: sum(part[name] for part in parts) for name in parts[0]}
-        available = row["seconds"] * self.chip.peak_flops(first.dtype)
+        peaks = peaks_of(self.chip, first.dtype)
+        available = row["seconds"] * peaks.tensor_flops_per_second
         return row | {
             "name": operator.name,
             "kind": operator.kind,
             "shape": first.shape,
             "utilization": row["flops"] / available if available else 0.0,
-            "bound_by": bound_by(row, peaks_of(self.chip, first.dtype)),
+            "bound_by": bound_by(row, peaks),
+            SUSTAINED_CLOCK: sum(result.seconds * result.tensor_hz for _, result in results) / row["seconds"],
         }
 
     def _fields(self, program: Work, result: KernelResult) -> dict[str, float]:
@@ -100,7 +107,8 @@ class Executor:
 
 
 def peaks_of(chip: Chip, dtype: str) -> Peaks:
-    """What a chip can do per second, for roll-ups and bounds."""
+    """What a chip can do per second, for roll-ups and bounds: at its highest clock."""
+    chip = at_highest_clock(chip)
     return Peaks(
         tensor_flops_per_second=chip.peak_flops(dtype),
         vector_flops_per_second=chip.peak_vector_flops,
@@ -111,9 +119,10 @@ def peaks_of(chip: Chip, dtype: str) -> Peaks:
 
 
 def in_sequence(rows: Sequence[tuple[int, Mapping[str, Any]]], tensor_hz: float) -> list[dict[str, Any]]:
-    """Rows of (layer, fields) with start and end cycles, each beginning where the last one ended."""
+    """Rows of a trace from (layer, fields): with start and end cycles, each beginning where the last one ended."""
     placed, now_seconds = [], 0.0
-    for layer, row in rows:
+    for layer, fields in rows:
+        row = {name: value for name, value in fields.items() if name != SUSTAINED_CLOCK}
         start = round(now_seconds * tensor_hz)
         now_seconds += row["seconds"]
         placed.append({**row, "layer": layer, "start_cycle": start, "end_cycle": round(now_seconds * tensor_hz)})

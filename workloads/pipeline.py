@@ -6,7 +6,7 @@ All stages begin empty, as in the prefill of a batch or in one decode step: a st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.bounds import Peaks, bound_by
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 """Trace fields of one operator instance, layer and start left out."""
 
 OUTSIDE_LAYERS = -1
-_NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by")
+_NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by", "tensor_hz")
 
 
 def check_pipeline(model: Model, pp: int, batch: int, micro_batches: int) -> None:
@@ -76,6 +76,13 @@ def group_joules(stages: Sequence[Sequence[tuple[int, Row]]], seconds: float, tp
     dynamic_joules = sum(sum(v for k, v in row.items() if k.endswith("_joules")) for row in rows) - static_joules
     static_watts = static_joules / sum(row["seconds"] for row in rows)
     return float(tp * (micro_batches * dynamic_joules + len(stages) * static_watts * seconds))
+
+
+def energy_per_token(rollup: Mapping[str, Any], joules: float) -> dict[str, float]:
+    """The roll-up's fields of energy per token, and of its range, for a group that spends ``joules`` in all."""
+    fields = [name for name in rollup if name.startswith("energy_per_token_")]
+    correction = joules / (rollup["tokens"] * rollup["energy_per_token_joules"])
+    return {name: rollup[name] * correction for name in fields}
 
 
 def _repeated(rows: Sequence[Row], times: int, peaks: Peaks) -> Row:

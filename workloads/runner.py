@@ -12,6 +12,7 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.energy_account import component_ranges
 from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from uarch.l2 import L2State
@@ -24,7 +25,7 @@ from workloads.operators import OperatorBuilder, attention_shape
 from workloads.overlap import overlap_all_reduces
 from workloads.parallel import check_parallel
 from workloads.phase import Phase
-from workloads.pipeline import Row, check_pipeline, critical_path, group_joules, stages_of
+from workloads.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.stack import Stack, load_stack
 
 
@@ -94,15 +95,17 @@ def simulate(
         tokens=work.tokens,
         n_chips=tp * pp,
         peaks=peaks,
+        energy_ranges=component_ranges(chip, dtype),
     )
-    joules = group_joules(stages, float(rolled_up["seconds"]), tp, micro_batches)
+    if pp > 1:
+        rolled_up |= energy_per_token(rolled_up, group_joules(stages, float(rolled_up["seconds"]), tp, micro_batches))
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name},
         package_version=uarch.__version__,
         seed=seed,
         layers=layers,
-        rollup=rolled_up | {"energy_per_token_joules": joules / work.tokens},
+        rollup=rolled_up,
     )
 
 

@@ -91,7 +91,7 @@ def test_chips_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["chips", "h10O"], "did you mean 'h100'? allowed: a100, h100, "),
+        (["chips", "h10O"], "did you mean 'h100'? allowed: a100, a100-pcie, "),
         (["chips", "absent.toml"], "absent.toml: cannot be read: No such file or directory"),
         (["chips", "h100", "--set", "core.count=0"], "core.count = 0: must be greater than or equal to 1"),
         (["chips", "h100", "--set", "core.cuont=1"], "did you mean 'count'?"),

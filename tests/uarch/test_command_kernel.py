@@ -47,7 +47,8 @@ def changed(arguments: list[str], option: str, value: str) -> list[str]:
 def test_a_gemm_as_json_is_what_the_function_returns(capsys: pytest.CaptureFixture[str]) -> None:
     payload = json_of(capsys, *GEMM, "--dtype", "bf16", "--fidelity", "burst")
     run = simulate_gemm(load_chip("h100", ["core.count=4"]), 96, 64, 128, dtype="bf16", fidelity="burst")
-    assert payload == {**json.loads(json.dumps(asdict(run))), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
 
@@ -65,7 +66,8 @@ def test_attention_as_json_is_what_the_function_returns(capsys: pytest.CaptureFi
         kv_len=64,
         schedule=schedule,
     )
-    assert payload == {**json.loads(json.dumps(asdict(run))), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
 
@@ -89,7 +91,7 @@ def test_large_letters_name_the_sizes_too(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, h100, "),
+        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, a100-pcie, "),
         ("--chip", "absent.toml", "absent.toml: cannot be read"),
         ("-m", "0", "m = 0: must be at least 1 and at most"),
         ("-n", "-3", "n = -3: must be at least 1"),

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    FidelityOption,
+    PhaseOption,
+    with_energy,
+)
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table, uses
 
 if TYPE_CHECKING:
-    from workloads.single_kernel import KernelRun, ProgramRun
+    from workloads.kernel_run import KernelRun, ProgramRun
 
 ScheduleOption = Annotated[
     Literal["flash", "unfused"],
@@ -43,6 +51,7 @@ def gemm(
     k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +59,7 @@ def gemm(
     from uarch.chip_file import load_chip
     from workloads.single_kernel import simulate_gemm
 
-    run = simulate_gemm(load_chip(chip, overrides or ()), m, n, k, dtype=dtype, fidelity=fidelity)
+    run = simulate_gemm(load_chip(chip, with_energy(overrides, energy)), m, n, k, dtype=dtype, fidelity=fidelity)
     emit(payload(run), as_json, lambda: _render(run))
 
 
@@ -69,6 +78,7 @@ def attention(
     schedule: ScheduleOption = "flash",
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,7 +87,7 @@ def attention(
     from workloads.single_kernel import simulate_attention
 
     run = simulate_attention(
-        load_chip(chip, overrides or ()),
+        load_chip(chip, with_energy(overrides, energy)),
         phase,
         batch=batch,
         q_heads=q_heads,
@@ -93,10 +103,11 @@ def attention(
 
 
 def payload(run: KernelRun) -> dict[str, Any]:
-    """All fields of a run and its total energy, JSON-able, units in the keys."""
+    """All fields of a run, its total energy and power, JSON-able, units in the keys."""
     from dataclasses import asdict
 
-    return {**asdict(run), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    return {**asdict(run), **totals}
 
 
 def _render(run: KernelRun) -> None:
@@ -117,10 +128,16 @@ def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
     yield "utilisation of the arrays", percent(run.utilization)
     yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
     yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
-    yield "energy", f"{quantity(run.energy_joules, 'J')}: {shares(run.joules_by_component)}"
+    yield "energy", f"{_joules(run)}: {shares(run.joules_by_component)}"
+    yield "power", f"{quantity(run.average_power_watts, 'W')} at {quantity(run.tensor_hz, 'Hz')}"
     yield "bound by", run.bound_by
     yield "resources busy", uses(run.resource_use)
     yield "core time", shares(run.seconds_by_cause)
+
+
+def _joules(run: KernelRun) -> str:
+    low, high = quantity(run.energy_low_joules, "J"), quantity(run.energy_high_joules, "J")
+    return f"{low} to {high}, {quantity(run.energy_joules, 'J')} expected"
 
 
 def _program(program: ProgramRun) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 import typer
@@ -16,6 +17,12 @@ BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
 DtypeOption = Annotated[
     Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option("--dtype", help="Of all operands.")
 ]
+EnergyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--energy", metavar="NAME_OR_FILE", help="Energy table in place of the chip's: a name, or a TOML file."
+    ),
+]
 FidelityOption = Annotated[
     Literal["analytical", "tile", "burst"],
     typer.Option(
@@ -29,3 +36,8 @@ PhaseFidelityOption = Annotated[
         help="Closed forms; LLMCompass's block model; the engine, its DRAM serving whole tiles, or bursts.",
     ),
 ]
+
+
+def with_energy(overrides: list[str] | None, table: str | None) -> list[str]:
+    """Overrides of a chip, with that of its energy table if one is given."""
+    return [*(overrides or ()), *([f"energy.table={json.dumps(table)}"] if table is not None else ())]

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, PhaseFidelityOption, PhaseOption
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    PhaseFidelityOption,
+    PhaseOption,
+    with_energy,
+)
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -73,6 +81,7 @@ def run(
     overlap_chunks: OverlapOption = 1,
     seed: SeedOption = 0,
     output: OutputOption = None,
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,7 +93,7 @@ def run(
 
     if output is not None:
         check_replaceable(output)
-    loaded_chip, loaded_model = load_chip(chip, overrides or ()), load_model(model)
+    loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
     parts = parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
         trace = simulate(
@@ -131,6 +140,7 @@ def _operator(row: Any) -> dict[str, Any]:
         "cycles": int(row["end_cycle"] - row["start_cycle"]),
         "seconds": float(row["seconds"]),
         "energy_joules": sum(float(row[field]) for field in ENERGY_FIELDS),
+        "joules_by_component": {field.removesuffix("_joules"): float(row[field]) for field in ENERGY_FIELDS},
         "dram_bytes": float(row["dram_read_bytes"] + row["dram_write_bytes"]),
         **{field: float(row[field]) for field in _LAYER_FIELDS},
         "bound_by": row["bound_by"].decode(),
@@ -173,12 +183,17 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "utilisation of the arrays", percent(total["utilization"])
     yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {_bandwidth(total)}"
     yield "L2", f"{quantity(total['l2_bytes'], 'B')}, hit rate {percent(total['l2_hit_rate'])}"
-    yield "energy", f"{quantity(total['energy_per_token_joules'], 'J/token')}: {shares(energy)}"
-    yield "power", f"{quantity(total['average_power_watts'], 'W')} per chip"
+    yield "energy", f"{_range(total, 'energy_per_token', 'joules', 'J/token')}: {shares(energy)}"
+    yield "power", f"{_range(total, 'average_power', 'watts', 'W')} per chip"
     yield "time by kind", shares(kinds)
     yield "bound by", total["bound_by"]
     yield "resources busy", uses(use)
     yield "core time", shares(causes)
+
+
+def _range(total: dict[str, Any], name: str, unit: str, symbol: str) -> str:
+    low, high = (quantity(total[f"{name}_{end}_{unit}"], symbol) for end in ("low", "high"))
+    return f"{low} to {high}, {quantity(total[f'{name}_{unit}'], symbol)} expected"
 
 
 def _bandwidth(total: dict[str, Any]) -> str:

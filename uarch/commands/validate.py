@@ -1,0 +1,165 @@
+"""``uarch validate``: predictions against measured kernel times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, quantity, table
+
+if TYPE_CHECKING:
+    from workloads.validation.suite import Judged
+
+SuiteArgument = Annotated[
+    Literal["gemm", "attention", "elementwise", "collective", "transformer"] | None,
+    typer.Argument(help="Rows of one suite; all if left out."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(validate)
+
+
+def validate(
+    suite: SuiteArgument = None,
+    chip: Annotated[
+        str | None,
+        typer.Option(
+            "--chip", metavar="NAME_OR_FILE", help="Predict all rows on this chip, whatever the file's column says."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="FILE.csv", help="Measured times; if left out, a built-in suite."),
+    ] = None,
+    use: Annotated[str | None, typer.Option("--use", help="Only rows with this mark in the column use.")] = None,
+    min_us: Annotated[float, typer.Option("--min-us", help="Only rows that took at least so many microseconds.")] = 0.0,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="At most so many rows, chosen at random, always the same.")
+    ] = None,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="Rows to show whose predictions are farthest off.")] = 5,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; if left out, one for each available CPU.")
+    ] = None,
+    rows_to: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE.csv", help="Write every row and its prediction here.")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
+    from uarch.chip_file import load_chip
+    from uarch.errors import InputError
+    from workloads.validation.suite import Selection, report, validate_file
+
+    if overrides and chip is None:
+        raise InputError(f"--set {overrides[0]}: needs --chip")
+    model = None if chip is None else load_chip(chip, overrides or ())
+    selection = Selection(suite, use, min_us, sample)
+    if reference is None:
+        raise InputError("--reference: is needed")
+    with progress_bar(1) as show:
+        judged = validate_file(
+            reference,
+            selection,
+            chip=model,
+            workers=workers,
+            progress=lambda done, total: show(f"{done} of {total} kernels", done),
+        )
+    if rows_to is not None:
+        _write_rows(judged, rows_to)
+    result = report(judged)
+    farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
+    emit({**result, "worst": [_row_payload(row) for row in farthest]}, as_json, lambda: _render(result, farthest))
+
+
+def _row_payload(row: Judged) -> dict[str, Any]:
+    case, prediction = row.case, row.prediction
+    return {
+        "suite": case.suite,
+        "chip": case.chip,
+        "kernel": case.label,
+        "size_class": case.size_class,
+        "source": case.source,
+        "measured_seconds": case.measured_seconds,
+        "predicted_seconds": row.predicted_seconds,
+        "roofline_seconds": row.roofline_seconds,
+        "host_floor_seconds": case.floor_seconds * case.count,
+        "error": row.error,
+        "bound_by": prediction.bound_by,
+        "mapping": prediction.mapping,
+        "cause_shares": prediction.cause_shares,
+    }
+
+
+def _write_rows(judged: Sequence[Judged], path: Path) -> None:
+    import csv
+
+    from results.files import replace_when_complete
+
+    payloads = [_row_payload(row) for row in judged]
+    for payload in payloads:
+        payload |= {f"{cause}_share": share for cause, share in payload.pop("cause_shares").items()}
+    with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, payloads[0])
+        writer.writeheader()
+        writer.writerows(payloads)
+
+
+def _render(result: dict[str, Any], farthest: Sequence[Judged]) -> None:
+    screen = console()
+    columns: tuple[str, ...] = (
+        "rows of",
+        "class",
+        "rows",
+        "MAPE",
+        "median",
+        "p90",
+        "bias",
+        "within 10 %",
+        "within 20 %",
+        "roofline MAPE",
+    )
+    for suite, tables in result["suites"].items():
+        screen.print(table(f"{suite}: errors of predicted times", columns, _lines(tables), left=2))
+    if farthest:
+        columns = ("chip", "kernel", "measured", "predicted", "error", "bound by", "core time")
+        screen.print(table("Farthest off", columns, map(_worst, farthest), left=2))
+
+
+def _lines(tables: dict[str, Any]) -> Iterator[Iterator[str]]:
+    for name, statistics in tables["chips"].items():
+        yield from _chip_lines(name, statistics)
+    if len(tables["chips"]) > 1:
+        yield from _chip_lines("all", tables["overall"])
+
+
+def _chip_lines(name: str, statistics: dict[str, Any]) -> Iterator[Iterator[str]]:
+    yield _line(name, "all", statistics)
+    if len(statistics["classes"]) > 1:
+        yield from (_line("", label, fields) for label, fields in statistics["classes"].items())
+
+
+def _line(name: str, label: str, fields: dict[str, Any]) -> Iterator[str]:
+    yield name
+    yield label
+    yield str(fields["rows"])
+    for key in ("mape", "median_ape", "p90_ape", "bias", "within_10_percent", "within_20_percent"):
+        yield percent(fields[key])
+    yield percent(fields["roofline"]["mape"])
+
+
+def _worst(row: Judged) -> Iterator[str]:
+    from uarch.commands.output import shares
+
+    yield row.case.chip
+    yield row.case.label
+    yield quantity(row.case.measured_seconds, "s")
+    yield quantity(row.predicted_seconds, "s")
+    yield percent(row.error)
+    yield row.prediction.bound_by
+    yield shares(row.prediction.cause_shares)

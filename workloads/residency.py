@@ -1,0 +1,32 @@
+"""What the L2 holds when a kernel starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernels.address_space import Tensor
+from kernels.elementwise import fill
+from kernels.program import TileProgram
+from uarch.chip import Chip
+from uarch.engine import execute
+from uarch.l2 import L2State
+
+RESIDENCIES = ("cold", "inputs", "warm")
+"""``cold``: nothing. ``inputs``: activations, as the operator before has just written them; weights and caches are cold.
+``warm``: what a previous run of the same kernel leaves."""
+
+
+def initial_l2(
+    chip: Chip, residency: str, fidelity: str, inputs: Sequence[Tensor], programs: Sequence[TileProgram]
+) -> L2State:
+    """L2 at the start of ``programs``, whose activations are ``inputs``; found by executing what ran before.
+
+    The analytical fidelity has no L2: always empty.
+    """
+    state = L2State.empty()
+    if residency == "cold" or fidelity == "analytical":
+        return state
+    before = programs if residency == "warm" else [fill(tensor.name, chip, tensor) for tensor in inputs]
+    for program in before:
+        _, state = execute(chip, program, state, fidelity=fidelity)
+    return state

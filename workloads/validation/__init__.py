@@ -1,0 +1,1 @@
+"""Predictions against measured kernel times: reading measurements, predicting each row, error statistics."""

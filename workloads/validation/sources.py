@@ -1,0 +1,84 @@
+"""Sources of measured times as data: what each one timed; the schema of ``sources.toml``."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from uarch.chip_file import preset_names
+from uarch.input_file import read_toml, validate
+
+_FILE = Path(__file__).with_name("sources.toml")
+
+Seconds = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+Residency = Literal["cold", "inputs", "warm"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ResidencyOfSuite(_Table):
+    """What L2 held when a kernel of a suite started; see :data:`workloads.residency.RESIDENCIES`."""
+
+    gemm: Residency
+    attention: Residency
+    elementwise: Residency
+    collective: Residency
+
+
+class Source(_Table):
+    """Where times come from and what they contain."""
+
+    citation: Text
+    licence: Text
+    timed: Text
+    residency: ResidencyOfSuite
+    writes_kv_cache: bool = False
+    """Attention's time includes the kernel that puts new keys and values into the cache."""
+    host_floor_seconds: dict[str, dict[str, Seconds]] = {}
+    """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
+
+    @property
+    def includes_host(self) -> bool:
+        """Whether times were taken on the host."""
+        return bool(self.host_floor_seconds)
+
+    def floor_seconds(self, chip: str, op: str) -> float:
+        """Host time to be added to a kernel's on a chip (by name); 0 where the source has none."""
+        return self.host_floor_seconds.get(chip, {}).get(op, 0.0)
+
+
+class _Sources(_Table):
+    chips: dict[str, str]
+    sources: dict[str, Source]
+
+
+USER = "measure"
+"""Source of times whose tag is not known: kernel time only."""
+
+
+@cache
+def _table() -> _Sources:
+    return validate(_Sources, read_toml(_FILE), _FILE.name)
+
+
+def source_of(tag: str) -> Source:
+    """The source with the longest name that ``tag`` begins with; that of a user's own times if there is none."""
+    sources = _table().sources
+    known = max((name for name in sources if tag.startswith(name)), key=len, default=USER)
+    return sources[known]
+
+
+def preset_of(chip: str) -> str | None:
+    """Name of the preset of a chip in a CSV file, None if there is none."""
+    return chip if chip in preset_names() else _table().chips.get(chip)
+
+
+def known_chips() -> list[str]:
+    """Names of chips in CSV files for which there are presets."""
+    return [*_table().chips, *preset_names()]
