@@ -16,7 +16,19 @@ import typer
 
 from uarch.errors import InputError
 
-COMMANDS = ("chips", "models", "kernel", "run", "validate", "plot", "systolic", "scalesim", "dram", "demo")
+COMMANDS = (
+    "chips",
+    "models",
+    "kernel",
+    "run",
+    "validate",
+    "plot",
+    "systolic",
+    "scalesim",
+    "dram",
+    "demo",
+    "experiment",
+)
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
