@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uarch.boxes import IntArray, first_row_of_part
 from uarch.chip import Chip
 from uarch.engine import KernelResult, TileProgramArrays
 from uarch.events import Cause, Event
@@ -35,7 +36,7 @@ class Traffic(NamedTuple):
 def compulsory_traffic(program: TileProgramArrays) -> Traffic:
     """Traffic of a program with a cold L2 of unlimited size."""
     read, written = np.zeros(program.n_granules, np.int64), np.zeros(program.n_granules, np.int64)
-    return Traffic(*_traffic(program.tensors, program.steps, program.operands, read, written))
+    return Traffic(*_traffic(program.tensors, program.steps, program.operands, program.tables, read, written))
 
 
 def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_seconds: float = 0.0) -> KernelResult:
@@ -46,13 +47,14 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
     vector_ops = int((times * steps["vector_ops"])[~matrix].sum())
     special_ops = int((times * steps["special_ops"])[~matrix].sum())
     traffic = compulsory_traffic(program)
+    latency_seconds = chip.link.latency_seconds if program.link is None else program.link.latency_seconds
     dram_written = max(0, traffic.written_bytes - chip.l2.bytes)
     seconds = {
         Cause.MATRIX: 2 * macs / chip.peak_flops(program.dtype),
         Cause.VECTOR: max(2 * vector_ops / chip.peak_vector_flops, special_ops / chip.peak_special_ops_per_second),
         Cause.DRAM: (traffic.read_bytes + dram_written) / chip.memory.bandwidth_bytes_per_second,
         Cause.LINK: traffic.remote_bytes / chip.link.bandwidth_bytes_per_second
-        + (chip.link.latency_seconds if traffic.remote_bytes else 0.0),
+        + (latency_seconds if traffic.remote_bytes else 0.0),
     }
     bound = max(seconds, key=lambda cause: seconds[cause])
     causes_ps = np.zeros((1, len(Cause)), np.int64)
@@ -77,7 +79,12 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
 
 @kernel
 def _traffic(
-    tensors: StructArray, steps: StructArray, operands: StructArray, read: StructArray, written: StructArray
+    tensors: StructArray,
+    steps: StructArray,
+    operands: StructArray,
+    tables: IntArray,
+    read: StructArray,
+    written: StructArray,
 ) -> tuple[int, int, int]:
     """Bytes (read, written, remote); ``read`` and ``written`` are sets of rows of each granule, empty at first."""
     read_bytes, written_bytes, remote_bytes = 0, 0, 0
@@ -99,8 +106,7 @@ def _traffic(
                 first_col = operand["col"] + iteration * operand["step_col"]
                 last_col = first_col + operand["n_cols"] - 1
                 for b in range(operand["n_batch"]):
-                    batch = operand["batch"] + iteration * operand["step_batch"] + b
-                    first_row = batch * tensor["rows"] + operand["row"] + iteration * operand["step_row"]
+                    first_row = first_row_of_part(tables, tensor, operand, iteration, b)
                     last_row = first_row + operand["n_rows"] - 1
                     for i in range(first_row // granule_rows, last_row // granule_rows + 1):
                         top = max(first_row - i * granule_rows, 0)

@@ -112,6 +112,8 @@ class Systolic(Section):
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
     """By datatype; one that is absent is not supported."""
+    weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
+    """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
 
 
 class Vector(Section):
@@ -200,10 +202,16 @@ class Memory(Section):
     """Independent channels or pseudo-channels of the whole chip."""
     bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
     interleave_bytes: Interleave
+    """Consecutive bytes in one channel."""
+    channel_hash: Literal["xor", "none"] = "xor"
+    """Whether channels are also chosen by a hash of the higher address bits."""
+    mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
+    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own for streams."""
+    refresh: Literal["all", "bank", "none"] = "all"
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
     check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
+    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
 

@@ -16,8 +16,8 @@ from uarch.events import Cause, Event
 from uarch.l2 import L2State, close_l2
 from uarch.machine import Machine, lower, lower_dram
 from uarch.operating_point import NOMINAL, OperatingPoint
-from uarch.program import NONE, Op, StructArray
-from uarch.rates import PS_PER_SECOND, picoseconds
+from uarch.program import NONE, LinkUse, Op, StructArray
+from uarch.rates import PS_PER_SECOND, picoseconds, rate_of
 from uarch.step_costs import step_costs
 from uarch.waves import longest_identical_run, watch_waves
 
@@ -54,12 +54,24 @@ class TileProgramArrays(Protocol):
         """Array of ``OPERAND``, shape ``(len(steps), 3)``."""
 
     @property
+    def tables(self) -> IntArray:
+        """Rows of the parts of gathered boxes."""
+
+    @property
     def n_counters(self) -> int:
         """Counters that blocks wait for and signal."""
 
     @property
     def n_granules(self) -> int:
         """Granules of the address space that the tensors lie in."""
+
+    @property
+    def link(self) -> LinkUse | None:
+        """How remote tensors travel; None: by single lines, as the chip's link says."""
+
+    @property
+    def launch_seconds(self) -> float | None:
+        """What starting it takes on the device; None: as the chip says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +143,7 @@ def execute(
         raise InputError(
             f"fidelity: {fidelity!r} is not executed by the engine; allowed are {', '.join(ENGINE_FIDELITIES)}"
         )
-    machine = lower(chip, program.dtype)
+    machine = _with_link(lower(chip, program.dtype), chip, program.link)
     resident = resident_blocks(machine, program, chip.name)
     waiters = machine.cores * resident * _granules_per_context(program)
     dram_timing = lower_dram(chip, fidelity)
@@ -145,7 +157,7 @@ def execute(
         waiters,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
-    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, costs)
+    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
     run_of_equals = (0, 0)
     if extrapolate and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
         run_of_equals = longest_identical_run(arrays)
@@ -165,11 +177,20 @@ def execute(
     return result, close_l2(state.granules, state.groups)
 
 
+def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:
+    if use is None:
+        return machine
+    rate = rate_of(chip.link.bandwidth_bytes_per_second / use.wire_bytes_per_byte)
+    return machine._replace(link_byte=rate, link_latency_ps=picoseconds(use.latency_seconds))
+
+
 def device_launch_seconds(chip: Chip, program: TileProgramArrays) -> float:
     """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.Launch`.
 
     Blocks that wait for others are a kernel of their own.
     """
+    if program.launch_seconds is not None:
+        return program.launch_seconds
     uses_arrays = bool((program.steps["op"] == Op.MATMUL).any())
     phases = 2 if program.n_counters else 1
     return phases * chip.launch.kernel_seconds + (chip.launch.matrix_kernel_seconds if uses_arrays else 0.0)

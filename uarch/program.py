@@ -14,21 +14,33 @@ A tile program is plain NumPy struct arrays, no Python objects inside (the objec
              registers or accumulators) for as long as the block runs. ``OUT`` always names a slot; with a tensor the
              slot is also stored to the box. A slot that is read with ``n_cols`` > 0 stands for these columns of it, from
              ``col`` on. All slots of a block are empty when it starts.
-``masks``    which scores of an attention tile are kept.
+``tables``   int64: where the parts of gathered boxes lie (pages of a KV cache, kept blocks of keys), and which masks belong
+             to the iterations of a loop. Steps and operands refer to consecutive entries.
+``masks``    which scores of an attention tile are kept; those of kind ``ELEMENTS`` are bits in ``mask_bits``.
 
 Boxes are read and written in row-major order and reshaped to what the step says: ``m x k`` for A and ``k x n`` for B of
-a matrix step (the other way round if transposed), ``m x n`` for a vector step.
+a matrix step (the other way round if transposed), ``m x n`` for a vector step. With N:M weights (``group`` above 1) B and
+the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its group of rows; A has a column for every row.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 StructArray = npt.NDArray[Any]
+
+
+class LinkUse(NamedTuple):
+    """How a program's remote tensors travel, if not as single lines that are asked for and answered."""
+
+    wire_bytes_per_byte: float
+    """Bytes for which the link is occupied, headers and pauses included, per byte of the tensors."""
+    latency_seconds: float
+
 
 GRANULE_ROWS = 64
 GRANULE_ROW_BYTES = 128
@@ -60,7 +72,7 @@ class Function(IntEnum):
     SILU_MUL = 3
     """silu(A) * B: the gate of a gated feed-forward network."""
     RMS_NORM = 4
-    """A / sqrt(mean(A^2) + p) * B, with B one row."""
+    """A / sqrt(mean(A^2) + p) * B, with B one row; if B is narrower, each group of as many columns of A by itself (heads)."""
     LAYER_NORM = 5
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with B two rows."""
     ROPE = 6
@@ -77,6 +89,20 @@ class Function(IntEnum):
     (max, sum) are in ``state``."""
     ZERO = 11
     """Zeros, whatever A is."""
+    GELU_MUL = 12
+    """gelu(A) * B: the gate of a gated feed-forward network, GELU in its tanh form."""
+    SCALE = 13
+    """A * B, each row of B (of one column: for all of A's) for p consecutive rows of A: scales of groups of values."""
+    MULTIPLY_ADD = 14
+    """OUT + A * B, with B one row or one column; an empty slot counts as zero."""
+    EXPAND = 15
+    """N:M weights (the step's ``kept`` and ``group``) with their zeros, ``m`` rows: A are the kept values, B their places."""
+    TOP_K = 16
+    """Softmax over the p largest of each row of A, followed by their columns: ``m x 2p``, largest first."""
+    SOFT_CAP = 17
+    """p * tanh(A / p)."""
+    SCALE_ROWS = 18
+    """A * B, with B one column: scales of quantised keys and values."""
 
 
 class MaskKind(IntEnum):
@@ -84,6 +110,9 @@ class MaskKind(IntEnum):
 
     CAUSAL = 0
     """Keep key j of query i if ``j <= i + diagonal``."""
+    ELEMENTS = 1
+    """Keep the scores of the tile whose bits are set: ``rows x cols`` of them in row-major order, packed as NumPy's
+    ``packbits`` does, from byte ``first_byte`` of ``mask_bits`` on."""
 
 
 class Residence(IntEnum):
@@ -139,7 +168,12 @@ STEP = np.dtype(
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
-        ("state", np.int64),  # third slot of a vector step, or NONE
+        (
+            "kept",
+            np.int64,
+        ),  # of every ``group`` rows of B, which then holds the kept ones alone: k counts those, A has all
+        ("group", np.int64),  # 1 if B is dense
+        ("state", np.int64),  # third slot of a vector step, or of a matrix step with N:M weights: indices; or NONE
         ("parameter", np.float64),
         ("vector_ops", np.int64),  # plain lane-operations of one execution
         ("special_ops", np.int64),  # special-function lane-operations (exp, rsqrt, tanh, division)
@@ -148,6 +182,7 @@ STEP = np.dtype(
         ("mask_row_repeat", np.int64),  # how many consecutive rows are the same query (packed heads of a group)
         ("mask_col", np.int64),  # key index of the tile's first column
         ("mask_step_col", np.int64),  # its advance per loop iteration
+        ("mask_table", np.int64),  # or NONE: where the mask (or NONE) of each loop iteration stands in tables
     ]
 )
 
@@ -164,10 +199,19 @@ OPERAND = np.dtype(
         ("step_batch", np.int64),
         ("step_row", np.int64),
         ("step_col", np.int64),
+        ("table", np.int64),  # or NONE: part b of the batch begins tables[table + iteration * step_batch + b] rows on
     ]
 )
 
-MASK = np.dtype([("kind", np.int64), ("diagonal", np.int64)])
+MASK = np.dtype(
+    [
+        ("kind", np.int64),
+        ("diagonal", np.int64),
+        ("first_byte", np.int64),
+        ("rows", np.int64),
+        ("cols", np.int64),
+    ]
+)
 
 
 def executions(steps: StructArray) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from uarch.power import at_highest_clock
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.predicted import PREDICTORS, execute_predicted
 from workloads.predictors.kernel import Kernel
 from workloads.stack import Stack

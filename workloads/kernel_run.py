@@ -22,7 +22,7 @@ from uarch.l2 import L2State
 from uarch.power import at_highest_clock
 from uarch.program import NONE
 from workloads.execution import SUSTAINED_CLOCK, Executor, peaks_of
-from workloads.operators import Operator
+from workloads.operator import Operator
 
 Mapped = Sequence[tuple[TileProgram, Search[Any] | None]]
 """Programs in order, each with the search that its mapping comes from."""
@@ -91,11 +91,13 @@ class KernelRun:
         return self.energy_joules / self.seconds
 
 
-def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped, l2: L2State) -> KernelRun:
-    """Run the programs of a kernel, each finding the L2 as the one before it left it, the first ``l2``."""
+def run_programs(
+    chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped, l2: L2State | None = None
+) -> KernelRun:
+    """Run the programs of a kernel, each finding the L2 as the one before it left it, the first ``l2`` or nothing."""
     programs = [program for program, _ in mapped]
     operators = [Operator(program.name, kind, (program,)) for program in programs]
-    rows, _ = Executor(chip, None, fidelity).run(operators, l2)
+    rows, _ = Executor(chip, None, fidelity).run(operators, l2 or L2State.empty())
     seconds, flops = _total(rows, "seconds"), _total(rows, "flops")
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}
@@ -129,17 +131,20 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
 
 def _roofline_seconds(chip: Chip, programs: Sequence[TileProgram]) -> float:
     """Closed-form time of all programs as one: what one of them writes and another reads need not come from memory."""
-    tables, first_tensor = [], 0
+    all_operands, first_tensor, first_entry = [], 0, 0
     for program in programs:
         operands = program.operands.copy()
         operands["tensor"][operands["tensor"] != NONE] += first_tensor
+        operands["table"][operands["table"] != NONE] += first_entry
         first_tensor += len(program.tensors)
-        tables.append(operands)
+        first_entry += len(program.tables)
+        all_operands.append(operands)
     together = replace(
         programs[0],
         tensors=np.concatenate([program.tensors for program in programs]),
         steps=np.concatenate([program.steps for program in programs]),
-        operands=np.concatenate(tables),
+        operands=np.concatenate(all_operands),
+        tables=np.concatenate([program.tables for program in programs]),
         n_granules=max(program.n_granules for program in programs),
     )
     return execute_analytically(at_highest_clock(chip), together).seconds

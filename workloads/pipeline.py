@@ -11,7 +11,7 @@ from typing import Any
 
 from results.bounds import Peaks, bound_by
 from uarch.errors import InputError
-from workloads.model_shape import Model
+from workloads.model_shape import Model, stage_sizes
 
 Row = dict[str, Any]
 """Trace fields of one operator instance, layer and start left out."""
@@ -26,11 +26,6 @@ def check_pipeline(model: Model, pp: int, batch: int, micro_batches: int) -> Non
         raise InputError(f"pp = {pp}: must be at least 1 and at most n_layers = {model.n_layers} of {model.name}")
     if micro_batches < 1 or batch % micro_batches:
         raise InputError(f"micro_batches = {micro_batches}: must be at least 1 and divide batch = {batch}")
-
-
-def stage_sizes(n_layers: int, pp: int) -> tuple[int, ...]:
-    """Layers of each stage; where they do not divide, earlier stages have one more."""
-    return tuple(n_layers // pp + (stage < n_layers % pp) for stage in range(pp))
 
 
 def stages_of(
@@ -69,13 +64,13 @@ def stage_seconds(stage: Sequence[tuple[int, Row]]) -> float:
     return float(sum(row["seconds"] for _, row in stage))
 
 
-def group_joules(stages: Sequence[Sequence[tuple[int, Row]]], seconds: float, tp: int, micro_batches: int) -> float:
-    """Energy of all chips: what every micro-batch costs in every stage, and static power of all for the whole latency."""
+def group_joules(stages: Sequence[Sequence[tuple[int, Row]]], seconds: float, chips: int, micro_batches: int) -> float:
+    """Energy of all chips, ``chips`` in each stage: what every micro-batch costs, and static power for the whole latency."""
     rows = [row for stage in stages for _, row in stage]
     static_joules = sum(row["static_joules"] for row in rows)
     dynamic_joules = sum(sum(v for k, v in row.items() if k.endswith("_joules")) for row in rows) - static_joules
     static_watts = static_joules / sum(row["seconds"] for row in rows)
-    return float(tp * (micro_batches * dynamic_joules + len(stages) * static_watts * seconds))
+    return float(chips * (micro_batches * dynamic_joules + len(stages) * static_watts * seconds))
 
 
 def energy_per_token(rollup: Mapping[str, Any], joules: float) -> dict[str, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import uarch
 from kernels.mapper import Mapper
+from kernels.weights import weight_format
 from results.rollup import rollup
 from results.schema import layer_table
 from results.trace import Trace
@@ -16,9 +16,12 @@ from uarch.energy_account import component_ranges
 from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from uarch.l2 import L2State
-from workloads.buffers import LAYER_SETS, allocate
+from workloads.buffers import allocate
 from workloads.capacity import check_fits
 from workloads.execution import Executor, in_sequence, peaks_of
+from workloads.expert_exchange import route
+from workloads.expert_load import parse_load
+from workloads.layer_plan import simulated_layers, stand_ins
 from workloads.model import load_model
 from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
@@ -42,6 +45,12 @@ def simulate(
     stack: Stack | str = "graph",
     fidelity: str = "tile",
     seed: int = 0,
+    ep: int = 1,
+    weight_dtype: str | None = None,
+    group_size: int | None = None,
+    weight_sparsity: str | None = None,
+    expert_load: str = "uniform",
+    logits: str = "last",
     pp: int = 1,
     micro_batches: int = 1,
     overlap_chunks: int = 1,
@@ -52,53 +61,82 @@ def simulate(
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens
     (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
     ``attention``: ``flash`` or ``unfused``; ``fidelity``: one of ``FIDELITIES``. ``seed`` draws the token
-    ids whose embeddings are read. ``pp`` stages of ``tp`` chips each take ``micro_batches`` equal parts of the batch one
-    after the other; the trace is then the critical path (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces
-    run behind the products before them (:mod:`workloads.overlap`).
+    ids whose embeddings are read.
+    ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
+    ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
+    all but embeddings, LM head, norms and routers. ``expert_load``: see :func:`workloads.expert_load.parse_load`.
+    ``logits``: of the ``last`` token of each sequence, or of ``all``.
+    ``pp`` stages take ``micro_batches`` equal parts of the batch one after the other; the trace is then the critical path
+    (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces run behind the products before them
+    (:mod:`workloads.overlap`).
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
-    Pure: the trace depends on the arguments alone. Equal layers are simulated once: the first, and the second as it finds
-    the L2 after the first; all further ones are like the second.
+    Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
+    they find the L2 after the layer before (see :func:`workloads.layer_plan.stand_ins`).
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or a model that does not fit.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     model = load_model(model) if isinstance(model, str) else model
     stack = load_stack(stack) if isinstance(stack, str) else stack
-    work = Phase(phase, batch, seq, tp, dtype, attention, fidelity, seed, pp, micro_batches, overlap_chunks)
-    shard = check_parallel(model, tp)
-    check_pipeline(model, pp, batch, micro_batches)
-    part = replace(work, batch=batch // micro_batches)
-    _check_positions(model, work)
+    work = Phase(
+        phase,
+        batch,
+        seq,
+        tp,
+        dtype,
+        attention,
+        fidelity,
+        seed,
+        ep,
+        weight_dtype,
+        group_size,
+        weight_sparsity,
+        expert_load,
+        logits,
+        pp,
+        micro_batches,
+        overlap_chunks,
+    )
+    shard = check_parallel(model, tp, ep)
+    check_pipeline(model, pp, batch // ep, micro_batches)
+    _check_attention(model, work)
+    form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
+    group = work.of_group()
+    part = group.of_micro_batch()
     check_fits(
         chip,
         model,
-        batch=batch,
-        kv_len=work.kv_len,
+        batch=group.batch,
+        kv_len=part.kv_len,
         tokens=part.tokens,
         tp=tp,
-        dtype_bits=work.element_bits,
-        unfused=work.unfused,
-        logit_tokens=part.batch,
+        dtype_bits=part.element_bits,
+        unfused=part.unfused,
+        logit_tokens=part.logit_tokens,
+        ep=ep,
+        weights=form,
         pp=pp,
     )
-    buffers = allocate(model, shard, part, attention_shape(model, shard, part))
+    routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
+    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
-    builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper)
-    peaks = peaks_of(chip, dtype)
+    builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
     stages = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
+    peaks = peaks_of(chip, dtype)
     layers = layer_table(in_sequence(critical_path(stages, micro_batches, peaks), chip.clock.tensor_hz))
     rolled_up = rollup(
         layers,
         clock_hz=chip.clock.tensor_hz,
         phase=work.name,
         tokens=work.tokens,
-        n_chips=tp * pp,
+        n_chips=shard.chips * pp,
         peaks=peaks,
         energy_ranges=component_ranges(chip, dtype),
     )
     if pp > 1:
-        rolled_up |= energy_per_token(rolled_up, group_joules(stages, float(rolled_up["seconds"]), tp, micro_batches))
+        joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, micro_batches)
+        rolled_up |= energy_per_token(rolled_up, joules)
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name},
@@ -111,33 +149,40 @@ def simulate(
 
 def parts_of(model: Model) -> list[str]:
     """Names of the parts of a run that are simulated, in order."""
-    return ["embedding", *(f"layer {index}" for index in range(min(model.n_layers, LAYER_SETS))), "LM head"]
+    return ["embedding", *(f"layer {index}" for index in simulated_layers(model.layer_kinds)), "LM head"]
 
 
 def _execute(
     builder: OperatorBuilder, executor: Executor, progress: Callable[[str], None]
 ) -> list[list[tuple[int, Row]]]:
     """(layer, trace fields) of every operator instance of each pipeline stage, in order."""
-    work, layers, repeated = builder.phase, builder.buffers.layers, list[Row]()
+    work, kinds = builder.phase, builder.model.layer_kinds
     progress("embedding")
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
-    simulated: list[list[Row]] = []
-    for layer in range(builder.model.n_layers):
-        if layer < len(layers):
+    simulated: dict[int, tuple[list[Row], L2State]] = {}
+    layers: list[list[Row]] = []
+    for layer, stand_in in enumerate(stand_ins(kinds)):
+        if stand_in == layer:
             progress(f"layer {layer}")
-            repeated, l2 = executor.run(builder.layer(layers[layer], first=layer == 0), l2)
-            repeated = overlap_all_reduces(repeated, work.overlap_chunks, builder.chip, builder.stack)
-        simulated.append(repeated)
+            operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
+            rows, l2 = executor.run(operators, l2)
+            simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
+        of_layer, l2 = simulated[stand_in]
+        layers.append(of_layer)
     transfer, l2 = executor.run([builder.stage_transfer()] if work.pp > 1 else [], l2)
     progress("LM head")
     after, _ = executor.run(builder.after_layers(), l2)
-    return stages_of(before, simulated, after, transfer, work.pp)
+    return stages_of(before, layers, after, transfer, work.pp)
 
 
-def _check_positions(model: Model, work: Phase) -> None:
-    """A table of learned positions has no rows beyond the last one; other encodings only lose quality there."""
+def _check_attention(model: Model, work: Phase) -> None:
+    """Scores through memory are there for plain attention only; a table of learned positions has no rows beyond the last
+    one, while other encodings only lose quality there."""
     if model.positions == "learned" and model.max_positions is not None and work.kv_len > model.max_positions:
         raise InputError(f"seq = {work.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
+    special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
+    if work.unfused and special:
+        raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
 
 
 def _silent(_: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,11 @@ from kernels.rope import rope
 from kernels.softmax import softmax
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
-from uarch.program import GRANULE_ROWS
+from uarch.program import GRANULE_ROW_BYTES, GRANULE_ROWS
 from workloads.kernel_run import KernelRun, run_programs
 from workloads.phase import check_known, check_positive
 from workloads.residency import initial_l2
-from workloads.single_kernel import check_fits, check_options
+from workloads.single_kernel import check_options, check_space
 
 ROPE_HEAD_DIM = 128
 VOCABULARY = 32_000
@@ -107,6 +108,8 @@ _BUILDERS: dict[str, Callable[[_Site], _Built]] = {
     "copy": _copy,
 }
 VECTOR_KERNELS = tuple(_BUILDERS)
+_POINTWISE = ("residual_add", "gelu", "copy")
+_POINTWISE_COLS = 8192
 
 
 def simulate_vector_kernel(
@@ -129,9 +132,17 @@ def simulate_vector_kernel(
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_known("op", op, VECTOR_KERNELS)
     check_options(dtype, fidelity, residency)
+    if op in _POINTWISE:
+        rows, cols = _folded(rows, cols)
     check_positive(rows=rows, cols=cols)
     site = _Site(chip, rows, cols, dtype, AddressSpace())
     program, inputs = _BUILDERS[op](site)
-    check_fits(chip, f"{op} {rows} x {cols}", site.space)
+    check_space(chip, f"{op} {rows} x {cols}", site.space)
     l2 = initial_l2(chip, residency, fidelity, inputs, [program])
     return run_programs(chip, op, f"{rows} x {cols}", fidelity, [(program, None)], l2)
+
+
+def _folded(rows: int, cols: int) -> tuple[int, int]:
+    """Few long rows of a kernel that does not know rows as a matrix of the same elements, if they can be split evenly."""
+    width = math.gcd(cols, _POINTWISE_COLS)
+    return (rows * (cols // width), width) if cols > _POINTWISE_COLS and width >= GRANULE_ROW_BYTES else (rows, cols)

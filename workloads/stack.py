@@ -35,6 +35,9 @@ class Overheads(_Table):
     lm_head: Seconds
     all_reduce: Seconds
     all_gather: Seconds
+    permutation: Seconds
+    """Copies of tokens to experts, and back."""
+    all_to_all: Seconds
     point_to_point: Seconds
 
 
@@ -49,6 +52,8 @@ class Stack(_Table):
     fused_residual: bool
     """The residual addition is part of the norm that follows it."""
     overhead_seconds: Overheads
+    collectives: Text = "direct"
+    """Communication library; see :mod:`kernels.collective_library`."""
 
     def launch_overhead_seconds(self, kind: str) -> float:
         """Seconds from the end of one kernel to the start of the next, one of operator ``kind``.

@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace, Tensor
-from kernels.collective import (
-    all_gather,
-    all_reduce,
-    all_reduce_one_shot,
-    chunk_columns,
+from kernels.chunks import chunk_columns
+from kernels.collective import all_gather, all_reduce, all_reduce_one_shot, point_to_point, reduce_scatter
+from kernels.collective_library import (
+    choices,
+    library_names,
+    load_library,
     one_shot_seconds,
     payload_bytes_per_second,
-    point_to_point,
-    reduce_scatter,
     two_phase_seconds,
 )
 from kernels.program import TileProgram
 from kernels.replay import replay
+from kernels.ring import ring_all_reduce
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from uarch.program import Residence
@@ -171,6 +171,82 @@ def test_one_shot_does_not_overwrite_what_peers_still_read() -> None:
     x, _ = tensors(2, 64)
     with pytest.raises(ValueError, match="peers still read x"):
         all_reduce_one_shot("sum", CHIP, x, x, rank=0, ranks=2)
+
+
+@settings(deadline=None)
+@given(rank_counts, row_counts, st.integers(0, 5), st.integers(1, 64), seeds)
+def test_ring_all_reduce(ranks: int, rows: int, extra: int, edge: int, seed: int) -> None:
+    """Every rank adds its part of a chunk once and passes complete chunks on: each element of out is written once, except
+    those of the chunks that a rank added to on their way, which come back complete."""
+    x, out = tensors(rows, 64 * (ranks - 1 + extra) + edge)
+    xs, outs, total = partial_sums(seed, ranks, rows, x.cols)
+    before = [matrix.copy() for matrix in xs]
+    counts = run_all_ranks(
+        lambda rank: ring_all_reduce("sum", CHIP, x, out, rank=rank, ranks=ranks), {"x": xs, "out": outs}, ranks
+    )
+    for rank in range(ranks):
+        np.testing.assert_allclose(outs[rank], total, rtol=1e-10, atol=1e-10)
+        np.testing.assert_array_equal(xs[rank], before[rank])
+        assert set(counts[rank]) == {"out"}
+        first, end = chunk_columns(x, (rank + 1) % ranks, ranks)
+        assert (counts[rank]["out"][:, first:end] == 1).all()
+
+
+@given(st.integers(2, 8), st.integers(0, 7))
+def test_hops_of_a_ring_read_here_what_the_right_neighbour_reads(ranks: int, rank: int) -> None:
+    rank %= ranks
+    x, out = tensors(64, 64 * (ranks + 3))
+    right = ring_all_reduce("sum", CHIP, x, out, rank=(rank + 1) % ranks, ranks=ranks)
+    for here, there in zip(ring_all_reduce("sum", CHIP, x, out, rank=rank, ranks=ranks), right, strict=True):
+        remote = int(np.flatnonzero(here.tensors["residence"] == Residence.REMOTE)[0])
+        own = x if here.tensor_names[remote].startswith("x@") else out
+        shift = (here.tensors[remote]["first_granule"] - own.first_granule) * own.granule_cols
+        here_first, there_first = (
+            program.operands["col"][program.operands["tensor"] == remote].min() for program in (here, there)
+        )
+        assert here_first + shift == there_first
+
+
+def test_a_ring_needs_room_for_its_result() -> None:
+    x, _ = tensors(2, 640)
+    with pytest.raises(ValueError, match="still needed"):
+        ring_all_reduce("sum", CHIP, x, x, rank=0, ranks=2)
+
+
+@pytest.mark.parametrize("library", library_names())
+def test_libraries_choose_the_fastest_by_their_closed_forms(library: str) -> None:
+    for rows in (1, 64, 4096):
+        x, out = tensors(rows, 8192)
+        found = list(choices(load_library(library), CHIP, x.size_bytes, 4))
+        best = min(found, key=lambda choice: choice.seconds)
+        programs = all_reduce("sum", CHIP, x, out, rank=1, ranks=4, library=library)
+        assert len(programs) == {"one_shot": 1, "two_phase": 2, "in_switch": 2, "ring": 6}[best.algorithm]
+        assert {program.link for program in programs} == {best.link}
+        assert [program.launch_seconds for program in programs][1:] == [None if best.start_seconds is None else 0.0] * (
+            len(programs) - 1
+        )
+
+
+def test_protocols_of_nccl_take_over_from_each_other() -> None:
+    """Low latency for short messages, high efficiency for long ones."""
+    nccl = load_library("nccl")
+    chosen = [
+        min(choices(nccl, CHIP, size, 8), key=lambda choice: choice.seconds).protocol for size in (1 << 10, 1 << 32)
+    ]
+    assert chosen == ["ll", "simple"]
+
+
+def test_the_rings_closed_form_by_hand() -> None:
+    """Four ranks, Simple: 6 hops of a latency and a quarter of the bytes, on a link that is used 6 parts of 7."""
+    simple = next(choice for choice in choices(load_library("nccl"), CHIP, 4_000_000, 4) if choice.protocol == "simple")
+    hop = CHIP.link.latency_seconds + 1_000_000 * (144 / 128) * (7 / 6) / CHIP.link.bandwidth_bytes_per_second
+    assert simple.seconds == pytest.approx(2.0e-5 + 6 * hop)
+
+
+def test_an_unknown_library_is_refused() -> None:
+    x, out = tensors(2, 640)
+    with pytest.raises(InputError, match="did you mean 'nccl'"):
+        all_reduce("sum", CHIP, x, out, rank=0, ranks=2, library="nccll")
 
 
 @settings(deadline=None, max_examples=10)

@@ -12,15 +12,9 @@ import pytest
 from kernels import elementwise, softmax
 from kernels import norm as norms
 from kernels.address_space import AddressSpace
-from kernels.collective import (
-    all_gather,
-    all_reduce,
-    all_reduce_one_shot,
-    chunk_columns,
-    payload_bytes_per_second,
-    reduce_scatter,
-    two_phase_seconds,
-)
+from kernels.chunks import chunk_columns
+from kernels.collective import all_gather, all_reduce, all_reduce_one_shot, reduce_scatter
+from kernels.collective_library import payload_bytes_per_second, two_phase_seconds
 from kernels.embedding import embedding
 from kernels.program import TileProgram
 from kernels.rope import ROPE_OPS, rope

@@ -10,7 +10,8 @@ import pytest
 
 import uarch.cli
 from uarch.chip_file import load_chip
-from workloads.single_kernel import simulate_attention, simulate_gemm
+from workloads.attention_kernel import simulate_attention
+from workloads.single_kernel import simulate_gemm
 
 GEMM = ["gemm", "--chip", "h100", "--set", "core.count=4", "-m", "96", "-n", "64", "-k", "128"]
 ATTENTION = ["attention", "--chip", "h100", "--set", "core.count=4", "--phase", "prefill", "--batch", "1"]

@@ -19,8 +19,9 @@ from uarch.errors import InputError
 from workloads.capacity import Footprint, memory_use
 from workloads.execution import peaks_of
 from workloads.model import load_model
+from workloads.model_shape import stage_sizes
 from workloads.overlap import overlap_all_reduces
-from workloads.pipeline import critical_path, group_joules, stage_seconds, stage_sizes, stages_of
+from workloads.pipeline import critical_path, group_joules, stage_seconds, stages_of
 from workloads.runner import simulate
 from workloads.stack import load_stack
 
@@ -100,7 +101,7 @@ def test_the_engine_executes_transfers(tiny: str) -> None:
 
 def test_stages_divide_weights_and_kv_cache() -> None:
     chip, model = load_chip("spad-h100"), load_model("bloom-176b")
-    whole, half = (memory_use(chip, model, Footprint(64, 1024, 64, 64, 4, 16, False, pp)) for pp in (1, 2))
+    whole, half = (memory_use(chip, model, Footprint(64, 1024, 64, 64, 4, 16, False, pp=pp)) for pp in (1, 2))
     assert half.kv_cache_bytes * 2 == whole.kv_cache_bytes
     # Tied embeddings: both stages have the table.
     table = -(-model.vocab // 4) * model.hidden * 2

@@ -13,8 +13,9 @@ from kernels.attention import AttentionShape
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from uarch.event_energy import static_power
+from workloads.attention_kernel import simulate_attention
 from workloads.kernel_run import KernelRun
-from workloads.single_kernel import simulate_attention, simulate_gemm
+from workloads.single_kernel import simulate_gemm
 
 SMALL_CHIP = load_chip("h100", ["core.count=4"])
 SMALL_ATTENTION: dict[str, Any] = {"batch": 2, "q_heads": 4, "kv_heads": 2, "head_dim": 32, "kv_len": 96}

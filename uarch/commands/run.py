@@ -13,8 +13,12 @@ from uarch.commands.options import (
     ChipOption,
     DtypeOption,
     EnergyOption,
+    ExpertLoadOption,
+    GroupSizeOption,
     PhaseFidelityOption,
     PhaseOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
     with_energy,
 )
 from uarch.commands.output import (
@@ -39,6 +43,15 @@ ModelOption = Annotated[
 ]
 SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
+EpOption = Annotated[
+    int,
+    typer.Option(
+        "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
+    ),
+]
+LogitsOption = Annotated[
+    Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
+]
 AttentionOption = Annotated[
     Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
 ]
@@ -52,7 +65,9 @@ MicroBatchesOption = Annotated[
 OverlapOption = Annotated[
     int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
 ]
@@ -72,8 +87,14 @@ def run(
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
+    ep: EpOption = 1,
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     attention: AttentionOption = "flash",
+    expert_load: ExpertLoadOption = "uniform",
+    logits: LogitsOption = "last",
     stack: StackOption = "graph",
     fidelity: PhaseFidelityOption = "tile",
     pp: PpOption = 1,
@@ -103,7 +124,13 @@ def run(
             batch=batch,
             seq=seq,
             tp=tp,
+            ep=ep,
             dtype=dtype,
+            weight_dtype=weight_dtype,
+            group_size=group_size,
+            weight_sparsity=weight_sparsity,
+            expert_load=expert_load,
+            logits=logits,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
@@ -115,7 +142,7 @@ def run(
         )
     if output is not None:
         trace.save(output)
-    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
@@ -125,12 +152,12 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
         "workload": trace.workload,
         "seed": trace.seed,
         **trace.rollup,
-        "layers": [_operator(row) for row in trace.layers],
+        "layers": [operator_payload(row) for row in trace.layers],
         "trace": None if output is None else str(output),
     }
 
 
-def _operator(row: Any) -> dict[str, Any]:
+def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
     from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
@@ -148,20 +175,22 @@ def _operator(row: Any) -> dict[str, Any]:
     }
 
 
-def _render(trace: Trace, output: Path | None) -> None:
+def render(trace: Trace, output: Path | None) -> None:
+    """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
-    chips = "TP {tp}, PP {pp}" if workload["pp"] > 1 else "TP {tp}"
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, " + chips
-    title += ", {dtype}, {attention} attention, {stack} stack"
+    title = (
+        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
+    )
     screen = console()
     facts = _summary(trace)
-    title = title.format(chip=trace.chip["name"], **workload)
+    groups = "".join(f", {name.upper()} {workload[name]}" for name in ("ep", "pp") if workload[name] > 1)
+    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
     columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
-    rows = (_operator_row(_operator(row)) for row in layer)
+    rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")

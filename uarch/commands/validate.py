@@ -48,31 +48,35 @@ def validate(
     rows_to: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE.csv", help="Write every row and its prediction here.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="REPORT.html", help="Write tables, plots and the worst rows here."),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
+    from results.files import check_replaceable
     from uarch.chip_file import load_chip
     from uarch.errors import InputError
-    from workloads.validation.suite import Selection, report, validate_file
+    from workloads.validation.suite import BUILT_IN, Selection, plan_validation, report
 
     if overrides and chip is None:
         raise InputError(f"--set {overrides[0]}: needs --chip")
     model = None if chip is None else load_chip(chip, overrides or ())
     selection = Selection(suite, use, min_us, sample)
-    if reference is None:
-        raise InputError("--reference: is needed")
-    with progress_bar(1) as show:
-        judged = validate_file(
-            reference,
-            selection,
-            chip=model,
-            workers=workers,
-            progress=lambda done, total: show(f"{done} of {total} kernels", done),
-        )
+    for path in filter(None, (rows_to, page)):
+        check_replaceable(path)
+    plan = plan_validation(reference or BUILT_IN, selection, chip=model)
+    with progress_bar(len(plan.requests)) as show:
+        judged = plan.judge(workers=workers, progress=lambda done: show("kernels", done))
+    result = report(judged)
     if rows_to is not None:
         _write_rows(judged, rows_to)
-    result = report(judged)
+    if page is not None:
+        from results.validation_page import write_page
+
+        write_page(page, result["suites"], [_row_payload(row) for row in judged], result["sources"])
     farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
     emit({**result, "worst": [_row_payload(row) for row in farthest]}, as_json, lambda: _render(result, farthest))
 
@@ -126,6 +130,9 @@ def _render(result: dict[str, Any], farthest: Sequence[Judged]) -> None:
     )
     for suite, tables in result["suites"].items():
         screen.print(table(f"{suite}: errors of predicted times", columns, _lines(tables), left=2))
+    for chip, layer in result.get("layers", {}).items():
+        times = " and ".join(quantity(layer[f"{kind}_seconds"], "s") for kind in ("measured", "predicted"))
+        screen.print(f"Whole layer on {chip}: {times}, measured and predicted: {percent(layer['error'])}\n")
     if farthest:
         columns = ("chip", "kernel", "measured", "predicted", "error", "bound by", "core time")
         screen.print(table("Farthest off", columns, map(_worst, farthest), left=2))

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import product
 from math import ceil, log2
 
-from kernels.collective import one_shot_seconds, payload_bytes_per_second, two_phase_seconds
+from kernels.collective_library import one_shot_seconds, payload_bytes_per_second, two_phase_seconds
 from kernels.datatypes import ELEMENT_BITS
 from uarch.chip import Chip
 from uarch.errors import InputError

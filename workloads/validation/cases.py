@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernels.datatypes import ELEMENT_BITS
 from workloads.validation.measurements import (
     AttentionRow,
     CollectiveRow,
@@ -66,7 +67,9 @@ def _asked(row: Measurement, source: Source) -> tuple[Request, str, str, str]:
         vector = VectorRequest(row.op, row.rows, row.cols, row.dtype, row.l2 or source.residency.elementwise)
         return vector, f"{row.op} {row.rows} x {row.cols}", row.op, row.op
     if isinstance(row, CollectiveRow):
-        reduce = AllReduceRequest(row.bytes, row.devices, row.dtype, row.l2 or source.residency.collective)
+        reduce = AllReduceRequest(
+            row.bytes, row.devices, row.dtype, row.l2 or source.residency.collective, source.collectives
+        )
         size_class = "from 1 MB" if row.bytes >= _MEGABYTE else "below 1 MB"
         return reduce, f"{row.bytes} bytes over {row.devices}", size_class, "all_reduce"
     if isinstance(row, TransformerRow):
@@ -103,9 +106,11 @@ def _transformer(row: TransformerRow, source: Source) -> tuple[Request, str, str
     if row.kind in ("matmul", "bmm"):
         sizes = (row.rows_M, row.cols_N, row.K, row.bmm_batch)
         return GemmRequest(*sizes, row.dtype, row.l2 or source.residency.gemm), f"{label} x {row.K}", row.op, "gemm"
-    if row.kind == "allreduce_4gpu":
-        size_bytes = row.rows_M * row.cols_N * 2
-        return AllReduceRequest(size_bytes, 4, row.dtype, source.residency.collective), label, row.op, ""
+    if row.kind.startswith("allreduce"):
+        ranks = int(row.kind.removeprefix("allreduce_").removesuffix("gpu"))
+        size_bytes = row.rows_M * row.cols_N * ELEMENT_BITS[row.dtype] // 8
+        reduce = AllReduceRequest(size_bytes, ranks, row.dtype, source.residency.collective, source.collectives)
+        return reduce, label, row.op, "all_reduce"
     residency = row.l2 or source.residency.elementwise
     return VectorRequest(row.kind, row.rows_M, row.cols_N, row.dtype, residency), label, row.op, row.kind
 

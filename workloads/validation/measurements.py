@@ -95,11 +95,14 @@ class CollectiveRow(Measurement):
 
 
 class TransformerRow(Measurement):
-    """An operator of a layer, ``count`` times; ``kind`` says what rows_M, cols_N and K are."""
+    """An operator of a layer, ``count`` times: a product, a batch of products (``bmm``), a vector kernel, or an all-reduce over
+    the chips that ``kind`` counts.
+    """
 
     op: str
-    kind: Literal["matmul", "bmm", "softmax", "layernorm", "gelu", "allreduce_4gpu"]
-    tp: Size = 1
+    kind: Annotated[str, Field(pattern=r"^(matmul|bmm|softmax|layernorm|gelu|allreduce_([2-9]|[1-9]\d{1,2})gpu)$")]
+    model: str = ""
+    phase: str = ""
     count: Size = 1
     bmm_batch: Size = 1
     rows_M: Size  # noqa: N815 - the CSV's name

@@ -97,9 +97,16 @@ class AllReduceRequest:
     ranks: int
     dtype: str
     residency: str
+    library: str
 
     def run(self, chip: Chip, fidelity: str) -> KernelRun:
         """The kernels of one chip of the group."""
         return simulate_all_reduce(
-            chip, self.message_bytes, self.ranks, dtype=self.dtype, fidelity=fidelity, residency=self.residency
+            chip,
+            self.message_bytes,
+            self.ranks,
+            dtype=self.dtype,
+            fidelity=fidelity,
+            residency=self.residency,
+            library=self.library,
         )

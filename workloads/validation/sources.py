@@ -40,6 +40,8 @@ class Source(_Table):
     residency: ResidencyOfSuite
     writes_kv_cache: bool = False
     """Attention's time includes the kernel that puts new keys and values into the cache."""
+    collectives: Text = "nccl"
+    """Communication library; see :mod:`kernels.collective_library`."""
     host_floor_seconds: dict[str, dict[str, Seconds]] = {}
     """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
 

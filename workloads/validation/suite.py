@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import results
 from results.errors import ErrorStatistics, error_statistics
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.validation.cases import Case, case_of, distinct
 from workloads.validation.measurements import Measurement, read_measurements
-from workloads.validation.prediction import Prediction, predict
+from workloads.validation.prediction import Prediction, Progress, predict
+from workloads.validation.requests import Request
 from workloads.validation.sources import known_chips, preset_of, source_of
 
-Progress = Callable[[int, int], None]
-"""Is told how many of how many kernels are predicted."""
+BUILT_IN = Path(results.__file__).parent / "reference" / "measured.csv"
+"""A selection of published times; see the README beside it."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,33 @@ class Selection:
     seed: int = 0
 
 
-def validate_file(
-    path: str | Path,
-    selection: Selection,
-    *,
-    chip: Chip | None = None,
-    only_its_rows: bool = False,
-    workers: int | None = None,
-    progress: Progress = lambda done, total: None,
-) -> list[Judged]:
-    """Predict the rows of a CSV file.
+@dataclass(frozen=True)
+class Plan:
+    """Rows to be judged, and the chips on which they are predicted, by name."""
 
-    ``chip``: predicts all rows, whatever their column ``chip`` says; with ``only_its_rows`` those of other chips are left out.
+    cases: Sequence[Case]
+    chips: Mapping[str, Chip]
+
+    @property
+    def requests(self) -> list[tuple[str, Request]]:
+        """Chips and kernels to predict, each once."""
+        return distinct(self.cases)
+
+    def judge(self, *, workers: int | None = None, progress: Progress = lambda done: None) -> list[Judged]:
+        """Predict all rows; see :func:`workloads.validation.prediction.predict`."""
+        predictions = predict(self.chips, self.requests, workers=workers, progress=progress)
+        return [Judged(case, predictions[case.chip, case.request]) for case in self.cases]
+
+
+def plan_validation(path: str | Path, selection: Selection, *, chip: Chip | None = None) -> Plan:
+    """What is to be predicted of a CSV file.
+
+    ``chip``: predicts all rows, whatever their column ``chip`` says; of the built-in file, only the rows of that chip.
 
     Raises :class:`uarch.InputError` for a bad file, a chip without a preset, and a selection that leaves no row.
     """
     rows = _selected(read_measurements(path, selection.suite), selection)
-    if chip is not None and only_its_rows:
+    if chip is not None and path == BUILT_IN:
         rows = [(suite, row) for suite, row in rows if preset_of(row.chip) == chip.name]
     if not rows:
         raise InputError(f"{path}: no rows are left; allowed are other values of suite, --chip, --use or --min-us")
@@ -85,9 +97,7 @@ def validate_file(
         if name not in chips:
             chips[name] = load_chip(name)
         cases.append(case_of(suite, row, name))
-    requests = distinct(cases)
-    predictions = predict(chips, requests, workers=workers, progress=lambda done: progress(done, len(requests)))
-    return [Judged(case, predictions[case.chip, case.request]) for case in cases]
+    return Plan(cases, chips)
 
 
 def _selected(found: dict[str, list[Measurement]], selection: Selection) -> list[tuple[str, Measurement]]:
@@ -128,6 +138,10 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
     table = _by_chip(judged)
     suites = dict.fromkeys(row.case.suite for row in judged)
     table["suites"] = {suite: _by_chip([row for row in judged if row.case.suite == suite]) for suite in suites}
+    layer = [row for row in judged if row.case.suite == "transformer"]
+    if layer:
+        chips = dict.fromkeys(row.case.chip for row in layer)
+        table["layers"] = {chip: _layer([row for row in layer if row.case.chip == chip]) for chip in chips}
     tags = dict.fromkeys(row.case.source for row in judged)
     table["sources"] = {tag: _source(tag) for tag in tags}
     return table
@@ -138,6 +152,21 @@ def _by_chip(judged: Sequence[Judged]) -> dict[str, Any]:
     return {
         "overall": statistics(judged),
         "chips": {name: statistics([row for row in judged if row.case.chip == name]) for name in chips},
+    }
+
+
+def _layer(judged: Sequence[Judged]) -> dict[str, Any]:
+    """The sum over all operators of a transformer layer, and each operator's share of it and error."""
+    measured = sum(row.case.measured_seconds for row in judged)
+    predicted = sum(row.predicted_seconds for row in judged)
+    shares = {row.case.size_class: row.case.measured_seconds / measured for row in judged}
+    return {
+        "measured_seconds": measured,
+        "predicted_seconds": predicted,
+        "error": predicted / measured - 1,
+        "operators": {
+            row.case.size_class: {"share": shares[row.case.size_class], "error": row.error} for row in judged
+        },
     }
 
 
