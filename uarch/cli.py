@@ -33,6 +33,7 @@ COMMANDS = (
     "scalesim",
     "dram",
     "demo",
+    "experiment",
 )
 
 WRONG_INPUT = 2

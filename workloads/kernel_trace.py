@@ -15,7 +15,8 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.energy_account import component_ranges
-from workloads.execution import OUTSIDE_LAYERS, in_sequence, peaks_of
+from workloads.execution import in_sequence, peaks_of
+from workloads.pipeline import OUTSIDE_LAYERS
 from workloads.timeline import Sink, Timeline, limit_of, open_timeline
 
 
