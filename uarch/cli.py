@@ -31,6 +31,7 @@ COMMANDS = (
     "systolic",
     "scalesim",
     "dram",
+    "fidelity",
     "demo",
 )
 
