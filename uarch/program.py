@@ -107,6 +107,12 @@ class Function(IntEnum):
     """The largest absolute value of each row of A, 1 if that is 0: one column."""
     DIVIDE_ROWS = 20
     """A / B, with B one column."""
+    POSITIVE = 21
+    """max(A, 0)."""
+    NEGATIVE = 22
+    """min(A, 0)."""
+    COLUMN_MAXIMUM = 23
+    """The largest value of each column of A, as one row."""
 
 
 class MaskKind(IntEnum):
