@@ -30,6 +30,7 @@ UNIT = np.dtype(
         ("short_tiles", np.int64),  # 0 or 1: the last key tile of a sequence, of short_width keys
         ("short_width", np.int64),
         ("gathered_tiles", np.int64),
+        ("gather_run", np.int64),  # consecutive rows of a gathered tile
         ("key_table", np.int64),  # where the rows of its key tiles stand in the tables
         ("mask_table", np.int64),  # ... and their masks
         ("gathered_key_table", np.int64),
@@ -143,14 +144,15 @@ class _Builder:
         units["short_width"] = mask.last_width
         units["whole_tiles"] = np.diff(mask.starts) - units["short_tiles"]
         units["gathered_tiles"] = np.diff(mask.gathered_starts)
+        units["gather_run"] = mask.gather_run
         run = self.sequences.run(width)
         units["key_table"] = self.writer.table(self._rows(s, mask, run)) + first * (width // run)
         numbers = np.array([*map(self.writer.element_mask, mask.patterns), NONE])
         units["mask_table"] = self.writer.table(numbers[mask.pattern]) + first
         if len(mask.gathered_keys):
             first = mask.gathered_starts[:-1]
-            rows = self.sequences.rows(s, mask.gathered_keys.ravel())
-            units["gathered_key_table"] = self.writer.table(rows) + first * width
+            rows = self.sequences.rows(s, mask.gathered_keys[:, :: mask.gather_run].ravel())
+            units["gathered_key_table"] = self.writer.table(rows) + first * (width // mask.gather_run)
             units["gathered_mask_table"] = self.writer.table(numbers[mask.gathered_pattern]) + first
         if self.sequences.page_size:
             units["first_page"], units["pages"] = self._pages(mask)
