@@ -167,11 +167,12 @@ class _Builder:
     def _pages(self, mask: BlockMask) -> tuple[IntArray, IntArray]:
         """First page-table entry of each query tile and how many it reads: an entry for each page of its key tiles."""
         page = self.sequences.page_size
-        per_tile = max(1, mask.tile_k // page)
-        tiles = np.diff(mask.starts)
-        first = mask.key_tile[np.minimum(mask.starts[:-1], len(mask.key_tile) - 1)] * mask.tile_k // page
+        runs = np.diff(mask.starts) * max(1, mask.tile_k // page)
+        runs += np.diff(mask.gathered_starts) * (mask.tile_k // mask.gather_run)
+        tile = np.append(mask.key_tile, 0)[np.minimum(mask.starts[:-1], len(mask.key_tile))]
+        first = np.where(np.diff(mask.gathered_starts) > 0, 0, tile * mask.tile_k // page)
         in_table = -(-mask.kv_len // page)
-        return first, np.minimum(np.maximum(tiles * per_tile, 1), in_table - first)
+        return first, np.minimum(np.maximum(runs, 1), in_table - first)
 
 
 def attention_units(
