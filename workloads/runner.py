@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import uarch
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
@@ -30,6 +32,7 @@ from workloads.operators import OperatorBuilder, attention_shape
 from workloads.parallel import check_parallel
 from workloads.phase import Phase
 from workloads.stack import Stack, load_stack
+from workloads.timeline import Sink, limit_of, open_timeline
 
 
 def simulate(
@@ -51,6 +54,8 @@ def simulate(
     weight_sparsity: str | None = None,
     expert_load: str = "uniform",
     logits: str = "last",
+    timeline_limit: int = 0,
+    record: Sink | None = None,
     mask: str | None = None,
     kv_dtype: str | None = None,
     page_size: int = 0,
@@ -71,6 +76,8 @@ def simulate(
     ``mask``: of layers without a window of their own, see :func:`workloads.mask_option.parse_mask`. ``kv_dtype`` and
     ``page_size`` of the KV cache. ``draft``: what phase ``verify`` verifies of each sequence, see
     :func:`workloads.mask_option.parse_draft`.
+    ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
+    if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
@@ -122,12 +129,13 @@ def simulate(
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
+    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
-    rows = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
+    rows = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
     layers = layer_table(in_sequence(rows, chip.clock.tensor_hz))
     return Trace(
         chip=chip.model_dump(mode="json"),
-        workload={"model": model.name, **work.describe(), "stack": stack.name},
+        workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
         package_version=uarch.__version__,
         seed=seed,
         layers=layers,
@@ -140,6 +148,7 @@ def simulate(
             peaks=peaks_of(chip, dtype),
             energy_ranges=component_ranges(chip, dtype),
         ),
+        timeline=np.concatenate(recorded) if recorded else None,
     )
 
 
@@ -161,11 +170,11 @@ def _execute(
         if stand_in == layer:
             progress(f"layer {layer}")
             operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
-            simulated[layer] = executor.run(operators, l2)
+            simulated[layer] = executor.run(operators, l2, len(rows))
         of_layer, l2 = simulated[stand_in]
         rows += [(layer, row) for row in of_layer]
     progress("LM head")
-    after, _ = executor.run(builder.after_layers(), l2)
+    after, _ = executor.run(builder.after_layers(), l2, len(rows))
     return rows + [(OUTSIDE_LAYERS, row) for row in after]
 
 
