@@ -229,6 +229,11 @@ def _divide_rows(call: Call) -> Matrix:
     return np.asarray(call.tile_a / call.other.reshape(-1, 1))
 
 
+def _column_maximum(call: Call) -> Matrix:
+    assert call.a is not None
+    return np.asarray(call.a.reshape(-1, int(call.step["n"])).max(axis=0, keepdims=True))
+
+
 def _normalise(call: Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -265,6 +270,9 @@ FUNCTIONS: dict[Function, Callable[[Call], Matrix]] = {
     Function.SCALE_ROWS: _scale_rows,
     Function.LARGEST: _largest,
     Function.DIVIDE_ROWS: _divide_rows,
+    Function.POSITIVE: lambda call: np.maximum(call.tile_a, 0),
+    Function.NEGATIVE: lambda call: np.minimum(call.tile_a, 0),
+    Function.COLUMN_MAXIMUM: _column_maximum,
     Function.GELU_MUL: _gelu_mul,
     Function.SCALE: _scale,
     Function.MULTIPLY_ADD: _multiply_add,

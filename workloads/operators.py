@@ -399,10 +399,17 @@ class OperatorBuilder:
 
     def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
         q, out, mask = self.buffers.q, self.buffers.context, self.score_mask(kind)
+        selection = self._select_pages(tensors, mask)
         if tensors.sequences is None:
-            return [self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
+            return [*selection, self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
         cache = (tensors.k_cache, tensors.v_cache, out, tensors.storage, tensors.sequences)
-        return [self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)]
+        attention = self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)
+        return [*selection, attention]
+
+    def _select_pages(self, tensors: LayerTensors, mask: ScoreMask | None) -> list[Operator]:
+        job = AttentionJob(self.attention_shape, self.phase.dtype, mask)
+        programs = job.selection(self.buffers.q, tensors.page_bounds, self.buffers.space)
+        return [Operator(program.name, "attention", (program,)) for program in programs]
 
     def _unfused(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers

@@ -9,6 +9,7 @@ import numpy as np
 import uarch
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
+from kernels.score_masks import PagesMask
 from kernels.weights import weight_format
 from results.rollup import rollup
 from results.schema import layer_table
@@ -210,6 +211,8 @@ def _check_attention(model: Model, work: Phase) -> None:
     special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
     if work.unfused and special:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+    if model.latent is not None and isinstance(work.score_mask, PagesMask):
+        raise InputError(f"mask = {work.mask!r}: pages of the latent cache of {model.name} cannot be selected")
     if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
         raise InputError(
             f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"
