@@ -26,8 +26,12 @@ GELU_OPS, GELU_SPECIAL_OPS = 5, 1
 SILU_OPS, SILU_SPECIAL_OPS = 4, 2
 """Scale for the exponential, add one, multiply by the input and by the other half; exp and reciprocal are special."""
 
+SOFT_CAP_OPS, SOFT_CAP_SPECIAL_OPS = 2, 1
+"""Scale before and after the tanh, which is special."""
+
 _ACTIVATIONS = (
     ("gelu", _Activation(Function.GELU, False, GELU_OPS, GELU_SPECIAL_OPS)),
+    ("gelu", _Activation(Function.GELU_MUL, True, GELU_OPS + 1, GELU_SPECIAL_OPS)),
     ("silu", _Activation(Function.SILU_MUL, True, SILU_OPS, SILU_SPECIAL_OPS)),
 )
 
@@ -43,12 +47,12 @@ def activation(
     dtype: str = "fp16",
     issued: float = 0.0,
 ) -> TileProgram:
-    """``out = gelu(x)``, or gated ``out = silu(x[:, :F]) * x[:, F:]`` with ``x`` of 2F and ``out`` of F columns.
+    """``out = gelu(x)``, or gated ``out = silu(x[:, :F]) * x[:, F:]`` (or with ``gelu``); ``x`` of 2F, ``out`` of F columns.
 
     ``issued``: lane-operations per element for which the vector units are taken, if more than the arithmetic.
 
     Raises:
-        InputError: an ``activation`` other than ``gelu`` (not gated) or ``silu`` (gated).
+        InputError: an ``activation`` other than ``gelu`` and gated ``silu``.
     """
     found = [kind for label, kind in _ACTIVATIONS if label == activation and kind.gated == gated]
     if not found:
@@ -104,6 +108,27 @@ def fill(name: str, chip: Chip, out: Tensor, *, dtype: str = "fp16") -> TileProg
     tiles = cut_granules(chip, out, bits_per_element=out.element_bits)
     grid = _one_tile_a_block(writer, tiles, out.element_bits)
     grid.vector(0, Function.ZERO, Slot(0), Slot(0), m=tiles.n_rows, n=tiles.n_cols, store=tiles.box(out))
+    return writer.finish(0)
+
+
+def soft_cap(name: str, chip: Chip, x: Tensor, *, cap: float, dtype: str = "fp16") -> TileProgram:
+    """``x = cap * tanh(x / cap)`` in place."""
+    writer = ProgramWriter(name, "activation", f"{x.batch * x.rows} x {x.cols}", dtype)
+    tiles = cut_granules(chip, x, bits_per_element=x.element_bits)
+    grid = _one_tile_a_block(writer, tiles, x.element_bits)
+    box = tiles.box(x)
+    grid.vector(
+        0,
+        Function.SOFT_CAP,
+        box,
+        Slot(0),
+        m=tiles.n_rows,
+        n=tiles.n_cols,
+        store=box,
+        parameter=cap,
+        ops_per_element=SOFT_CAP_OPS,
+        special_per_element=SOFT_CAP_SPECIAL_OPS,
+    )
     return writer.finish(0)
 
 

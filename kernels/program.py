@@ -6,7 +6,6 @@ the blocks. A step or loop that a block does not need gets ``repeat`` 0 there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,6 +30,7 @@ from uarch.program import (
     StructArray,
     executions,
 )
+from uarch.sparsity import DENSE, Structure
 
 Ints = int | npt.NDArray[np.int64]
 """One value for all blocks of a grid, or one for each."""
@@ -50,6 +50,8 @@ class Box:
     step_row: Ints = 0
     step_col: Ints = 0
     step_batch: Ints = 0
+    table: Ints = NONE
+    """Where in the program's tables the rows stand that the parts of the batch begin at, or NONE: one after the other."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,15 @@ class Mask:
     step_col: Ints = 0
 
 
+@dataclass(frozen=True)
+class ElementMasks:
+    """Which scores of the tiles of a loop are kept: a table with the number of a mask, or NONE, for each iteration."""
+
+    table: Ints
+    row_repeat: int = 1
+    """As of :class:`Mask`."""
+
+
 @dataclass(frozen=True, eq=False)
 class TileProgram:
     """One kernel for one chip's cores: struct arrays as described in :mod:`uarch.program`.
@@ -90,7 +101,9 @@ class TileProgram:
     blocks: StructArray
     steps: StructArray
     operands: StructArray
+    tables: npt.NDArray[np.int64]
     masks: StructArray
+    mask_bits: npt.NDArray[np.uint8]
     n_counters: int
     n_granules: int
     useful_flops: int
@@ -138,7 +151,7 @@ class TileProgram:
 
     def key(self) -> bytes:
         """Equal for programs that the engine cannot tell apart."""
-        arrays = (self.tensors, self.blocks, self.steps, self.operands)
+        arrays = (self.tensors, self.blocks, self.steps, self.operands, self.tables)
         return b"".join((self.dtype.encode(), *(array.tobytes() for array in arrays)))
 
 
@@ -155,8 +168,9 @@ class Grid:
         self.blocks["n_steps"] = n_steps
         self.steps["body"] = 1
         self.steps["repeat"] = 1
-        self.steps["mask"] = self.steps["state"] = NONE
-        self.operands["tensor"] = self.operands["slot"] = NONE
+        self.steps["kept"] = self.steps["group"] = 1
+        self.steps["mask"] = self.steps["mask_table"] = self.steps["state"] = NONE
+        self.operands["tensor"] = self.operands["slot"] = self.operands["table"] = NONE
 
     def resources(self, *, stages: int, l1_bytes: Ints, register_bytes: Ints = 0) -> None:
         """How many steps' operands are in flight or in use at a time, and what a block occupies on its core."""
@@ -194,11 +208,18 @@ class Grid:
         transpose_b: bool = False,
         array_m: Ints | None = None,
         array_n: Ints | None = None,
+        indices: Slot | None = None,
+        structure: Structure = DENSE,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept."""
+        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept.
+
+        With N:M ``structure`` ``b`` holds its ``k`` kept rows, ``indices`` their places.
+        """
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
         self.steps["array_m"][:, j] = m if array_m is None else array_m
         self.steps["array_n"][:, j] = n if array_n is None else array_n
+        self.steps["kept"][:, j], self.steps["group"][:, j] = structure
+        self.steps["state"][:, j] = NONE if indices is None else indices.index
         self.steps["accumulate"][:, j] = accumulate
         self.steps["transpose_a"][:, j] = transpose_a
         self.steps["transpose_b"][:, j] = transpose_b
@@ -216,26 +237,31 @@ class Grid:
         state: Slot | None = None,
         store: Box | None = None,
         parameter: float = 0.0,
-        ops_per_element: float = 1,
+        ops_per_element: float | npt.NDArray[np.float64] = 1,
         special_per_element: float = 0,
         special_per_row: float = 0,
         barriers: int = 0,
-        mask: Mask | None = None,
+        mask: Mask | ElementMasks | None = None,
+        structure: Structure = DENSE,
     ) -> None:
         """Step ``j``: ``out = function(a, b)`` on an ``m x n`` tile, stored to ``store`` if given."""
         self._step(j, Op.VECTOR, a, b, out, store, m=m, n=n, k=0)
         step = self.steps[:, j]
         step["function"] = function
         step["parameter"] = parameter
+        step["kept"], step["group"] = structure
         step["state"] = NONE if state is None else state.index
         step["barriers"] = barriers
         elements = step["m"] * step["n"]
         step["vector_ops"] = np.ceil(elements * ops_per_element)
         step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)
         if mask is not None:
+            step["mask_row_repeat"] = mask.row_repeat
+        if isinstance(mask, ElementMasks):
+            step["mask_table"] = mask.table
+        elif mask is not None:
             step["mask"] = self._writer.mask_index(mask.diagonal)
             step["mask_row"] = mask.row
-            step["mask_row_repeat"] = mask.row_repeat
             step["mask_col"] = mask.col
             step["mask_step_col"] = mask.step_col
 
@@ -279,7 +305,11 @@ class ProgramWriter:
     dtype: str
     n_counters: int = 0
     _tensors: list[Tensor] = field(default_factory=list)
-    _masks: list[int] = field(default_factory=list)
+    _tables: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    _table_length: int = 0
+    _masks: list[tuple[int, ...]] = field(default_factory=list)
+    _mask_bits: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    _mask_bytes: int = 0
     _grids: list[Grid] = field(default_factory=list)
 
     def grid(self, n_blocks: int, n_steps: int) -> Grid:
@@ -294,11 +324,26 @@ class ProgramWriter:
             self._tensors.append(tensor)
         return self._tensors.index(tensor)
 
+    def table(self, entries: npt.NDArray[np.int64]) -> int:
+        """Append entries to the tables; returns where the first of them stands."""
+        first = self._table_length
+        self._tables.append(entries)
+        self._table_length += len(entries)
+        return first
+
     def mask_index(self, diagonal: int) -> int:
-        """Row of a causal mask in the table."""
-        if diagonal not in self._masks:
-            self._masks.append(diagonal)
-        return self._masks.index(diagonal)
+        """Row of a causal mask in the table of masks."""
+        record = (int(MaskKind.CAUSAL), diagonal, 0, 0, 0)
+        if record not in self._masks:
+            self._masks.append(record)
+        return self._masks.index(record)
+
+    def element_mask(self, kept: npt.NDArray[np.bool_]) -> int:
+        """Row of a new mask in the table of masks; ``kept`` has the shape (queries, keys) of a tile."""
+        self._masks.append((int(MaskKind.ELEMENTS), 0, self._mask_bytes, *kept.shape))
+        self._mask_bits.append(np.packbits(kept))
+        self._mask_bytes += len(self._mask_bits[-1])
+        return len(self._masks) - 1
 
     def finish(self, useful_flops: int) -> TileProgram:
         """The program; ``useful_flops`` is what the operator needs, from its shape alone."""
@@ -306,7 +351,6 @@ class ProgramWriter:
         operands = np.concatenate([grid.operands.reshape(-1, 3) for grid in self._grids])
         blocks = np.concatenate([grid.blocks for grid in self._grids])
         blocks["first_step"] = np.cumsum(blocks["n_steps"]) - blocks["n_steps"]
-        masks = np.array([(int(MaskKind.CAUSAL), diagonal) for diagonal in self._masks], MASK)
         return TileProgram(
             name=self.name,
             kind=self.kind,
@@ -316,46 +360,11 @@ class ProgramWriter:
             blocks=blocks,
             steps=steps,
             operands=operands,
-            masks=masks,
+            tables=np.concatenate([np.zeros(0, np.int64), *self._tables]),
+            masks=np.array(self._masks, MASK),
+            mask_bits=np.concatenate([np.zeros(0, np.uint8), *self._mask_bits]),
             n_counters=self.n_counters,
             n_granules=max(tensor.end_granule for tensor in self._tensors),
             useful_flops=useful_flops,
             tensor_names=tuple(tensor.name for tensor in self._tensors),
         )
-
-
-def joined(name: str, shape: str, programs: Sequence[TileProgram]) -> TileProgram:
-    """Programs of one kind as a single launch: their blocks one after the other, none waiting for another program's.
-
-    The programs must have been built in one address space, with scratch tensors, if any, in one of them only.
-    """
-    first_tensor = first_step = first_counter = first_mask = 0
-    blocks, steps, operands = [], [], []
-    for program in programs:
-        block, step, operand = program.blocks.copy(), program.steps.copy(), program.operands.copy()
-        block["first_step"] += first_step
-        for field_name in ("wait_counter", "signal_counter"):
-            block[field_name][block[field_name] != NONE] += first_counter
-        step["mask"][step["mask"] != NONE] += first_mask
-        operand["tensor"][operand["tensor"] != NONE] += first_tensor
-        blocks.append(block)
-        steps.append(step)
-        operands.append(operand)
-        first_tensor += len(program.tensors)
-        first_step += len(program.steps)
-        first_counter += program.n_counters
-        first_mask += len(program.masks)
-    return replace(
-        programs[0],
-        name=name,
-        shape=shape,
-        tensors=np.concatenate([program.tensors for program in programs]),
-        blocks=np.concatenate(blocks),
-        steps=np.concatenate(steps),
-        operands=np.concatenate(operands),
-        masks=np.concatenate([program.masks for program in programs]),
-        n_counters=first_counter,
-        n_granules=max(program.n_granules for program in programs),
-        useful_flops=sum(program.useful_flops for program in programs),
-        tensor_names=tuple(name for program in programs for name in program.tensor_names),
-    )

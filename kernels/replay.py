@@ -63,12 +63,25 @@ class _Call:
 
     def _kept(self) -> npt.NDArray[np.bool_]:
         step, (m, n) = self.step, self.tile_a.shape
+        if step["mask_table"] != NONE:
+            number = int(self.program.tables[step["mask_table"] + self.iteration])
+            if number == NONE:
+                return np.ones((m, n), np.bool_)
+            return np.repeat(_elements(self.program, number), step["mask_row_repeat"], axis=0).reshape(m, n)
         if step["mask"] == NONE:
             return np.ones((m, n), np.bool_)
         query = step["mask_row"] + np.arange(m) // step["mask_row_repeat"]
         key = step["mask_col"] + self.iteration * step["mask_step_col"] + np.arange(n)
         kept: npt.NDArray[np.bool_] = key[None, :] <= query[:, None] + self.program.masks[step["mask"]]["diagonal"]
         return kept
+
+
+def _elements(program: TileProgram, number: int) -> npt.NDArray[np.bool_]:
+    """An element mask, shape (queries, keys)."""
+    mask = program.masks[number]
+    size, first = int(mask["rows"] * mask["cols"]), int(mask["first_byte"])
+    bits = np.unpackbits(program.mask_bits[first : first + -(-size // 8)], count=size)
+    return bits.reshape(int(mask["rows"]), int(mask["cols"])).astype(np.bool_)
 
 
 def replay(program: TileProgram, memory: Memory, *, latest_first: bool = False) -> Written:
@@ -154,7 +167,7 @@ class _Run:
         if step["op"] == Op.MATMUL:
             assert a is not None
             assert b is not None
-            result = _matmul(step, a, b)
+            result = _matmul(step, a, _dense_weights(step, b, slots))
             if step["accumulate"] and target in slots:
                 result = slots[target] + result
         else:
@@ -210,8 +223,30 @@ def _execution_order(program: TileProgram, block: Any) -> Iterator[tuple[int, in
         pc += body
 
 
+def _dense_weights(step: Any, b: Matrix, slots: Slots) -> Matrix:
+    """B of a matrix step with the zeros that N:M weights leave out."""
+    if step["group"] == 1:
+        return b
+    k, n = int(step["k"]), int(step["n"])
+    return _expanded(step, b.reshape(k, n), slots[int(step["state"])].reshape(k, n))
+
+
+def _expanded(step: Any, values: Matrix, indices: Matrix) -> Matrix:
+    """Every group of rows with its kept values where the indices say; the last group may have fewer rows."""
+    kept, group = int(step["kept"]), int(step["group"])
+    k, n = values.shape
+    rows = np.arange(k) // kept * group
+    dense = np.zeros((-(-k // kept) * group, n))
+    dense[rows[:, None] + indices.astype(np.int64), np.arange(n)] = values
+    return dense
+
+
 def _matmul(step: Any, a: Matrix, b: Matrix) -> Matrix:
-    m, n, k = int(step["m"]), int(step["n"]), int(step["k"])
+    m, n = int(step["m"]), int(step["n"])
+    if step["group"] > 1:
+        left = a.reshape(m, -1)
+        return left @ b[: left.shape[1]]
+    k = int(step["k"])
     left = a.reshape(k, m).T if step["transpose_a"] else a.reshape(m, k)
     right = b.reshape(n, k).T if step["transpose_b"] else b.reshape(k, n)
     return left @ right
@@ -221,14 +256,21 @@ def _box(program: TileProgram, operand: Any, iteration: int) -> tuple[str, npt.N
     """Name of the tensor, row indices in the flattened matrix, and columns of an operand's box."""
     tensor = program.tensors[operand["tensor"]]
     name = program.tensor_names[operand["tensor"]]
-    batch = int(operand["batch"] + iteration * operand["step_batch"]) + np.arange(operand["n_batch"])
-    row = int(operand["row"] + iteration * operand["step_row"]) + np.arange(operand["n_rows"])
+    n_rows, n_cols = int(operand["n_rows"]), int(operand["n_cols"])
+    part = int(iteration * operand["step_batch"]) + np.arange(operand["n_batch"])
+    row = int(operand["row"] + iteration * operand["step_row"])
     col = int(operand["col"] + iteration * operand["step_col"])
-    inside = batch[-1] < tensor["batch"] and row[-1] < tensor["rows"] and col + operand["n_cols"] <= tensor["cols"]
-    if not inside or min(batch[0], row[0], col) < 0:
+    if operand["table"] == NONE:
+        batch = int(operand["batch"]) + part
+        first = batch * tensor["rows"] + row
+        inside = min(batch[0], row) >= 0 and batch[-1] < tensor["batch"] and row + n_rows <= tensor["rows"]
+    else:
+        first = operand["batch"] * tensor["rows"] + row + program.tables[operand["table"] + part]
+        inside = first.min() >= 0 and first.max() + n_rows <= tensor["batch"] * tensor["rows"]
+    if not inside or col < 0 or col + n_cols > tensor["cols"]:
         raise IndexError(f"{program.name}: a box of {name} lies outside of it")
-    rows = (batch[:, None] * tensor["rows"] + row[None, :]).ravel()
-    return name, rows, slice(col, col + int(operand["n_cols"]))
+    rows = (first[:, None] + np.arange(n_rows)[None, :]).ravel()
+    return name, rows, slice(col, col + n_cols)
 
 
 def _zero(call: _Call) -> Matrix:
@@ -245,8 +287,43 @@ def _silu_mul(call: _Call) -> Matrix:
 
 
 def _rms_norm(call: _Call) -> Matrix:
-    x = call.tile_a
-    return np.asarray(x / np.sqrt((x**2).mean(axis=1, keepdims=True) + call.parameter) * call.other.reshape(1, -1))
+    x = call.tile_a.reshape(int(call.step["m"]), -1, call.other.size)
+    scale = np.sqrt((x**2).mean(axis=2, keepdims=True) + call.parameter)
+    return np.asarray(x / scale * call.other.ravel()).reshape(call.tile_a.shape)
+
+
+def _gelu_mul(call: _Call) -> Matrix:
+    return _gelu(call) * call.tile_b
+
+
+def _scale(call: _Call) -> Matrix:
+    a = call.tile_a
+    scales = call.other.repeat(int(call.parameter), axis=0)
+    return np.asarray(a * scales[: len(a)])
+
+
+def _multiply_add(call: _Call) -> Matrix:
+    before = call.slots.get(int(call.operands[OUT]["slot"]), np.zeros(()))
+    return np.asarray(before + call.tile_a * call.other)
+
+
+def _expand(call: _Call) -> Matrix:
+    assert call.a is not None
+    n = int(call.step["n"])
+    values, indices = call.a.reshape(-1, n), call.other.reshape(-1, n)
+    return _expanded(call.step, values, indices)[: int(call.step["m"])]
+
+
+def _top_k(call: _Call) -> Matrix:
+    a, k = call.tile_a, int(call.parameter)
+    columns = np.argsort(-a, axis=1, kind="stable")[:, :k]
+    largest = np.take_along_axis(a, columns, axis=1)
+    weights = np.exp(largest - largest[:, :1])
+    return np.concatenate([weights / weights.sum(axis=1, keepdims=True), columns.astype(np.float64)], axis=1)
+
+
+def _soft_cap(call: _Call) -> Matrix:
+    return np.asarray(call.parameter * np.tanh(call.tile_a / call.parameter))
 
 
 def _layer_norm(call: _Call) -> Matrix:
@@ -301,6 +378,10 @@ def _layer_scale(call: _Call) -> Matrix:
     return np.asarray((call.tile_a - mean) / scale * call.other[0] + call.other[1])
 
 
+def _scale_rows(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a * call.other.reshape(-1, 1))
+
+
 def _normalise(call: _Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -310,7 +391,8 @@ def _merge(call: _Call) -> Matrix:
     stats = call.other.reshape(len(partial), 2)
     before = _stats_before(call.slots.get(state), len(partial))
     top = np.maximum(before[:, 0], stats[:, 0])
-    old, new = np.exp(before[:, 0] - top), np.exp(stats[:, 0] - top)
+    finite = np.where(np.isfinite(top), top, 0)
+    old, new = np.exp(before[:, 0] - finite), np.exp(stats[:, 0] - finite)
     call.slots[state] = np.stack([top, before[:, 1] * old + stats[:, 1] * new], axis=1)
     return np.asarray(call.slots.get(target, np.zeros_like(partial)) * old[:, None] + partial * new[:, None])
 
@@ -336,4 +418,11 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.MOMENTS: _moments,
     Function.RMS_SCALE: _rms_scale,
     Function.LAYER_SCALE: _layer_scale,
+    Function.SCALE_ROWS: _scale_rows,
+    Function.GELU_MUL: _gelu_mul,
+    Function.SCALE: _scale,
+    Function.MULTIPLY_ADD: _multiply_add,
+    Function.EXPAND: _expand,
+    Function.TOP_K: _top_k,
+    Function.SOFT_CAP: _soft_cap,
 }

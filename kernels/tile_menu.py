@@ -14,7 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.gemm import GemmMapping, GemmShape, fix_up_l1_bytes
+from kernels.gemm import fix_up_l1_bytes
+from kernels.gemm_tiles import GemmMapping, ProductShape
 from uarch.contexts import MAX_STAGES
 from uarch.input_file import read_toml, validate
 from uarch.machine import Machine
@@ -43,22 +44,23 @@ def library_menu() -> TileMenu:
     return validate(TileMenu, read_toml(_MENU), "menus/library.toml")
 
 
-def library_mappings(machine: Machine, shape: GemmShape, element_bits: int) -> Iterable[GemmMapping]:
+def library_mappings(machine: Machine, shape: ProductShape, element_bits: int) -> Iterable[GemmMapping]:
     """Mappings of the menu that fit a core, one of each tile. Tiles are computed whole, also at the edges.
 
     Tiles of which half would be empty are left out, unless nothing smaller is on the menu.
     """
-    menu = library_menu()
+    menu, entries = library_menu(), shape.entry_rows
+    largest, batch = int(entries.max()), int((entries > 0).sum())
     smallest_m, smallest_n = (min(tile[axis] for tile in menu.tiles) for axis in (0, 1))
     for tile_m, tile_n, tile_k, stages in _fitting(menu, machine, element_bits):
-        if tile_m >= max(2 * shape.m, 2 * smallest_m) or tile_n >= max(2 * shape.n, 2 * smallest_n):
+        if tile_m >= max(2 * largest, 2 * smallest_m) or tile_n >= max(2 * shape.n, 2 * smallest_n):
             continue
         k_tiles = ceil(shape.k / tile_k)
-        tiles_m, tiles_n = ceil(shape.m / tile_m), ceil(shape.n / tile_n)
+        tiles_m, tiles_n = ceil(largest / tile_m), ceil(shape.n / tile_n)
         raster = min(tiles_m, max(1, round(sqrt(machine.cores * tile_n / tile_m))))
         for split in menu.splits:
             crowded = tiles_m * tiles_n * split > _SPLIT_WAVES * machine.cores
-            if split > 1 and (split > k_tiles // 4 or shape.batch > 1 or crowded):
+            if split > 1 and (split > k_tiles // 4 or batch > 1 or crowded):
                 continue
             mapping = GemmMapping(tile_m, tile_n, tile_k, stages, split, raster, whole_tiles=True)
             if split == 1 or fix_up_l1_bytes(mapping) <= machine.l1_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from results.bounds import Peaks, bound_by, totals
+from results.bounds import Peaks, bound_by, resource_use, totals
 from results.schema import (
     BOUND_NAMES,
     CAUSE_FIELDS,
@@ -18,9 +18,12 @@ from results.schema import (
     matrix,
     text,
 )
+from results.timeline import check_intervals
 from results.trace import Trace
 
 _RELATIVE = 1e-9
+_RATES = 1e-3
+"""The engine's rates are integers; what was written back late may have been read into the run before."""
 _CYCLE = 1.0
 """The engine's picoseconds are rounded to cycles, up to half a cycle at each end of an op."""
 
@@ -47,7 +50,8 @@ def check(trace: Trace) -> list[str]:
     Checked: numbers finite and not negative; ops one after the other without gap or overlap, starting at cycle 0; core
     time by cause adds up to each op's time; seconds are cycles over the clock; utilisation and fractions at most 1;
     ``bound_by`` is what :mod:`results.bounds` says; the roll-up equals the sums over the rows and the energy that of its
-    components; intervals of the timeline lie within their op and do not overlap on a core.
+    components; no resource does more than its peak allows in the time of the run; intervals of the timeline are what
+    :func:`results.timeline.check_intervals` says.
     """
     missing = [name for name in _REQUIRED_NUMBERS if not isinstance(trace.rollup.get(name), (int, float))]
     if missing:
@@ -63,16 +67,16 @@ def check(trace: Trace) -> list[str]:
     problems += _rows_where(trace.layers["utilization"] > 1 + _RELATIVE, "utilization above 1")
     problems += _check_rollup(trace)
     if trace.timeline is not None:
-        problems += _check_timeline(trace.timeline, trace.layers)
+        problems += check_intervals([trace.timeline], trace.layers, float(trace.rollup["clock_hz"]))
     return problems
 
 
-def _rows_where(wrong: npt.NDArray[np.bool_], what: str, table: str = "layers") -> list[str]:
+def _rows_where(wrong: npt.NDArray[np.bool_], what: str) -> list[str]:
     rows = np.flatnonzero(wrong)
     if not len(rows):
         return []
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return [f"{table}: {what} in row {rows[0]}{more}"]
+    return [f"layers: {what} in row {rows[0]}{more}"]
 
 
 def _check_numbers(layers: Table) -> list[str]:
@@ -141,24 +145,12 @@ def _check_rollup(trace: Trace) -> list[str]:
         for name in ("utilization", "dram_bandwidth_fraction", "l2_hit_rate")
         if not 0 <= float(rollup[name]) <= 1 + _RELATIVE
     ]
+    problems += [
+        f"rollup: {name} is used at {use:.4f} of its peak, allowed: at most 1"
+        for name, use in resource_use(totals(layers), Peaks.of(rollup)).items()
+        if use > 1 + _RATES
+    ]
     derived = bound_by(totals(layers), Peaks.of(rollup))
     if rollup.get("bound_by") != derived:
         problems.append(f"rollup: bound_by is {rollup.get('bound_by')!r}, the rows say {derived!r}")
     return problems
-
-
-def _check_timeline(timeline: Table, layers: Table) -> list[str]:
-    known = (timeline["op"] >= 0) & (timeline["op"] < len(layers)) & (timeline["cause"] < len(STALL_CAUSES))
-    problems = _rows_where(~known | (timeline["core"] < 0), "unknown op, cause or core", "timeline")
-    if problems:
-        return problems
-    op = layers[timeline["op"]]
-    outside = (timeline["start_cycle"] < op["start_cycle"]) | (timeline["end_cycle"] > op["end_cycle"])
-    problems += _rows_where(outside, "interval outside its op", "timeline")
-    problems += _rows_where(timeline["end_cycle"] < timeline["start_cycle"], "end before start", "timeline")
-    order = np.lexsort((timeline["start_cycle"], timeline["core"]))
-    ordered = timeline[order]
-    same_core = ordered["core"][1:] == ordered["core"][:-1]
-    overlap = np.zeros(len(timeline), np.bool_)
-    overlap[order[1:]] = same_core & (ordered["start_cycle"][1:] < ordered["end_cycle"][:-1])
-    return problems + _rows_where(overlap, "overlaps the interval before it on its core", "timeline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from results.bounds import Peaks, bound_by, resource_use, totals
+from results.energy_range import Ranges, range_fields
 from results.schema import (
     ENERGY_COMPONENTS,
     ENERGY_FIELDS,
@@ -23,6 +24,7 @@ def rollup(
     tokens: int,
     n_chips: int,
     peaks: Peaks,
+    energy_ranges: Ranges | None = None,
 ) -> dict[str, float | int | str]:
     """Roll the layers table of one chip up.
 
@@ -36,6 +38,7 @@ def rollup(
         tokens: tokens that the phase processes (prefill: batch x sequence) or produces (decode: batch).
         n_chips: TP degree.
         peaks: of one chip.
+        energy_ranges: how far the energy of each component may be off; without them the energies have no range.
 
     Returns:
         Flat dictionary; units are in the names (see :func:`results.schema.unit_of`). ``utilization`` is useful FLOP
@@ -46,6 +49,7 @@ def rollup(
     seconds = float(layers["seconds"].sum())
     flops = float(layers["flops"].sum())
     dram_bytes = float(layers["dram_read_bytes"].sum() + layers["dram_write_bytes"].sum())
+    joules = {name: float(layers[f"{name}_joules"].sum()) for name in ENERGY_COMPONENTS}
     energy_joules = float(matrix(layers, ENERGY_FIELDS).sum())
     return {
         "phase": phase,
@@ -72,7 +76,8 @@ def rollup(
         "bound_by": bound_by(totals(layers), peaks),
         **{f"{name}_use_fraction": use for name, use in resource_use(totals(layers), peaks).items()},
         **peaks.fields(),
-        **_energy_by_component(layers),
+        **{f"energy_{name}_joules": value for name, value in joules.items()},
+        **(range_fields(joules, energy_ranges, seconds, tokens / n_chips) if energy_ranges else {}),
         **_seconds_by_cause(layers, clock_hz),
         **_seconds_by_kind(layers),
     }
@@ -85,10 +90,6 @@ def _ratio(numerator: float, denominator: float) -> float:
 def _hit_rate(layers: Table, hits: str, misses: str) -> float:
     n_hits = float(layers[hits].sum())
     return _ratio(n_hits, n_hits + float(layers[misses].sum()))
-
-
-def _energy_by_component(layers: Table) -> dict[str, float]:
-    return {f"energy_{name}_joules": float(layers[f"{name}_joules"].sum()) for name in ENERGY_COMPONENTS}
 
 
 def _seconds_by_cause(layers: Table, clock_hz: float) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Files of version 1 have another timeline (see :mod:`results.old_schemas`) and are read like those of this version."""
 
 Table = npt.NDArray[Any]
 """A structured array, one row per record."""
@@ -60,16 +61,23 @@ LAYER_DTYPE = np.dtype(
 )
 """One row per op instance, in time order, of one chip."""
 
+TIMELINE_TRACKS = ("core", "block", "matrix", "vector", "load", "store")
+"""What an interval of the timeline is: the core's time by cause; a block from launch to end; an array or vector unit at
+work; operands on their way to L1; a result on its way out."""
+
 TIMELINE_DTYPE = np.dtype(
     [
-        ("core", np.int32),
         ("op", np.int32),  # row of the layers table
-        ("cause", np.uint8),  # index into STALL_CAUSES
-        ("start_cycle", np.int64),
-        ("end_cycle", np.int64),
+        ("core", np.int32),
+        ("block", np.int32),  # of the op's tile program; -1 on track "core"
+        ("track", np.uint8),  # index into TIMELINE_TRACKS
+        ("cause", np.uint8),  # index into STALL_CAUSES: on track "core" what the time went to, else the unit
+        ("start_ps", np.int64),  # since the op's start
+        ("end_ps", np.int64),
+        ("bytes", np.int64),  # of a load or store, else 0
     ]
 )
-"""One row per interval of one core's time."""
+"""One row per interval; the rows of an op stand together, ops in the order of the layers table."""
 
 _UNIT_OF_NAME = {
     "start_cycle": "tensor-clock cycles",
@@ -83,7 +91,12 @@ _UNIT_OF_NAME = {
     "tokens": "tokens",
     "layer": "index, -1 outside the layers",
     "op": "row of /layers",
+    "block": "index, -1 for none",
+    "track": "index into the attribute 'tracks'",
     "cause": "index into the attribute 'causes'",
+    "start_ps": "ps since the op's start",
+    "end_ps": "ps since the op's start",
+    "bytes": "B",
     "core": "index",
     "utilization": "fraction",
 }

@@ -32,7 +32,7 @@ class Trace:
     rollup: dict[str, float | int | str]
     """Numbers of the whole run, as :func:`results.rollup.rollup` makes them."""
     timeline: Table | None = None
-    """What each core did when, dtype ``TIMELINE_DTYPE``, if it was recorded."""
+    """What each core did when, dtype ``TIMELINE_DTYPE``, if it was recorded and loaded."""
 
     def __post_init__(self) -> None:
         _require_table("layers", self.layers, LAYER_DTYPE)
@@ -42,6 +42,12 @@ class Trace:
             for field in required:
                 if field not in getattr(self, description):
                     raise TraceError(f"{description}.{field}: missing from the trace")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary and the ops."""
+        from results.report.tables import trace_html  # plots, which it loads, are slow to import
+
+        return trace_html(self)
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file, completely or not at all; equal traces give equal bytes.
@@ -53,14 +59,14 @@ class Trace:
         trace_file.write(Path(path), trace_file.Contents(**contents))
 
     @classmethod
-    def load(cls, path: str | Path) -> Trace:
-        """Read a file that :meth:`save` wrote.
+    def load(cls, path: str | Path, with_timeline: bool = True) -> Trace:
+        """Read a file that :meth:`save` wrote, without its timeline if that is not wanted.
 
         Raises:
             TraceError: no such file, or a truncated, foreign or newer one; the message is one line with the path.
         """
         try:
-            return cls(**trace_file.read(Path(path))._asdict())
+            return cls(**trace_file.read(Path(path), with_timeline)._asdict())
         except TraceError as error:
             prefix = "" if str(error).startswith(str(path)) else f"{path}: "
             raise TraceError(f"{prefix}{error}") from error

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uarch.boxes import IntArray, first_row_of_part
 from uarch.chip import Chip
 from uarch.engine import KernelResult, TileProgramArrays
 from uarch.events import Cause, Event
@@ -35,7 +36,7 @@ class Traffic(NamedTuple):
 def compulsory_traffic(program: TileProgramArrays) -> Traffic:
     """Traffic of a program with a cold L2 of unlimited size."""
     read, written = np.zeros(program.n_granules, np.int64), np.zeros(program.n_granules, np.int64)
-    return Traffic(*_traffic(program.tensors, program.steps, program.operands, read, written))
+    return Traffic(*_traffic(program.tensors, program.steps, program.operands, program.tables, read, written))
 
 
 def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_seconds: float = 0.0) -> KernelResult:
@@ -78,7 +79,12 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
 
 @kernel
 def _traffic(
-    tensors: StructArray, steps: StructArray, operands: StructArray, read: StructArray, written: StructArray
+    tensors: StructArray,
+    steps: StructArray,
+    operands: StructArray,
+    tables: IntArray,
+    read: StructArray,
+    written: StructArray,
 ) -> tuple[int, int, int]:
     """Bytes (read, written, remote); ``read`` and ``written`` are sets of rows of each granule, empty at first."""
     read_bytes, written_bytes, remote_bytes = 0, 0, 0
@@ -100,8 +106,7 @@ def _traffic(
                 first_col = operand["col"] + iteration * operand["step_col"]
                 last_col = first_col + operand["n_cols"] - 1
                 for b in range(operand["n_batch"]):
-                    batch = operand["batch"] + iteration * operand["step_batch"] + b
-                    first_row = batch * tensor["rows"] + operand["row"] + iteration * operand["step_row"]
+                    first_row = first_row_of_part(tables, tensor, operand, iteration, b)
                     last_row = first_row + operand["n_rows"] - 1
                     for i in range(first_row // granule_rows, last_row // granule_rows + 1):
                         top = max(first_row - i * granule_rows, 0)

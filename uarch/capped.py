@@ -12,6 +12,7 @@ from typing import NamedTuple
 from uarch.chip import Chip
 from uarch.energy_account import OWN_SUPPLY, energy_joules
 from uarch.engine import KernelResult, TileProgramArrays, execute
+from uarch.event_energy import dram_background_watts
 from uarch.l2 import L2State
 from uarch.power import (
     LOWEST_CLOCK_RATIO,
@@ -22,6 +23,7 @@ from uarch.power import (
     sustained_clock_ratio,
     watts_at,
 )
+from uarch.tdp import tdp_watts
 
 _ATTEMPTS = 6
 _ABOVE = 0.005
@@ -52,7 +54,7 @@ def execute_capped(
 
     if not chip.power_capped:
         return run(1.0)
-    highest, tdp = highest_clock_ratio(chip), chip.power.tdp_watts
+    highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
     attempts: list[_Attempt] = []
     ratio, within, above = highest, 0.0, highest * (1 + _NARROW)
     for _ in range(_ATTEMPTS):
@@ -86,9 +88,11 @@ class _Attempt(NamedTuple):
 
 
 def _draw(chip: Chip, result: KernelResult, dtype: str, clock_ratio: float, core_share: float) -> Draw:
-    dynamic = {part: joules for part, joules in energy_joules(chip, result, dtype).items() if part != "static"}
-    memory_joules = sum(dynamic[part] for part in OWN_SUPPLY)
-    return Draw(sum(dynamic.values()) - memory_joules, memory_joules, result.seconds, clock_ratio, core_share)
+    joules = energy_joules(chip, result, dtype)
+    own_supply = sum(joules[part] for part in OWN_SUPPLY)
+    core_joules = sum(joules.values()) - own_supply - joules["static"]
+    memory_joules = own_supply - dram_background_watts(chip) * result.seconds
+    return Draw(core_joules, memory_joules, result.seconds, clock_ratio, core_share)
 
 
 def _core_share(earlier: Draw, seconds: float, clock_ratio: float) -> float:

@@ -12,9 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     Strict,
@@ -23,7 +20,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
 
+from uarch.chip_die import Cost, Die
 from uarch.errors import InputError
+from uarch.section import Section, Whole
 from uarch.voltage import VoltageFrequency
 
 Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
@@ -32,11 +31,6 @@ DATATYPES: tuple[str, ...] = get_args(Datatype)
 Dataflow = Literal["os", "ws", "is"]
 Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
 Rate = Annotated[float, Field(gt=0, le=64)]
-
-
-def _whole_number(value: Any) -> Any:
-    """1e6 is a whole number, although TOML reads it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _power_of_two(value: int) -> int:
@@ -77,7 +71,6 @@ class DatatypeRates(Mapping[str, float]):
         return len(self.pairs)
 
 
-Whole = Annotated[int, BeforeValidator(_whole_number)]
 Count = Annotated[Whole, Field(ge=1, le=1 << 20)]
 Bytes = Annotated[Whole, Field(ge=1, le=1 << 40)]
 Interleave = Annotated[Whole, Field(ge=32, le=1 << 20), AfterValidator(_power_of_two)]
@@ -88,12 +81,6 @@ BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
 Seconds = Annotated[float, Field(ge=0, le=1)]
 Watts = Annotated[float, Field(ge=0, le=1e5)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
-
-
-class Section(BaseModel):
-    """Base of all tables of a chip file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Clock(Section):
@@ -125,6 +112,8 @@ class Systolic(Section):
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
     """By datatype; one that is absent is not supported."""
+    weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
+    """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
 
 
 class Vector(Section):
@@ -222,10 +211,16 @@ class Memory(Section):
     """Independent channels or pseudo-channels of the whole chip."""
     bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
     interleave_bytes: Interleave
+    """Consecutive bytes in one channel."""
+    channel_hash: Literal["xor", "none"] = "xor"
+    """Whether channels are also chosen by a hash of the higher address bits."""
+    mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
+    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own for streams."""
+    refresh: Literal["all", "bank", "none"] = "all"
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
     check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own for it."""
+    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
 
@@ -248,9 +243,11 @@ class Link(Section):
 class Power(Section):
     """Power of the package."""
 
-    tdp_watts: Annotated[Watts, Field(gt=0)]
-    static_watts: Watts
-    """Drawn whatever the chip does at its nominal clock: leakage, clock tree, DRAM background."""
+    tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
+    """Published; if absent, SPAD's rule from die area and memory (:func:`uarch.tdp.tdp_watts`)."""
+    static_watts: Watts | None = None
+    """Drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree. If absent, from die
+    area, clock and energy table (:func:`uarch.event_energy.static_power`)."""
     delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
     cap: bool | None = None
@@ -283,6 +280,8 @@ class Chip(Section):
     link: Link
     power: Power
     energy: Energy
+    die: Die = Die()
+    cost: Cost = Cost()
     launch: Launch = Launch()
     mapping: Literal["library", "search"] | None = None
     """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from uarch.area import modelled_die_area_mm2
 from uarch.chip import Chip
 from uarch.errors import InputError
 from uarch.input_file import field_names, one_line, read_toml, unknown_name, validate
 
 _PRESETS = Path(__file__).parent / "chips"
+_DIE_AREA = ("die", "area_mm2")
 
 
 def preset_names() -> list[str]:
@@ -28,6 +31,7 @@ def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
         A preset (see :func:`preset_names`) or the path of a TOML file of the same layout.
     overrides
         ``dotted.field=value`` each, such as ``memory.channels=80``; values are written as in TOML, strings may be bare.
+        A published ``die.area_mm2`` that is not itself overridden changes in the ratio of the modelled areas.
 
     Raises
     ------
@@ -35,9 +39,21 @@ def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
         For an unknown chip, an unreadable or malformed file, an unknown field or a value out of range.
     """
     data = read_toml(_find(name_or_path))
-    for override in overrides:
-        _apply(data, override)
-    return validate(Chip, data, f"chip {name_or_path}")
+    source = f"chip {name_or_path}"
+    stated = deepcopy(data)
+    changed = {_apply(data, override) for override in overrides}
+    chip = validate(Chip, data, source)
+    if changed and _DIE_AREA not in changed and chip.die.area_mm2 is not None:
+        return _rescaled(chip, chip.die.area_mm2, validate(Chip, stated, source))
+    return chip
+
+
+def _rescaled(chip: Chip, area_mm2: float, stated: Chip) -> Chip:
+    """``chip`` with the published die area of ``stated``, the chip before overrides, changed as the modelled area is."""
+    before, after = modelled_die_area_mm2(stated), modelled_die_area_mm2(chip)
+    if before == after:
+        return chip
+    return chip.model_copy(update={"die": chip.die.model_copy(update={"area_mm2": area_mm2 * after / before})})
 
 
 def _find(name_or_path: str) -> Path:
@@ -50,8 +66,8 @@ def _find(name_or_path: str) -> Path:
     raise InputError(f"chip {name_or_path!r}: no such preset or TOML file; {unknown_name(name_or_path, names)}")
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
-    """Write one override into the contents of a chip file; values are checked later, with the whole chip."""
+def _apply(data: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Write one override into the contents of a chip file and return its field; the whole chip is checked later."""
     field, equals, text = override.partition("=")
     shown = f"--set {one_line(override)}"
     path = tuple(part.strip() for part in field.split("."))
@@ -70,6 +86,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise InputError(f"{shown}: {name} of this chip must be a table")
     table[path[-1]] = _value(text.strip())
+    return path
 
 
 def _value(text: str) -> Any:

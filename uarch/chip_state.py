@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uarch.contexts import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
-from uarch.dram.bank_bus import BankBus, BankBusTiming, open_bank_bus
+from uarch.dram.interface import Dram, DramTiming, open_dram
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.l2 import FETCH, NO_FETCH, L2State, open_l2
@@ -69,6 +69,7 @@ class Program(NamedTuple):
     blocks: StructArray
     steps: StructArray
     operands: StructArray
+    tables: IntArray
     costs: StructArray
 
 
@@ -76,8 +77,8 @@ class ChipState(NamedTuple):
     """State of one kernel's execution."""
 
     machine: Machine
-    dram_timing: BankBusTiming
-    dram: BankBus
+    dram_timing: DramTiming
+    dram: Dram
     granules: StructArray
     groups: StructArray
     contexts: StructArray
@@ -99,7 +100,7 @@ class ChipState(NamedTuple):
 
 def open_chip(
     machine: Machine,
-    dram_timing: BankBusTiming,
+    dram_timing: DramTiming,
     l2_state: L2State,
     resident_blocks: int,
     n_granules: int,
@@ -119,7 +120,7 @@ def open_chip(
     return ChipState(
         machine=machine,
         dram_timing=dram_timing,
-        dram=open_bank_bus(dram_timing, n_waiters),
+        dram=open_dram(dram_timing, n_waiters),
         granules=granules,
         groups=groups,
         contexts=contexts,

@@ -16,7 +16,23 @@ import typer
 
 from uarch.errors import InputError
 
-COMMANDS = ("chips", "models", "kernel", "run", "validate", "measure", "plot", "systolic", "scalesim", "dram", "demo")
+COMMANDS = (
+    "chips",
+    "models",
+    "kernel",
+    "run",
+    "validate",
+    "measure",
+    "plot",
+    "trace",
+    "report",
+    "export",
+    "import_",
+    "systolic",
+    "scalesim",
+    "dram",
+    "demo",
+)
 
 WRONG_INPUT = 2
 INTERRUPTED = 130

@@ -1,140 +1,33 @@
-"""Energy per event: tables in ``uarch/energy_tables``, each value with its source and the range it could lie in.
+"""Energy tables from files: ``uarch/energy_tables`` by name, a user's own by path.
 
-The energy of a run is the sum over counted events plus the chip's static power times the time. Values are dynamic
-energy: leakage, clock tree and DRAM background belong to ``power.static_watts`` of the chip.
+A table may be ``base``d on another one: it then states only what differs, and may ``scale`` logic, SRAM and wires as a
+whole, which is how a neighbouring technology node is described.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
+from uarch.energy_table import EnergyTable, Entry, EventEnergy, Factor, SramEnergy
 from uarch.errors import InputError
 from uarch.input_file import read_toml, unknown_name, validate
-from uarch.voltage import VoltageFrequency
+
+__all__ = ["EnergyTable", "EventEnergy", "energy_table_names", "load_energy_table"]
 
 _TABLES = Path(__file__).parent / "energy_tables"
-_DRAM_TABLE = "dram"
+_COMMON = "dram"
+"""Sections that do not depend on the logic process."""
 
-Picojoules = Annotated[float, Field(ge=0, le=1e9)]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class EventEnergy(_Entry):
-    """Energy of one event, pJ, with the range of what is published or plausible."""
-
-    pj: Picojoules
-    low: Picojoules
-    high: Picojoules
-    source: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _in_range(self) -> EventEnergy:
-        if not self.low <= self.pj <= self.high:
-            raise ValueError(f"must have low <= pj <= high, not {self.low} <= {self.pj} <= {self.high}")
-        return self
+_LOGIC = ("matrix_mac", "vector_op", "special_op")
+_SRAM = ("register_byte", "sram")
+_WIRE = ("noc_byte_mm",)
 
 
-class PerDatatype(_Entry):
-    """One value per datatype of the systolic arrays."""
-
-    fp32: EventEnergy
-    tf32: EventEnergy
-    fp16: EventEnergy
-    bf16: EventEnergy
-    fp8: EventEnergy
-    int8: EventEnergy
-
-
-class PerTechnology(_Entry):
-    """One value per memory technology."""
-
-    hbm2: EventEnergy
-    hbm2e: EventEnergy
-    hbm3: EventEnergy
-    hbm3e: EventEnergy
-    gddr6: EventEnergy
-    gddr6x: EventEnergy
-    gddr7: EventEnergy
-    lpddr5x: EventEnergy
-
-
-class EnergyTable(_Entry):
-    """Energy of every kind of event that the simulator counts."""
-
-    name: str
-    description: str
-    process_nm: Annotated[float, Field(gt=0, le=1000)]
-    voltage: VoltageFrequency
-    """Supply for which dynamic energies are stated, and what clocks need."""
-    matrix_mac: PerDatatype
-    """One multiply-accumulate of a systolic array, with its operand and accumulator registers."""
-    vector_op: EventEnergy
-    """One fp32 operation of a vector lane, with its registers and its share of the instruction."""
-    special_op: EventEnergy
-    """One special-function result."""
-    l1_byte: EventEnergy
-    """One byte read from or written to L1."""
-    l2_byte: EventEnergy
-    """One byte read from or written to an L2 slice."""
-    noc_byte: EventEnergy
-    """One byte between a core and an L2 slice."""
-    dram_activate: PerTechnology
-    """One row activation and its precharge."""
-    dram_byte: PerTechnology
-    """One byte read or written: DRAM device, interface on both sides, controller; without the activation."""
-    link_byte: EventEnergy
-    """One byte on the chip-to-chip link, both ends."""
-
-    @property
-    def events(self) -> list[str]:
-        """Names that :meth:`value` accepts, such as ``vector_op`` or ``matrix_mac.fp16``."""
-        names = []
-        for field in type(self).model_fields:
-            section = getattr(self, field)
-            if isinstance(section, EventEnergy):
-                names.append(field)
-            elif isinstance(section, _Entry):
-                names += [f"{field}.{part}" for part in type(section).model_fields]
-        return names
-
-    def entry(self, event: str) -> EventEnergy:
-        """Energy, range and source of one event; ``InputError`` if there is no such event."""
-        if event not in self.events:
-            raise InputError(f"energy table {self.name}: no event {event!r}; {unknown_name(event, self.events)}")
-        node: Any = self
-        for part in event.split("."):
-            node = getattr(node, part)
-        assert isinstance(node, EventEnergy)
-        return node
-
-    def value(self, event: str) -> float:
-        """Energy of one event in pJ; ``InputError`` if there is no such event."""
-        return self.entry(event).pj
-
-
-class Factor(_Entry):
-    """Energy of a kind of circuit over that of the base table, with its range."""
-
-    factor: Annotated[float, Field(gt=0, le=100)]
-    low: Annotated[float, Field(gt=0, le=100)]
-    high: Annotated[float, Field(gt=0, le=100)]
-    source: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _in_range(self) -> Factor:
-        if not self.low <= self.factor <= self.high:
-            raise ValueError(f"must have low <= factor <= high, not {self.low} <= {self.factor} <= {self.high}")
-        return self
-
-
-class Scale(_Entry):
+class Scale(Entry):
     """How a technology node differs from its base table."""
 
     logic: Factor
@@ -142,34 +35,23 @@ class Scale(_Entry):
     wire: Factor
 
 
-class ScaledTable(_Entry):
-    """A table that is another one, scaled: a neighbouring technology node."""
+class _Derived(Entry):
+    """What a table that is based on another one may have beside values of its own."""
 
-    name: str
-    description: str
-    process_nm: Annotated[float, Field(gt=0, le=1000)]
-    base: str
-    voltage: VoltageFrequency
-    scale: Scale
-
-
-_SCALED_BY = {"matrix_mac": "logic", "vector_op": "logic", "special_op": "logic"} | {
-    "l1_byte": "sram",
-    "l2_byte": "sram",
-    "noc_byte": "wire",
-}
+    base: str = Field(min_length=1)
+    scale: Scale | None = None
 
 
 def energy_table_names() -> list[str]:
     """Names of the tables that come with the package, sorted."""
-    return sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _DRAM_TABLE)
+    return sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _COMMON)
 
 
 def load_energy_table(name_or_path: str) -> EnergyTable:
     """Load an energy table by name or from a TOML file.
 
-    A file may leave out the sections of DRAM: those of ``energy_tables/dram.toml``, which do not depend on the logic
-    process, then apply. Raises ``InputError`` for an unknown table or an invalid file.
+    A file with ``base = NAME`` may leave out all but ``name`` and what differs; one without may leave out the sections of
+    DRAM. Raises ``InputError`` for an unknown table or an invalid file.
     """
     if name_or_path in energy_table_names():
         return _shipped(name_or_path)
@@ -186,23 +68,48 @@ def _shipped(name: str) -> EnergyTable:
 
 
 def _read(path: Path) -> EnergyTable:
-    data = read_toml(path)
-    if "base" in data:
-        data = _scaled(validate(ScaledTable, data, f"energy table {path.stem}"))
-    for section, values in read_toml(_TABLES / f"{_DRAM_TABLE}.toml").items():
-        data.setdefault(section, values)
-    return validate(EnergyTable, data, f"energy table {path.stem}")
+    source = f"energy table {path.stem}"
+    own = read_toml(path)
+    if "base" in own:
+        derived = validate(_Derived, {key: own.pop(key) for key in ("base", "scale") if key in own}, source)
+        data = _scaled(derived, own.get("name", path.stem))
+    else:
+        data = read_toml(_TABLES / f"{_COMMON}.toml")
+    return validate(EnergyTable, _merged(data, own), source)
 
 
-def _scaled(table: ScaledTable) -> dict[str, Any]:
-    """Contents of a table whose logic, SRAM and wires are those of its base, scaled."""
-    data = load_energy_table(table.base).model_dump()
-    for section, kind in _SCALED_BY.items():
-        factor = getattr(table.scale, kind)
-        entries = [data[section]] if "pj" in data[section] else data[section].values()
-        for entry in entries:
-            entry["pj"] *= factor.factor
-            entry["low"] *= factor.low
-            entry["high"] *= factor.high
-            entry["source"] += f"; x {factor.factor:g} from {table.base} to {table.name}"
-    return data | table.model_dump(include={"name", "description", "process_nm", "voltage"})
+def _merged(data: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``data`` with the entries of ``own`` in place of its own; an entry is replaced as a whole."""
+    merged = dict(data)
+    for key, value in own.items():
+        below = merged.get(key)
+        groups = isinstance(value, dict) and isinstance(below, dict) and "source" not in below
+        merged[key] = _merged(below, value) if groups and isinstance(below, dict) else value
+    return merged
+
+
+def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
+    """Contents of the base table, its logic, SRAM and wires scaled."""
+    base = load_energy_table(derived.base)
+    data = base.model_dump()
+    if derived.scale is None:
+        return data
+    for factor, sections in ((derived.scale.logic, _LOGIC), (derived.scale.sram, _SRAM), (derived.scale.wire, _WIRE)):
+        note = f"; x {factor.factor:g} from {base.name} to {name}"
+        for section in sections:
+            entry = getattr(base, section)
+            if isinstance(entry, EventEnergy | SramEnergy):
+                data[section] = _times(entry, factor, note)
+            else:
+                data[section] = {part: _times(getattr(entry, part), factor, note) for part in data[section]}
+    return data
+
+
+def _times(entry: EventEnergy | SramEnergy, factor: Factor, note: str) -> dict[str, Any]:
+    """Contents of an entry, scaled with its range."""
+    data = entry.model_dump()
+    for field, times in (("pj", factor.factor), ("low", factor.low), ("high", factor.high)):
+        values = data[field]
+        data[field] = tuple(value * times for value in values) if isinstance(values, tuple) else values * times
+    data["source"] += note
+    return data

@@ -1,11 +1,13 @@
-"""Energy of a kernel: counted events times the chip's energy table, plus static power times time."""
+"""Energy of a kernel: counted events times their energies on the chip, plus static and background power times time."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from uarch.chip import Chip
-from uarch.energy import load_energy_table
 from uarch.engine import KernelResult
-from uarch.events import Event
+from uarch.event_energy import COMPONENT_OF_EVENT, dram_background_watts, event_energies, static_power
+from uarch.events import COMPONENTS, Event
 
 OWN_SUPPLY = ("dram", "link")
 """Components whose voltage does not follow the core clock."""
@@ -13,30 +15,55 @@ OWN_SUPPLY = ("dram", "link")
 _JOULES_PER_PJ = 1e-12
 
 
+class Range(NamedTuple):
+    """Ends of the range that a quantity could lie in."""
+
+    low: float
+    high: float
+
+
+def event_counts(result: KernelResult) -> dict[str, int]:
+    """How often each event of ``COMPONENT_OF_EVENT`` occurred."""
+    return {
+        "matrix_mac": result.count(Event.MACS),
+        "vector_op": result.count(Event.VECTOR_OPS),
+        "special_op": result.count(Event.SPECIAL_OPS),
+        "l1_byte": result.count(Event.L1_BYTES),
+        "l2_byte": result.l2_bytes,
+        "noc_byte": result.count(Event.NOC_BYTES),
+        "dram_read_byte": result.count(Event.DRAM_READ_BYTES),
+        "dram_write_byte": result.count(Event.DRAM_WRITE_BYTES),
+        "dram_activate": result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate,
+        "dram_refresh": result.count(Event.DRAM_REFRESHES) * result.channels_per_activate,
+        "link_byte": result.count(Event.LINK_BYTES),
+    }
+
+
 def energy_joules(chip: Chip, result: KernelResult, dtype: str) -> dict[str, float]:
     """Joules by component (the keys are ``uarch.events.COMPONENTS``) of one execution with matrix work in ``dtype``.
 
     At the voltage of the result's operating point: that of the energy table unless the power cap set another.
     """
-    table = load_energy_table(chip.energy.table)
-    technology = chip.memory.technology
-    l2_bytes = result.count(Event.L2_READ_BYTES) + result.count(Event.L2_WRITE_BYTES)
-    picojoules = {
-        "matrix": result.count(Event.MACS) * table.value(f"matrix_mac.{dtype}"),
-        "vector": result.count(Event.VECTOR_OPS) * table.value("vector_op")
-        + result.count(Event.SPECIAL_OPS) * table.value("special_op"),
-        "l1": result.count(Event.L1_BYTES) * table.value("l1_byte"),
-        "l2": l2_bytes * table.value("l2_byte"),
-        "noc": result.count(Event.NOC_BYTES) * table.value("noc_byte"),
-        "dram": result.dram_bytes * table.value(f"dram_byte.{technology}")
-        + result.count(Event.DRAM_ROW_MISSES)
-        * result.channels_per_activate
-        * table.value(f"dram_activate.{technology}"),
-        "link": result.count(Event.LINK_BYTES) * table.value("link_byte"),
-    }
-    point = result.point
-    joules = {
-        component: pj * _JOULES_PER_PJ * (1 if component in OWN_SUPPLY else point.core_energy)
-        for component, pj in picojoules.items()
-    }
-    return joules | {"static": chip.power.static_watts * point.static_power * result.seconds}
+    energies, point = event_energies(chip, dtype), result.point
+    joules = dict.fromkeys(COMPONENTS, 0.0)
+    for event, count in event_counts(result).items():
+        component = COMPONENT_OF_EVENT[event]
+        voltage = 1.0 if component in OWN_SUPPLY else point.core_energy
+        joules[component] += count * energies[event].pj * voltage * _JOULES_PER_PJ
+    joules["dram"] += dram_background_watts(chip) * result.seconds
+    joules["static"] = static_power(chip).watts * point.static_power * result.seconds
+    return joules
+
+
+def component_ranges(chip: Chip, dtype: str) -> dict[str, Range]:
+    """Ends of the range of each component's energy, relative to the energy itself.
+
+    The widest of the ranges of the events that a component counts; events of one component are taken to be wrong together.
+    """
+    static = static_power(chip)
+    ranges = {"static": Range(static.low / static.watts, static.high / static.watts)}
+    for event, energy in event_energies(chip, dtype).items():
+        component = COMPONENT_OF_EVENT[event]
+        low, high = ranges.get(component, Range(1.0, 1.0))
+        ranges[component] = Range(min(low, energy.low / energy.pj), max(high, energy.high / energy.pj))
+    return ranges

@@ -54,6 +54,10 @@ class TileProgramArrays(Protocol):
         """Array of ``OPERAND``, shape ``(len(steps), 3)``."""
 
     @property
+    def tables(self) -> IntArray:
+        """Rows of the parts of gathered boxes."""
+
+    @property
     def n_counters(self) -> int:
         """Counters that blocks wait for and signal."""
 
@@ -153,7 +157,7 @@ def execute(
         waiters,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
-    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, costs)
+    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
     run_of_equals = (0, 0)
     if extrapolate and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
         run_of_equals = longest_identical_run(arrays)

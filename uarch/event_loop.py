@@ -25,7 +25,7 @@ from uarch.contexts import (
     set_wake,
     start_walk,
 )
-from uarch.dram.bank_bus import next_event, pop_completion
+from uarch.dram.interface import next_completion, pop_completion
 from uarch.events import Cause, Event
 from uarch.jit import constant, inline, loop_kernel
 from uarch.memory_path import fill, move_box
@@ -238,7 +238,7 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
     wave_end = waves.blocks_per_wave
     while shared["ended_blocks"] < len(program.blocks):
         wake_ps = chip.wake[1]
-        completion_ps = next_event(chip.dram)
+        completion_ps = next_completion(chip.dram, chip.dram_timing, wake_ps, chip.events)
         if wake_ps == NEVER and completion_ps == NEVER:
             return -1
         if completion_ps <= wake_ps:

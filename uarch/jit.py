@@ -12,11 +12,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 import numpy as np
 import platformdirs
 from numba.core import config
@@ -24,9 +25,11 @@ from numba.core import config
 F = TypeVar("F", bound=Callable[..., Any])
 
 _njit: Any = numba.njit  # its stubs do not have the option _nrt
+_overload: Any = numba.extending.overload
 _numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
+_INLINE = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
 _NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
 
 
@@ -91,5 +94,27 @@ def inline(function: F) -> F:
 
     Always inlined: the engine's state is a tuple of many arrays, and passing that costs more than most helpers do.
     """
-    options = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
-    return cast("F", _njit(**options)(function))
+    return cast("F", _njit(**_INLINE)(function))
+
+
+def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
+    """Declare a function that jitted code calls, and what it stands for by the type of its first argument.
+
+    The types are named tuples, the implementations made by :func:`inline`; the choice is made when a kernel is compiled.
+    The declared function's body is not used.
+    """
+
+    def declare(interface: F) -> F:
+        @wraps(interface)
+        def interpreted(*arguments: Any) -> Any:
+            return implementations[type(arguments[0])](*arguments)
+
+        @wraps(interface)
+        def chosen(*types: Any) -> Any:
+            return cast("Any", implementations[types[0].instance_class]).py_func
+
+        if not _numba_config.DISABLE_JIT:
+            _overload(interpreted, jit_options=_INLINE, strict=False)(chosen)
+        return cast("F", interpreted)
+
+    return declare

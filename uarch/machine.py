@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from uarch.chip import Chip
 from uarch.dram.bank_bus import BankBusTiming
+from uarch.dram.burst_channels import lower_burst_channels
+from uarch.dram.interface import DramTiming
+from uarch.dram.placement import placement
 from uarch.dram.standards import load_standard
 from uarch.errors import InputError
 from uarch.program import GRANULE_BYTES
@@ -99,21 +102,34 @@ def lower(chip: Chip, dtype: str) -> Machine:
 
 
 @lru_cache(maxsize=256)
-def lower_dram(chip: Chip, fidelity: str) -> BankBusTiming:
-    """The chip's memory behind the engine's DRAM interface.
+def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
+    """The chip's memory behind the engine's DRAM interface, at the fidelity ``tile`` or ``burst``.
 
-    ``tile``: a granule is one transfer on the group of channels that it is interleaved over. ``burst``: each interleaved
-    piece goes to a channel of its own, with its own bus and banks.
+    Raises :class:`InputError` if the standard does not have the chip's address mapping or refresh.
     """
+    memory = chip.memory
+    if fidelity == "burst":
+        return lower_burst_channels(
+            load_standard(memory.standard),
+            placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
+            mapping=memory.mapping,
+            refresh=memory.refresh,
+            bytes_per_second=memory.bandwidth_bytes_per_second / memory.channels,
+            latency_ps=picoseconds(memory.latency_seconds),
+        )
+    return _bank_bus(chip)
+
+
+def _bank_bus(chip: Chip) -> BankBusTiming:
     memory = chip.memory
     standard = load_standard(memory.standard)
     stripe = min(memory.channels, max(1, GRANULE_BYTES // memory.interleave_bytes))
     groups = max(1, memory.channels // stripe)
-    units = groups * stripe if fidelity == "burst" else groups
+    units = groups
     return BankBusTiming(
         units=units,
         banks=standard.banks,
-        chunk_bytes=GRANULE_BYTES // stripe if fidelity == "burst" else GRANULE_BYTES,
+        chunk_bytes=GRANULE_BYTES,
         row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
         byte=rate_of(memory.data_bytes_per_second / units),
         row_to_column_ps=standard.picoseconds("nRCD"),

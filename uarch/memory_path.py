@@ -11,9 +11,10 @@ remote tensor's address is read here, crosses the link, and stands for the one t
 
 from __future__ import annotations
 
+from uarch.boxes import first_row_of_part
 from uarch.chip_state import RESPONSES, ChipState, Program
 from uarch.contexts import READY, set_wake
-from uarch.dram.bank_bus import enqueue_read, enqueue_write
+from uarch.dram.interface import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
@@ -45,8 +46,7 @@ def move_box(
     j_first, j_end = first_col >> col_shift, ((end_col - 1) >> col_shift) + 1
     accepted_ps = now_ps
     for b in range(operand["n_batch"]):
-        batch = operand["batch"] + iteration * operand["step_batch"] + b
-        first_row = batch * tensor["rows"] + operand["row"] + iteration * operand["step_row"]
+        first_row = first_row_of_part(program.tables, tensor, operand, iteration, b)
         end_row = first_row + operand["n_rows"]
         for i in range(first_row >> row_shift, ((end_row - 1) >> row_shift) + 1):
             top = max(first_row - (i << row_shift), 0)

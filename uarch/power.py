@@ -1,8 +1,9 @@
 """The power cap: the clock that a chip sustains under its TDP.
 
-``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= delivery efficiency x TDP``. Core energy (arrays, vector units, SRAM, network)
-scales with the square of the voltage that the clock needs; memory and link have supplies of their own. Nothing here is
-particular to a chip but its TDP and static power: energies and the voltage-frequency curve are those of its energy table.
+``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= delivery efficiency x TDP``. Core energy (arrays, vector
+units, SRAM, network) scales with the square of the voltage that the clock needs; memory and link have supplies of their own.
+Nothing here is particular to a chip but its TDP: energies, static power and the voltage-frequency curve are those of its
+energy table.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import NamedTuple
 from uarch.chip import Chip
 from uarch.energy import load_energy_table
 from uarch.errors import InputError
+from uarch.event_energy import dram_background_watts, static_power
 from uarch.operating_point import OperatingPoint
+from uarch.tdp import tdp_watts
 from uarch.voltage import VoltageFrequency
 
 CLOCK_TREE_SHARE = 0.5
@@ -30,7 +33,7 @@ class Draw(NamedTuple):
     core_joules: float
     """Dynamic energy of the core at the energy table's voltage."""
     memory_joules: float
-    """Of DRAM and link, whose voltage does not follow the clock."""
+    """Of DRAM commands and link, whose voltage does not follow the clock."""
     seconds: float
     clock_ratio: float
     core_share: float = 1.0
@@ -64,27 +67,29 @@ def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
     """Power of the board if the kernel of ``draw`` ran at another clock."""
     point = operating_point(chip, clock_ratio)
     dynamic = draw.core_joules * point.core_energy + draw.memory_joules
-    watts = chip.power.static_watts * point.static_power + dynamic / draw.seconds_at(clock_ratio)
+    always = static_power(chip).watts * point.static_power + dram_background_watts(chip)
+    watts = always + dynamic / draw.seconds_at(clock_ratio)
     return watts / chip.power.delivery_efficiency
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:
-    """Highest clock ratio, up to the chip's highest, at which the power stays within ``power.tdp_watts``.
+    """Highest clock ratio, up to the chip's highest, at which the power stays within the TDP.
 
     Raises :class:`InputError` if static power alone exceeds the TDP.
     """
-    highest = highest_clock_ratio(chip)
-    if watts_at(chip, draw, highest) <= chip.power.tdp_watts:
+    highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
+    if watts_at(chip, draw, highest) <= tdp:
         return highest
     low, high = 1, ceil(highest * CLOCK_STEPS)
-    if watts_at(chip, draw, low / CLOCK_STEPS) > chip.power.tdp_watts:
+    if watts_at(chip, draw, low / CLOCK_STEPS) > tdp:
+        always = static_power(chip).watts + dram_background_watts(chip)
         raise InputError(
-            f"power.tdp_watts = {chip.power.tdp_watts:g}: {chip.name} exceeds it at any clock, "
-            f"its power.static_watts is {chip.power.static_watts:g}; allowed: a larger TDP, or power.cap = false"
+            f"power.tdp_watts = {tdp:g}: {chip.name} exceeds it at any clock, "
+            f"it draws {always:.0f} W without doing anything; allowed: a larger TDP, or power.cap = false"
         )
     while high - low > 1:
         middle = (low + high) // 2
-        within = watts_at(chip, draw, middle / CLOCK_STEPS) <= chip.power.tdp_watts
+        within = watts_at(chip, draw, middle / CLOCK_STEPS) <= tdp
         low, high = (middle, high) if within else (low, middle)
     return low / CLOCK_STEPS
 

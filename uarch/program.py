@@ -14,10 +14,13 @@ A tile program is plain NumPy struct arrays, no Python objects inside (the objec
              registers or accumulators) for as long as the block runs. ``OUT`` always names a slot; with a tensor the
              slot is also stored to the box. A slot that is read with ``n_cols`` > 0 stands for these columns of it, from
              ``col`` on. All slots of a block are empty when it starts.
-``masks``    which scores of an attention tile are kept.
+``tables``   int64: where the parts of gathered boxes lie (pages of a KV cache, kept blocks of keys), and which masks belong
+             to the iterations of a loop. Steps and operands refer to consecutive entries.
+``masks``    which scores of an attention tile are kept; those of kind ``ELEMENTS`` are bits in ``mask_bits``.
 
 Boxes are read and written in row-major order and reshaped to what the step says: ``m x k`` for A and ``k x n`` for B of
-a matrix step (the other way round if transposed), ``m x n`` for a vector step.
+a matrix step (the other way round if transposed), ``m x n`` for a vector step. With N:M weights (``group`` above 1) B and
+the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its group of rows; A has a column for every row.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Function(IntEnum):
     SILU_MUL = 3
     """silu(A) * B: the gate of a gated feed-forward network."""
     RMS_NORM = 4
-    """A / sqrt(mean(A^2) + p) * B, with B one row."""
+    """A / sqrt(mean(A^2) + p) * B, with B one row; if B is narrower, each group of as many columns of A by itself (heads)."""
     LAYER_NORM = 5
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with B two rows."""
     ROPE = 6
@@ -86,11 +89,25 @@ class Function(IntEnum):
     (max, sum) are in ``state``."""
     ZERO = 11
     """Zeros, whatever A is."""
-    MOMENTS = 12
+    GELU_MUL = 12
+    """gelu(A) * B: the gate of a gated feed-forward network, GELU in its tanh form."""
+    SCALE = 13
+    """A * B, each row of B (of one column: for all of A's) for p consecutive rows of A: scales of groups of values."""
+    MULTIPLY_ADD = 14
+    """OUT + A * B, with B one row or one column; an empty slot counts as zero."""
+    EXPAND = 15
+    """N:M weights (the step's ``kept`` and ``group``) with their zeros, ``m`` rows: A are the kept values, B their places."""
+    TOP_K = 16
+    """Softmax over the p largest of each row of A, followed by their columns: ``m x 2p``, largest first."""
+    SOFT_CAP = 17
+    """p * tanh(A / p)."""
+    SCALE_ROWS = 18
+    """A * B, with B one column: scales of quantised keys and values."""
+    MOMENTS = 19
     """Adds count, sum and sum of squares of A's rows to OUT, three columns."""
-    RMS_SCALE = 13
+    RMS_SCALE = 20
     """A / sqrt(mean square + p) * B, with the mean from the moments in ``state`` and B one row."""
-    LAYER_SCALE = 14
+    LAYER_SCALE = 21
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with the moments in ``state`` and B two rows."""
 
 
@@ -99,6 +116,9 @@ class MaskKind(IntEnum):
 
     CAUSAL = 0
     """Keep key j of query i if ``j <= i + diagonal``."""
+    ELEMENTS = 1
+    """Keep the scores of the tile whose bits are set: ``rows x cols`` of them in row-major order, packed as NumPy's
+    ``packbits`` does, from byte ``first_byte`` of ``mask_bits`` on."""
 
 
 class Residence(IntEnum):
@@ -154,7 +174,12 @@ STEP = np.dtype(
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
-        ("state", np.int64),  # third slot of a vector step, or NONE
+        (
+            "kept",
+            np.int64,
+        ),  # of every ``group`` rows of B, which then holds the kept ones alone: k counts those, A has all
+        ("group", np.int64),  # 1 if B is dense
+        ("state", np.int64),  # third slot of a vector step, or of a matrix step with N:M weights: indices; or NONE
         ("parameter", np.float64),
         ("vector_ops", np.int64),  # plain lane-operations of one execution
         ("barriers", np.int64),  # at which all threads of the block meet after a vector step: latency, no unit is busy
@@ -164,6 +189,7 @@ STEP = np.dtype(
         ("mask_row_repeat", np.int64),  # how many consecutive rows are the same query (packed heads of a group)
         ("mask_col", np.int64),  # key index of the tile's first column
         ("mask_step_col", np.int64),  # its advance per loop iteration
+        ("mask_table", np.int64),  # or NONE: where the mask (or NONE) of each loop iteration stands in tables
     ]
 )
 
@@ -180,10 +206,19 @@ OPERAND = np.dtype(
         ("step_batch", np.int64),
         ("step_row", np.int64),
         ("step_col", np.int64),
+        ("table", np.int64),  # or NONE: part b of the batch begins tables[table + iteration * step_batch + b] rows on
     ]
 )
 
-MASK = np.dtype([("kind", np.int64), ("diagonal", np.int64)])
+MASK = np.dtype(
+    [
+        ("kind", np.int64),
+        ("diagonal", np.int64),
+        ("first_byte", np.int64),
+        ("rows", np.int64),
+        ("cols", np.int64),
+    ]
+)
 
 
 def executions(steps: StructArray) -> npt.NDArray[np.int64]:

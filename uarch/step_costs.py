@@ -72,7 +72,7 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
             cycles, a_reads, b_reads = _best_split(machine, step["array_m"], step["array_n"], step["k"])
             unit_ps = duration_ps(cycles, machine.array_cycle)
             a_bits, b_bits = _element_bits(tensors, operands[s, A]), _element_bits(tensors, operands[s, B])
-            moved = (a_reads * a_bits + b_reads * b_bits) // 8
+            moved = (a_reads * a_bits * step["group"] // step["kept"] + b_reads * b_bits) // 8
             cost["drain_ps"] += chain_ps
             cost["macs"] = step["array_m"] * step["array_n"] * step["k"]
         else:

@@ -29,8 +29,10 @@ _HISTORY = 2 * PERIOD + 1
 _TOLERANCE = 500
 """Periods are equal if they differ by less than one part in so many."""
 
+_MASKS = {name for name in STEP.names or () if name.startswith("mask")}
+"""What the engine does not look at."""
 _DRAM_READ_BYTES = int(Event.DRAM_READ_BYTES)
-_COORDINATES = ("batch", "row", "col")
+_COORDINATES = ("batch", "row", "col", "table")
 
 
 class Waves(NamedTuple):
@@ -90,7 +92,7 @@ def longest_identical_run(program: Program) -> tuple[int, int]:
         return 0, 0
     shape = len(blocks), n_steps
     differs = np.zeros(len(blocks) - 1, np.bool_)
-    for name in STEP.names or ():
+    for name in set(STEP.names or ()) - _MASKS:
         step_values = steps[name].reshape(shape)
         differs |= (step_values[1:] != step_values[:-1]).any(axis=1)
     for name in OPERAND.names or ():

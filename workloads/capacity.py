@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kernels.weights import WeightFormat
 from uarch.chip import Chip
 from uarch.errors import InputError
 from workloads.model_shape import Model
 from workloads.parallel import Shard, allowed_degrees, check_parallel
 
 GIB = 1 << 30
+_LONG = 1 << 16
+"""Rows of a column over which the bits of a stored weight are averaged."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Footprint:
     """Bits of an element of weights, KV cache and activations."""
     unfused: bool
     """Attention scores and probabilities go through memory."""
+    ep: int = 1
+    """Groups of chips that share out the batch (of which this is one group's part) and the routed experts."""
+    weights: WeightFormat | None = None
+    """How the weights of layers are stored; None: plainly."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ def check_fits(
     dtype_bits: int,
     unfused: bool,
     logit_tokens: int | None = None,
+    ep: int = 1,
+    weights: WeightFormat | None = None,
 ) -> MemoryUse:
     """Memory that a phase takes on each chip; the parameters are the fields of :class:`Footprint`.
 
@@ -83,7 +92,7 @@ def check_fits(
     for name, value in (("batch", batch), ("kv_len", kv_len), ("tokens", tokens), ("logit_tokens", logits)):
         if value < 1:
             raise InputError(f"{name} = {value}: must be at least 1")
-    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused)
+    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, ep, weights)
     use = memory_use(chip, model, footprint)
     if use.excess_bytes:
         raise InputError(_does_not_fit(chip, model, footprint, use))
@@ -91,16 +100,27 @@ def check_fits(
 
 
 def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
-    """Bytes on each chip, whether they fit or not; ``InputError`` if ``footprint.tp`` does not suit the model."""
-    shard = check_parallel(model, footprint.tp)
-    kv_bytes_per_token = model.kv_bytes_per_token(footprint.dtype_bits, footprint.tp)
+    """Bytes on each chip, whether they fit or not; ``InputError`` if the degrees do not suit the model."""
+    shard = check_parallel(model, footprint.tp, footprint.ep)
+    kv_bytes = model.kv_cache_bytes(footprint.dtype_bits, footprint.kv_len, footprint.tp)
     return MemoryUse(
-        weight_bytes=_bytes(model.parameters_per_chip(footprint.tp), footprint.dtype_bits),
-        kv_cache_bytes=kv_bytes_per_token * footprint.batch * footprint.kv_len,
+        weight_bytes=_weight_bytes(model, footprint),
+        kv_cache_bytes=kv_bytes * footprint.batch,
         activation_bytes=_bytes(_activation_elements(model, shard, footprint), footprint.dtype_bits),
         usable_bytes=chip.usable_bytes,
         capacity_bytes=chip.capacity_bytes,
     )
+
+
+def _weight_bytes(model: Model, footprint: Footprint) -> int:
+    """Products of layers in their own format, all else (embeddings, LM head, norms, routers) in that of activations."""
+    degrees = footprint.tp, footprint.ep
+    every = model.parameters_per_chip(*degrees)
+    if footprint.weights is None:
+        return _bytes(every, footprint.dtype_bits)
+    linear = sum(model.linear_parameters_per_chip(*degrees, kind) for kind in model.layer_kinds)
+    stored_bits = footprint.weights.matrix_bits(_LONG, 1) * linear // _LONG
+    return _bytes(1, stored_bits) + _bytes(every - linear, footprint.dtype_bits)
 
 
 def _activation_elements(model: Model, shard: Shard, footprint: Footprint) -> int:
@@ -108,10 +128,11 @@ def _activation_elements(model: Model, shard: Shard, footprint: Footprint) -> in
 
     For each operator: its inputs, its outputs, the residual stream, and what a later operator of the layer still reads.
     """
-    tokens = footprint.tokens
+    tokens, latent = footprint.tokens, model.latent
     stream = tokens * model.hidden
-    context = tokens * shard.q_heads * model.head_dim
-    qkv = context + 2 * tokens * shard.kv_heads * model.head_dim
+    queries = tokens * shard.q_heads * model.head_dim
+    context = tokens * shard.q_heads * (latent.value_dim if latent else model.head_dim)
+    qkv = queries + 2 * tokens * shard.kv_heads * model.head_dim
     scores = tokens * shard.q_heads * footprint.kv_len if footprint.unfused else 0
     inner = tokens * shard.ffn
     up = 2 * inner if model.gated_ffn else inner
@@ -125,11 +146,24 @@ def _activation_elements(model: Model, shard: Shard, footprint: Footprint) -> in
         2 * stream + inner,  # out of the FFN
         3 * stream,  # norm, with the residual addition: stream, what is added, normed stream
         stream + footprint.logit_tokens * (model.hidden + shard.vocab),  # LM head, from the normed rows
+        _expert_elements(model, shard, tokens),
     )
 
 
+def _expert_elements(model: Model, shard: Shard, tokens: int) -> int:
+    """The same of a mixture of experts, with as many rows as there are copies of tokens."""
+    experts = model.experts
+    if experts is None:
+        return 0
+    copies, inputs = tokens * experts.top_k, 2 if model.gated_ffn else 1
+    beside = 3 * tokens * model.hidden if shard.shared_ffn else 2 * tokens * model.hidden
+    exchanged = 2 if shard.ep > 1 else 1
+    return beside + copies * max(exchanged * model.hidden + inputs * shard.expert_ffn, 2 * model.hidden)
+
+
 def _does_not_fit(chip: Chip, model: Model, footprint: Footprint, use: MemoryUse) -> str:
-    shape = f"tp = {footprint.tp}, batch = {footprint.batch}, kv_len = {footprint.kv_len}"
+    degrees = f"tp = {footprint.tp}" + (f", ep = {footprint.ep}" if footprint.ep > 1 else "")
+    shape = f"{degrees}, batch = {footprint.batch}, kv_len = {footprint.kv_len}"
     parts = (("weights", use.weight_bytes), ("KV cache", use.kv_cache_bytes), ("activations", use.activation_bytes))
     needed = " + ".join(f"{name} {_gib(size)}" for name, size in parts)
     limits = f"allowed: {_gib(use.usable_bytes)} for weights and KV cache, {_gib(use.capacity_bytes)} in all"

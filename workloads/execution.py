@@ -16,10 +16,13 @@ from uarch.engine import KernelResult
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from uarch.power import at_highest_clock
-from workloads.operators import Operator
+from workloads.operator import Operator
 from workloads.stack import Stack
 
 OUTSIDE_LAYERS = -1
+
+SUSTAINED_CLOCK = "tensor_hz"
+"""Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
 
 _COUNTED = {
     "macs": Event.MACS,
@@ -76,6 +79,7 @@ class Executor:
             "shape": first.shape,
             "utilization": row["flops"] / available if available else 0.0,
             "bound_by": bound_by(row, peaks),
+            SUSTAINED_CLOCK: sum(result.seconds * result.tensor_hz for _, result in results) / row["seconds"],
         }
 
     def _fields(self, program: TileProgram, result: KernelResult) -> dict[str, float]:
@@ -103,9 +107,10 @@ def peaks_of(chip: Chip, dtype: str) -> Peaks:
 
 
 def in_sequence(rows: Sequence[tuple[int, Mapping[str, Any]]], tensor_hz: float) -> list[dict[str, Any]]:
-    """Rows of (layer, fields) with start and end cycles, each beginning where the last one ended."""
+    """Rows of a trace from (layer, fields): with start and end cycles, each beginning where the last one ended."""
     placed, now_seconds = [], 0.0
-    for layer, row in rows:
+    for layer, fields in rows:
+        row = {name: value for name, value in fields.items() if name != SUSTAINED_CLOCK}
         start = round(now_seconds * tensor_hz)
         now_seconds += row["seconds"]
         placed.append({**row, "layer": layer, "start_cycle": start, "end_cycle": round(now_seconds * tensor_hz)})

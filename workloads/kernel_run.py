@@ -13,14 +13,16 @@ from kernels.gemm import GemmMapping
 from kernels.mapper import Search
 from kernels.program import TileProgram
 from results.bounds import WORK_FIELDS, bound_by, resource_use
+from results.energy_range import total_range
 from uarch.analytical import execute_analytically
 from uarch.chip import Chip
+from uarch.energy_account import component_ranges
 from uarch.events import CAUSES, COMPONENTS
 from uarch.l2 import L2State
 from uarch.power import at_highest_clock
 from uarch.program import NONE
-from workloads.execution import Executor, peaks_of
-from workloads.operators import Operator
+from workloads.execution import SUSTAINED_CLOCK, Executor, peaks_of
+from workloads.operator import Operator
 
 Mapped = Sequence[tuple[TileProgram, Search[Any] | None]]
 """Programs in order, each with the search that its mapping comes from."""
@@ -69,6 +71,11 @@ class KernelRun:
     resource_use: dict[str, float]
     """Fraction of its peak at which each resource is used: see :func:`results.bounds.resource_use`."""
     joules_by_component: dict[str, float]
+    energy_low_joules: float
+    """Low end of the range of the total: see :func:`results.energy_range.total_range`."""
+    energy_high_joules: float
+    tensor_hz: float
+    """Clock under the power cap: the mean over the programs' time."""
     seconds_by_cause: dict[str, float]
     """Mean over the cores; adds up to ``seconds``."""
     programs: tuple[ProgramRun, ...]
@@ -78,16 +85,25 @@ class KernelRun:
         """Of all components."""
         return sum(self.joules_by_component.values())
 
+    @property
+    def average_power_watts(self) -> float:
+        """Of chip and memory."""
+        return self.energy_joules / self.seconds
 
-def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped, l2: L2State) -> KernelRun:
-    """Run the programs of a kernel, each finding the L2 as the one before it left it, the first ``l2``."""
+
+def run_programs(
+    chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mapped, l2: L2State | None = None
+) -> KernelRun:
+    """Run the programs of a kernel, each finding the L2 as the one before it left it, the first ``l2`` or nothing."""
     programs = [program for program, _ in mapped]
     operators = [Operator(program.name, kind, (program,)) for program in programs]
-    rows, _ = Executor(chip, None, fidelity).run(operators, l2)
+    rows, _ = Executor(chip, None, fidelity).run(operators, l2 or L2State.empty())
     seconds, flops = _total(rows, "seconds"), _total(rows, "flops")
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}
     work, peaks = {name: _total(rows, name) for name in WORK_FIELDS}, peaks_of(chip, dtype)
+    joules = {name: _total(rows, f"{name}_joules") for name in COMPONENTS}
+    low, high = total_range(joules, component_ranges(chip, dtype))
     return KernelRun(
         chip=chip.name,
         kind=kind,
@@ -104,7 +120,10 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
         utilization=flops / (seconds * peaks.tensor_flops_per_second),
         bound_by=bound_by(work, peaks),
         resource_use=resource_use(work, peaks),
-        joules_by_component={name: _total(rows, f"{name}_joules") for name in COMPONENTS},
+        joules_by_component=joules,
+        energy_low_joules=low,
+        energy_high_joules=high,
+        tensor_hz=sum(row["seconds"] * row[SUSTAINED_CLOCK] for row in rows) / seconds,
         seconds_by_cause=causes,
         programs=tuple(_program_run(row, search) for row, (_, search) in zip(rows, mapped, strict=True)),
     )
@@ -112,17 +131,20 @@ def run_programs(chip: Chip, kind: str, shape: str, fidelity: str, mapped: Mappe
 
 def _roofline_seconds(chip: Chip, programs: Sequence[TileProgram]) -> float:
     """Closed-form time of all programs as one: what one of them writes and another reads need not come from memory."""
-    tables, first_tensor = [], 0
+    all_operands, first_tensor, first_entry = [], 0, 0
     for program in programs:
         operands = program.operands.copy()
         operands["tensor"][operands["tensor"] != NONE] += first_tensor
+        operands["table"][operands["table"] != NONE] += first_entry
         first_tensor += len(program.tensors)
-        tables.append(operands)
+        first_entry += len(program.tables)
+        all_operands.append(operands)
     together = replace(
         programs[0],
         tensors=np.concatenate([program.tensors for program in programs]),
         steps=np.concatenate([program.steps for program in programs]),
-        operands=np.concatenate(tables),
+        operands=np.concatenate(all_operands),
+        tables=np.concatenate([program.tables for program in programs]),
         n_granules=max(program.n_granules for program in programs),
     )
     return execute_analytically(at_highest_clock(chip), together).seconds

@@ -11,30 +11,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.address_space import Tensor
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention
+from kernels.attention import AttentionShape, FlashMapping, flash_attention
+from kernels.attention_load import AttentionLoad
 from kernels.collective import all_gather, all_reduce
-from kernels.elementwise import activation, residual
+from kernels.elementwise import activation, residual, soft_cap
 from kernels.embedding import embedding
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.head_norm import head_norm
 from kernels.mapper import Mapper
 from kernels.norm import norm
 from kernels.program import TileProgram
 from kernels.rope import rope
+from kernels.score_masks import ScoreMask, WindowMask
+from kernels.soft_cap import soft_capped
+from kernels.unfused_attention import UnfusedAttention
+from kernels.weights import Weights
 from uarch.chip import Chip
-from workloads.buffers import Buffers, LayerTensors
-from workloads.model_shape import Model
+from workloads.buffers import Buffers
+from workloads.expert_exchange import ExpertRouting
+from workloads.expert_layers import expert_operators
+from workloads.latent_layers import latent_attention_operators
+from workloads.layer_tensors import FfnTensors, LayerTensors
+from workloads.model_shape import LayerKind, Model
+from workloads.operator import Operator
 from workloads.parallel import Shard
 from workloads.phase import Phase
 from workloads.stack import Stack
 
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator: ``kind`` is that of the software stack's overheads; the programs follow each other in one launch."""
-
-    name: str
-    kind: str
-    programs: tuple[TileProgram, ...]
+__all__ = ["Operator", "OperatorBuilder", "attention_shape"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class OperatorBuilder:
     stack: Stack
     buffers: Buffers
     mapper: Mapper
+    routing: ExpertRouting | None = None
+    """Of the tokens among experts, if the model has some."""
 
     @property
     def rank(self) -> int:
@@ -75,27 +81,29 @@ class OperatorBuilder:
             operators.append(Operator("embedding_norm", "norm", (program,)))
         return operators
 
-    def layer(self, tensors: LayerTensors, *, first: bool) -> list[Operator]:
+    def layer(self, kind: LayerKind, tensors: LayerTensors, *, first: bool) -> list[Operator]:
         """One transformer layer; the first has no FFN before it whose result it would have to add."""
+        before, after = tensors.post_norms or (None, None)
         return [
             *self._residual_and_norm("norm1", tensors.norm1, has_delta=not first),
-            self._qkv(tensors),
-            *self._rope(tensors),
-            *(self._unfused(tensors) if self.phase.unfused else self._flash(tensors)),
-            self._product("projection", self.buffers.context, tensors.projection, self._partial(self.buffers.delta)),
+            *self._attention(kind, tensors),
+            self.product("projection", self.buffers.context, tensors.projection, self._partial(self.buffers.delta)),
             *self._all_reduce("attention", self.buffers.delta),
+            *self._post_norm("post_attention_norm", before),
             *self._residual_and_norm("norm2", tensors.norm2, has_delta=True),
-            self._product("ffn_in", self.buffers.normed, tensors.ffn_in, self.buffers.inner),
-            self._activation(),
-            self._product("ffn_out", self.buffers.activated, tensors.ffn_out, self._partial(self.buffers.delta)),
+            *self._ffn(tensors),
             *self._all_reduce("ffn", self.buffers.delta),
+            *self._post_norm("post_ffn_norm", after),
         ]
 
     def after_layers(self) -> list[Operator]:
-        """Final norm, and the LM head on the last token of each sequence."""
+        """Final norm, and the LM head on the last token of each sequence, or on all."""
         buffers, phase, model = self.buffers, self.phase, self.model
-        shape = GemmShape(phase.batch, self.shard.vocab, model.hidden)
-        last = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
+        shape = GemmShape(phase.logit_tokens, self.shard.vocab, model.hidden)
+        if phase.logits == "last":
+            rows = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
+        else:
+            rows = Operand(buffers.normed.as_rows())
         logits = Operand(buffers.logits, col=self.rank * self.shard.vocab)
 
         def build(mapping: GemmMapping) -> TileProgram:
@@ -103,7 +111,7 @@ class OperatorBuilder:
             return gemm(
                 "lm_head",
                 shape,
-                last,
+                rows,
                 Operand(buffers.lm_head),
                 outputs,
                 mapping,
@@ -121,7 +129,105 @@ class OperatorBuilder:
                 "logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp, dtype=phase.dtype
             )
             operators.append(Operator("logits.all_gather", "all_gather", gathered))
+        if model.logit_soft_cap is not None:
+            capped = soft_cap("soft_cap", self.chip, buffers.logits, cap=model.logit_soft_cap, dtype=phase.dtype)
+            operators.append(Operator("soft_cap", "activation", (capped,)))
         return operators
+
+    def product(self, name: str, x: Tensor, weights: Weights | Tensor, out: Tensor) -> Operator:
+        """``out = x @ weights`` for the rows of all tokens."""
+        return self.product_into(name, x, weights, [Output(Operand(out.as_rows()), 0, out.cols)])
+
+    def product_into(self, name: str, x: Tensor, weights: Weights | Tensor, outputs: list[Output]) -> Operator:
+        """The same with columns that go to different places."""
+        phase, space, a = self.phase, self.buffers.space, Operand(x.as_rows())
+        b = weights if isinstance(weights, Weights) else Operand(weights)
+        n, k = (weights.n, weights.k) if isinstance(weights, Weights) else (weights.cols, weights.rows)
+        shape, form = GemmShape(phase.tokens, n, k), weights.format if isinstance(weights, Weights) else None
+
+        def build(mapping: GemmMapping) -> TileProgram:
+            return gemm(name, shape, a, b, outputs, mapping, space, dtype=phase.dtype)
+
+        return Operator(name, "gemm", (build(self.mapper.gemm(shape, build, weights=form)),))
+
+    def feed_forward(
+        self, name: str, tensors: FfnTensors, inner: Tensor, activated: Tensor, out: Tensor
+    ) -> list[Operator]:
+        """A feed-forward network of all tokens: ``name_in``, an activation, ``name_out``."""
+        label = "activation" if name == "ffn" else f"{name}_activation"
+        program = activation(
+            label,
+            self.chip,
+            inner,
+            activated,
+            activation=self.model.activation,
+            gated=self.model.gated_ffn,
+            dtype=self.phase.dtype,
+        )
+        return [
+            self.product(f"{name}_in", self.buffers.normed, tensors.w_in, inner),
+            Operator(label, "activation", (program,)),
+            self.product(f"{name}_out", activated, tensors.w_out, out),
+        ]
+
+    def attention(
+        self, shape: AttentionShape, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mask: ScoreMask | None = None
+    ) -> Operator:
+        """Streamed attention under ``mask``, or the shape's own."""
+        capped = self.model.attention_soft_cap is not None
+        load = AttentionLoad(shape, self.phase.dtype, mask=mask)
+
+        def build(mapping: FlashMapping) -> TileProgram:
+            program = flash_attention(
+                "attention", shape, q, k, v, out, mapping, self.buffers.space, dtype=self.phase.dtype, mask=mask
+            )
+            return soft_capped(program) if capped else program
+
+        return Operator("attention", "attention", (build(self.mapper.attention(shape, build, load)),))
+
+    def _attention(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
+        if tensors.latent is not None:
+            return latent_attention_operators(self, tensors)
+        assert tensors.qkv is not None
+        return [
+            self._qkv(tensors, tensors.qkv),
+            *self._qk_norm(tensors),
+            *self._rope(tensors),
+            *(self._unfused(tensors) if self.phase.unfused else self._flash(kind, tensors)),
+        ]
+
+    def _ffn(self, tensors: LayerTensors) -> list[Operator]:
+        buffers, out = self.buffers, self._partial(self.buffers.delta)
+        if tensors.experts is not None:
+            return expert_operators(self, tensors.experts, out)
+        assert tensors.ffn is not None
+        return self.feed_forward("ffn", tensors.ffn, buffers.inner, buffers.activated, out)
+
+    def _post_norm(self, name: str, weights: Tensor | None) -> list[Operator]:
+        """Of what is added to the stream, in place."""
+        if weights is None:
+            return []
+        rows, model = self.buffers.delta.as_rows(), self.model
+        program = norm(
+            name, self.chip, rows, weights, rows, norm=model.norm, eps=model.norm_eps, dtype=self.phase.dtype
+        )
+        return [Operator(name, "norm", (program,))]
+
+    def _qk_norm(self, tensors: LayerTensors) -> list[Operator]:
+        if tensors.qk_norms is None:
+            return []
+        program = head_norm(
+            "qk_norm",
+            self.chip,
+            self.buffers.q,
+            tensors.k_cache,
+            *tensors.qk_norms,
+            q_len=self.phase.q_len,
+            kv_len=self.phase.kv_len,
+            eps=self.model.norm_eps,
+            dtype=self.phase.dtype,
+        )
+        return [Operator("qk_norm", "norm", (program,))]
 
     def _residual_and_norm(self, name: str, weights: Tensor, *, has_delta: bool) -> list[Operator]:
         fused = has_delta and self.stack.fused_residual
@@ -147,23 +253,16 @@ class OperatorBuilder:
             dtype=self.phase.dtype,
         )
 
-    def _qkv(self, tensors: LayerTensors) -> Operator:
+    def _qkv(self, tensors: LayerTensors, weights: Weights) -> Operator:
         """One product for queries, keys and values; keys and values go to their places in the KV cache."""
-        shard, phase, head_dim = self.shard, self.phase, self.model.head_dim
+        shard, head_dim = self.shard, self.model.head_dim
         q_width, kv_width = shard.q_heads * head_dim, shard.kv_heads * head_dim
-        shape = GemmShape(phase.tokens, q_width + 2 * kv_width, self.model.hidden)
         outputs = [
             Output(Operand(self.buffers.q.as_rows()), 0, q_width),
             Output(self._new_rows(tensors.k_cache), q_width, kv_width),
             Output(self._new_rows(tensors.v_cache), q_width + kv_width, kv_width),
         ]
-        normed, weights = Operand(self.buffers.normed.as_rows()), Operand(tensors.qkv)
-
-        def build(mapping: GemmMapping) -> TileProgram:
-            return gemm("qkv", shape, normed, weights, outputs, mapping, self.buffers.space, dtype=phase.dtype)
-
-        program = build(self.mapper.gemm(shape, build))
-        return Operator("qkv", "gemm", (program,))
+        return self.product_into("qkv", self.buffers.normed, weights, outputs)
 
     def _new_rows(self, cache: Tensor) -> Operand:
         """Where the new tokens' rows lie in a cache: everywhere in prefill, the last row of each sequence in decode."""
@@ -187,23 +286,10 @@ class OperatorBuilder:
         )
         return [Operator("rope", "rope", (program,))]
 
-    def _flash(self, tensors: LayerTensors) -> list[Operator]:
-        shape, buffers = self.attention_shape, self.buffers
-
-        def build(mapping: FlashMapping) -> TileProgram:
-            return flash_attention(
-                "attention",
-                shape,
-                buffers.q,
-                tensors.k_cache,
-                tensors.v_cache,
-                buffers.context,
-                mapping,
-                buffers.space,
-                dtype=self.phase.dtype,
-            )
-
-        return [Operator("attention", "attention", (build(self.mapper.attention(shape, build)),))]
+    def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
+        mask = WindowMask(kind.window) if kind.window is not None and kind.window < self.phase.kv_len else None
+        q, out = self.buffers.q, self.buffers.context
+        return [self.attention(self.attention_shape, q, tensors.k_cache, tensors.v_cache, out, mask)]
 
     def _unfused(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers
@@ -227,28 +313,6 @@ class OperatorBuilder:
             Operator("pv", "attention", (attention.pv(sums.mapping),)),
         ]
 
-    def _product(self, name: str, x: Tensor, weights: Tensor, out: Tensor) -> Operator:
-        shape = GemmShape(self.phase.tokens, weights.cols, weights.rows)
-        a, b = Operand(x.as_rows()), Operand(weights)
-        outputs = [Output(Operand(out.as_rows()), 0, weights.cols)]
-
-        def build(mapping: GemmMapping) -> TileProgram:
-            return gemm(name, shape, a, b, outputs, mapping, self.buffers.space, dtype=self.phase.dtype)
-
-        return Operator(name, "gemm", (build(self.mapper.gemm(shape, build)),))
-
-    def _activation(self) -> Operator:
-        program = activation(
-            "activation",
-            self.chip,
-            self.buffers.inner,
-            self.buffers.activated,
-            activation=self.model.activation,
-            gated=self.model.gated_ffn,
-            dtype=self.phase.dtype,
-        )
-        return Operator("activation", "activation", (program,))
-
     def _partial(self, total: Tensor) -> Tensor:
         """Where a chip's part of a sum over the group goes: to the sum itself if the chip is alone."""
         return self.buffers.partial if self.shard.tp > 1 else total
@@ -266,6 +330,12 @@ class OperatorBuilder:
 
 def attention_shape(model: Model, shard: Shard, phase: Phase) -> AttentionShape:
     """Attention of one layer on one chip."""
-    return AttentionShape(
-        phase.batch, shard.q_heads, shard.kv_heads, model.head_dim, phase.q_len, phase.kv_len, causal=True
-    )
+    latent = model.latent
+    if latent is None:
+        return AttentionShape(phase.batch, shard.q_heads, shard.kv_heads, model.head_dim, phase.q_len, phase.kv_len)
+    scale = latent.head_dim**-0.5
+    if phase.expands_latents:
+        sizes = (shard.q_heads, shard.q_heads, latent.head_dim, phase.q_len, phase.kv_len)
+        return AttentionShape(phase.batch, *sizes, value_dim=latent.value_dim, scale=scale)
+    sizes = (shard.q_heads, 1, latent.cached_dim, phase.q_len, phase.kv_len)
+    return AttentionShape(phase.batch, *sizes, value_dim=latent.kv_rank, latent=True, scale=scale)

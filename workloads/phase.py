@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kernels.datatypes import ELEMENT_BITS
+from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
 from uarch.errors import InputError
 
 PHASES = ("prefill", "decode")
 SCHEDULES = ("flash", "unfused")
+LOGITS = ("last", "all")
 FIDELITIES = ("analytical", "tile", "burst")
 LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
@@ -28,14 +29,24 @@ class Phase:
     attention: str = "flash"
     fidelity: str = "tile"
     seed: int = 0
+    ep: int = 1
+    weight_dtype: str | None = None
+    group_size: int | None = None
+    weight_sparsity: str | None = None
+    expert_load: str = "uniform"
+    """Of the experts: see :func:`workloads.expert_load.parse_load`."""
+    logits: str = "last"
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
         check_known("phase", self.name, PHASES)
-        check_known("dtype", self.dtype, tuple(ELEMENT_BITS))
+        check_known("dtype", self.dtype, MATRIX_DTYPES)
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
-        check_positive(batch=self.batch, seq=self.seq, tp=self.tp)
+        check_known("logits", self.logits, LOGITS)
+        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep)
+        if self.batch % self.ep:
+            raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed = {self.seed}: must be at least 0 and at most {LARGEST_SEED}")
 
@@ -55,8 +66,22 @@ class Phase:
         return self.batch * self.q_len
 
     @property
+    def logit_tokens(self) -> int:
+        """Of them, those that the LM head sees."""
+        return self.tokens if self.logits == "all" else self.batch
+
+    @property
+    def expands_latents(self) -> bool:
+        """Latent attention expands keys and values for all heads; in decode the weights are absorbed instead."""
+        return self.name == "prefill"
+
+    def of_group(self) -> Phase:
+        """The part of the batch that one of ``ep`` groups of chips attends to."""
+        return replace(self, batch=self.batch // self.ep, ep=1)
+
+    @property
     def element_bits(self) -> int:
-        """Bits of an element of weights, activations and KV cache."""
+        """Bits of an element of activations and KV cache, and of weights that have no datatype of their own."""
         return ELEMENT_BITS[self.dtype]
 
     @property
@@ -71,7 +96,13 @@ class Phase:
             "batch": self.batch,
             "seq": self.seq,
             "tp": self.tp,
+            "ep": self.ep,
             "dtype": self.dtype,
+            "weight_dtype": self.weight_dtype or self.dtype,
+            "group_size": self.group_size,
+            "weight_sparsity": self.weight_sparsity,
+            "expert_load": self.expert_load,
+            "logits": self.logits,
             "attention": self.attention,
             "fidelity": self.fidelity,
         }

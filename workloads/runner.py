@@ -7,16 +7,21 @@ from typing import Any
 
 import uarch
 from kernels.mapper import Mapper
+from kernels.weights import weight_format
 from results.rollup import rollup
 from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.energy_account import component_ranges
 from uarch.errors import InputError
 from uarch.l2 import L2State
-from workloads.buffers import LAYER_SETS, allocate
+from workloads.buffers import allocate
 from workloads.capacity import check_fits
 from workloads.execution import OUTSIDE_LAYERS, Executor, in_sequence, peaks_of
+from workloads.expert_exchange import route
+from workloads.expert_load import parse_load
+from workloads.layer_plan import simulated_layers, stand_ins
 from workloads.model import load_model
 from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
@@ -38,6 +43,12 @@ def simulate(
     stack: Stack | str = "graph",
     fidelity: str = "tile",
     seed: int = 0,
+    ep: int = 1,
+    weight_dtype: str | None = None,
+    group_size: int | None = None,
+    weight_sparsity: str | None = None,
+    expert_load: str = "uniform",
+    logits: str = "last",
     progress: Callable[[str], None] | None = None,
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group.
@@ -46,33 +57,57 @@ def simulate(
     (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
     ``attention``: ``flash`` or ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token
     ids whose embeddings are read.
+    ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
+    ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
+    all but embeddings, LM head, norms and routers. ``expert_load``: see :func:`workloads.expert_load.parse_load`.
+    ``logits``: of the ``last`` token of each sequence, or of ``all``.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
-    Pure: the trace depends on the arguments alone. Equal layers are simulated once: the first, and the second as it finds
-    the L2 after the first; all further ones are like the second.
+    Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
+    they find the L2 after the layer before (see :func:`workloads.layer_plan.stand_ins`).
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or a model that does not fit.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     model = load_model(model) if isinstance(model, str) else model
     stack = load_stack(stack) if isinstance(stack, str) else stack
-    work = Phase(phase, batch, seq, tp, dtype, attention, fidelity, seed)
-    shard = check_parallel(model, tp)
-    _check_positions(model, work)
+    work = Phase(
+        phase,
+        batch,
+        seq,
+        tp,
+        dtype,
+        attention,
+        fidelity,
+        seed,
+        ep,
+        weight_dtype,
+        group_size,
+        weight_sparsity,
+        expert_load,
+        logits,
+    )
+    shard = check_parallel(model, tp, ep)
+    _check_attention(model, work)
+    form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
+    part = work.of_group()
     check_fits(
         chip,
         model,
-        batch=batch,
-        kv_len=work.kv_len,
-        tokens=work.tokens,
+        batch=part.batch,
+        kv_len=part.kv_len,
+        tokens=part.tokens,
         tp=tp,
-        dtype_bits=work.element_bits,
-        unfused=work.unfused,
-        logit_tokens=batch,
+        dtype_bits=part.element_bits,
+        unfused=part.unfused,
+        logit_tokens=part.logit_tokens,
+        ep=ep,
+        weights=form,
     )
-    buffers = allocate(model, shard, work, attention_shape(model, shard, work))
+    routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
+    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
-    builder = OperatorBuilder(chip, model, shard, work, stack, buffers, mapper)
+    builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
     rows = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
     layers = layer_table(in_sequence(rows, chip.clock.tensor_hz))
     return Trace(
@@ -86,41 +121,47 @@ def simulate(
             clock_hz=chip.clock.tensor_hz,
             phase=work.name,
             tokens=work.tokens,
-            n_chips=tp,
+            n_chips=shard.chips,
             peaks=peaks_of(chip, dtype),
+            energy_ranges=component_ranges(chip, dtype),
         ),
     )
 
 
 def parts_of(model: Model) -> list[str]:
     """Names of the parts of a run that are simulated, in order."""
-    return ["embedding", *(f"layer {index}" for index in range(min(model.n_layers, LAYER_SETS))), "LM head"]
+    return ["embedding", *(f"layer {index}" for index in simulated_layers(model.layer_kinds)), "LM head"]
 
 
 def _execute(
     builder: OperatorBuilder, executor: Executor, progress: Callable[[str], None]
 ) -> list[tuple[int, dict[str, Any]]]:
     """(layer, trace fields) of every operator instance in order."""
-    n_layers = builder.model.n_layers
+    kinds = builder.model.layer_kinds
     progress("embedding")
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
     rows = [(OUTSIDE_LAYERS, row) for row in before]
-    repeated: list[dict[str, Any]] = []
-    for layer in range(n_layers):
-        if layer < len(builder.buffers.layers):
+    simulated: dict[int, tuple[list[dict[str, Any]], L2State]] = {}
+    for layer, stand_in in enumerate(stand_ins(kinds)):
+        if stand_in == layer:
             progress(f"layer {layer}")
-            operators = builder.layer(builder.buffers.layers[layer], first=layer == 0)
-            repeated, l2 = executor.run(operators, l2)
-        rows += [(layer, row) for row in repeated]
+            operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
+            simulated[layer] = executor.run(operators, l2)
+        of_layer, l2 = simulated[stand_in]
+        rows += [(layer, row) for row in of_layer]
     progress("LM head")
     after, _ = executor.run(builder.after_layers(), l2)
     return rows + [(OUTSIDE_LAYERS, row) for row in after]
 
 
-def _check_positions(model: Model, work: Phase) -> None:
-    """A table of learned positions has no rows beyond the last one; other encodings only lose quality there."""
+def _check_attention(model: Model, work: Phase) -> None:
+    """Scores through memory are there for plain attention only; a table of learned positions has no rows beyond the last
+    one, while other encodings only lose quality there."""
     if model.positions == "learned" and model.max_positions is not None and work.kv_len > model.max_positions:
         raise InputError(f"seq = {work.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
+    special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
+    if work.unfused and special:
+        raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
 
 
 def _silent(_: str) -> None:

@@ -11,7 +11,7 @@ from uarch.errors import InputError
 from workloads.kernel_run import KernelRun, run_programs
 from workloads.phase import check_positive
 from workloads.residency import initial_l2
-from workloads.single_kernel import check_fits, check_options
+from workloads.single_kernel import check_options, check_space
 
 MESSAGE_COLS = 8192
 """A message is laid out as a matrix of so many columns, as activations are."""
@@ -44,7 +44,7 @@ def simulate_all_reduce(
     rows = -(-elements // MESSAGE_COLS)
     x, out = (space.allocate(name, rows, min(elements, MESSAGE_COLS), bits) for name in ("x", "out"))
     shape = f"{message_bytes} bytes over {ranks}"
-    check_fits(chip, f"all_reduce {shape}", space)
+    check_space(chip, f"all_reduce {shape}", space)
     programs = all_reduce("all_reduce", chip, x, out, rank=ranks - 1, ranks=ranks, dtype=dtype, library=library)
     l2 = initial_l2(chip, residency, fidelity, [x], programs)
     return run_programs(chip, "all_reduce", shape, fidelity, [(program, None) for program in programs], l2)

@@ -24,7 +24,7 @@ from uarch.program import GRANULE_ROW_BYTES, GRANULE_ROWS
 from workloads.kernel_run import KernelRun, run_programs
 from workloads.phase import check_known, check_positive
 from workloads.residency import initial_l2
-from workloads.single_kernel import check_fits, check_options
+from workloads.single_kernel import check_options, check_space
 
 ROPE_HEAD_DIM = 128
 VOCABULARY = 32_000
@@ -158,7 +158,7 @@ def simulate_vector_kernel(
     check_positive(rows=rows, cols=cols)
     site = _Site(chip, rows, cols, dtype, AddressSpace(), library)
     program, inputs = _BUILDERS[op](site)
-    check_fits(chip, f"{op} {rows} x {cols}", site.space)
+    check_space(chip, f"{op} {rows} x {cols}", site.space)
     l2 = initial_l2(chip, residency, fidelity, inputs, [program])
     return run_programs(chip, op, f"{rows} x {cols}", fidelity, [(program, None)], l2)
 

@@ -35,6 +35,9 @@ class Overheads(_Table):
     lm_head: Seconds
     all_reduce: Seconds
     all_gather: Seconds
+    permutation: Seconds
+    """Copies of tokens to experts, and back."""
+    all_to_all: Seconds
 
 
 class Stack(_Table):

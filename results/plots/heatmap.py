@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import PercentFormatter
 
 from results.plots.style import figure, on_colour, styled
@@ -39,8 +40,8 @@ def plot(
     fig.suptitle(title, ha="left", x=0.01)
     ax = fig.subplots()
     ax.set_title(f"{setting}\ncells in %, white lines at {' and '.join(f'{100 * level:.0f} %' for level in _CONTOURS)}")
-    image = ax.imshow(shares, cmap=_COLOURS, vmin=0, vmax=1, origin="lower", aspect="auto")
-    _write_cells(ax, shares)
+    image = draw_cells(ax, shares)
+    ax.invert_yaxis()
     if min(shares.shape) > 1:
         _draw_contours(ax, shares)
     for axis, (name, values) in ((ax.yaxis, rows), (ax.xaxis, columns)):
@@ -53,11 +54,16 @@ def plot(
     return fig
 
 
-def _write_cells(ax: Axes, shares: npt.NDArray[np.float64]) -> None:
+def draw_cells(ax: Axes, shares: npt.NDArray[np.float64]) -> AxesImage:
+    """Coloured cells with their percentage, the first row on top; a cell that is no number stays empty."""
+    image = ax.imshow(shares, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
     colour = mpl.colormaps[_COLOURS]
     for (row, column), share in np.ndenumerate(shares):
+        if np.isnan(share):
+            continue
         text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
         ax.text(column, row, text, ha="center", va="center", size=7, color=on_colour(mpl.colors.to_hex(colour(share))))
+    return image
 
 
 def _draw_contours(ax: Axes, shares: npt.NDArray[np.float64]) -> None:

@@ -1,8 +1,8 @@
-"""The roofline of a chip with every op kind of a run in it.
+"""The roofline of a chip with every op of a run in it.
 
-Hierarchical roofline (Williams, Waterman, Patterson, CACM 2009; Yang, Kurth, Williams, CCPE 2020): each kind stands at
-its achieved FLOP/s twice, over its FLOP per DRAM byte (filled) and over its FLOP per L2 byte (hollow). The distance
-between the two is the traffic that L2 keeps from the memory.
+Hierarchical roofline (Williams, Waterman, Patterson, CACM 2009; Yang, Kurth, Williams, CCPE 2020): each op, summed over
+the layers, stands at its achieved FLOP/s twice, over its FLOP per DRAM byte (filled) and over its FLOP per L2 byte
+(hollow). The distance between the two is the traffic that L2 keeps from the memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from results.plots.numbers import place_numbers
 from results.plots.quantities import quantity
-from results.plots.selection import representative_layer, rows_by_kind, run_name, run_setting
+from results.plots.selection import representative_layer, rows_by_name, run_name, run_setting
 from results.plots.style import BLACK, DARK_GREY, PlotError, figure, kind_colours, label, legend_beside, styled
+from results.schema import Table
 from results.trace import Trace
 
 _LARGEST_AREA = 600.0
@@ -29,6 +31,7 @@ _NOTE_WIDTH = 96
 
 
 class _Point(NamedTuple):
+    name: str
     kind: str
     flops_per_second: float
     per_dram_byte: float
@@ -39,10 +42,10 @@ class _Point(NamedTuple):
 
 @styled
 def plot(trace: Trace) -> Figure:
-    """Achieved FLOP/s over arithmetic intensity, one marker per op kind, its area the share of time, under the roofs.
+    """Achieved FLOP/s over arithmetic intensity, a numbered marker per op, its area the share of time, under the roofs.
 
-    Kinds without FLOP (embedding, all-reduce) have no place in a roofline; a note under the plot names them and their
-    time.
+    Ops of the vector units alone are placed by their lane operations. Ops without either (embedding, all-reduce) have no
+    place in a roofline; a note under the plot names them and their time.
 
     Raises:
         PlotError: the trace has no rows, or does not tell the peaks of its chip.
@@ -64,6 +67,7 @@ def plot(trace: Trace) -> Figure:
     ax.set_ylabel("achieved FLOP/s of one chip")
     fig.draw_without_rendering()
     _name_slopes(ax, trace)
+    _number_points(ax, points)
     return fig
 
 
@@ -76,20 +80,21 @@ def _check_peaks(trace: Trace) -> None:
 
 
 def _points(trace: Trace) -> tuple[list[_Point], dict[str, float]]:
-    """Kinds with a place in the roofline, those with most time first, and the share of time of those without."""
+    """Ops with a place in the roofline, those with most time first, and the share of time of those without."""
     run_seconds = float(trace.layers["seconds"].sum())
     points: list[_Point] = []
     unplaced: dict[str, float] = {}
-    for kind, rows in rows_by_kind(trace.layers).items():
-        seconds, flops = float(rows["seconds"].sum()), float(rows["flops"].sum())
+    for name, rows in rows_by_name(trace.layers).items():
+        seconds, flops = float(rows["seconds"].sum()), _flops(rows)
         if flops <= 0 or seconds <= 0:
-            unplaced[kind] = seconds / run_seconds if run_seconds else 0.0
+            unplaced[name] = seconds / run_seconds if run_seconds else 0.0
             continue
         dram_bytes = float(rows["dram_read_bytes"].sum() + rows["dram_write_bytes"].sum())
         l2_bytes = float(rows["l2_bytes"].sum())
         points.append(
             _Point(
-                kind,
+                name,
+                rows["kind"][0].decode(),
                 flops / seconds,
                 flops / dram_bytes if dram_bytes else np.inf,
                 flops / l2_bytes if l2_bytes else np.inf,
@@ -97,6 +102,11 @@ def _points(trace: Trace) -> tuple[list[_Point], dict[str, float]]:
             )
         )
     return sorted(points, key=lambda point: -point.share_of_time), unplaced
+
+
+def _flops(rows: Table) -> float:
+    """Useful FLOP of matrix work; of an op that has none, two for each operation of a lane, as the vector peak counts."""
+    return float(rows["flops"].sum()) or 2 * float(rows["vector_ops"].sum())
 
 
 def _set_limits(ax: Axes, points: list[_Point], trace: Trace) -> None:
@@ -149,7 +159,7 @@ def _draw_points(ax: Axes, points: list[_Point]) -> None:
     _, right = ax.get_xlim()
     colours = kind_colours(point.kind for point in points)
     handles = []
-    for point in points:
+    for number, point in enumerate(points, start=1):
         colour = colours[point.kind]
         area = max(_LARGEST_AREA * point.share_of_time, _SMALLEST_AREA)
         at_dram, at_l2 = min(point.per_dram_byte, right), min(point.per_l2_byte, right)
@@ -157,7 +167,7 @@ def _draw_points(ax: Axes, points: list[_Point]) -> None:
         ax.plot([at_l2, at_dram], [y, y], color=colour, linewidth=0.9)
         ax.scatter(at_l2, y, s=_SMALLEST_AREA, facecolor="white", edgecolor=colour, zorder=3)
         ax.scatter(at_dram, y, s=area, color=colour, edgecolor="white", linewidth=0.6, zorder=4, clip_on=False)
-        name = f"{label(point.kind)}: {point.share_of_time:.1%} of time"
+        name = f"{number}  {label(point.name)}: {point.share_of_time:.1%} of time"
         if np.isinf(point.per_dram_byte):
             name += ", no DRAM traffic"
         handles.append(Line2D([], [], marker="o", linestyle="", color=colour, label=name))
@@ -165,7 +175,19 @@ def _draw_points(ax: Axes, points: list[_Point]) -> None:
     handles.append(
         Line2D([], [], marker="o", linestyle="", color=DARK_GREY, markerfacecolor="white", label="hollow: per L2 byte")
     )
-    legend_beside(ax, handles, "op kind (area: time)")
+    legend_beside(ax, handles, "op (colour: kind, area: time)")
+
+
+def _number_points(ax: Axes, points: list[_Point]) -> None:
+    """The number of each point beside its filled marker."""
+    _, right = ax.get_xlim()
+    at = [(min(point.per_dram_byte, right), point.flops_per_second) for point in points]
+    place_numbers(ax, np.array(at).reshape(-1, 2), np.array([_radius(point) for point in points]))
+
+
+def _radius(point: _Point) -> float:
+    """Of its marker, in points."""
+    return float(np.sqrt(max(_LARGEST_AREA * point.share_of_time, _SMALLEST_AREA) / np.pi))
 
 
 def _note(unplaced: dict[str, float]) -> str:

@@ -52,9 +52,18 @@ def layer_name(layer: Table) -> str:
 
 def rows_by_kind(layers: Table) -> dict[str, Table]:
     """Op kind -> its rows, in the order in which the kinds first run."""
-    kinds: npt.NDArray[np.bytes_] = layers["kind"]
-    _, first = np.unique(kinds, return_index=True)
-    return {kind.decode(): layers[kinds == kind] for kind in kinds[np.sort(first)].tolist()}
+    return _rows_by(layers, "kind")
+
+
+def rows_by_name(layers: Table) -> dict[str, Table]:
+    """Name of an op -> its rows in all layers, in the order in which they first run."""
+    return _rows_by(layers, "name")
+
+
+def _rows_by(layers: Table, field: str) -> dict[str, Table]:
+    values: npt.NDArray[np.bytes_] = layers[field]
+    _, first = np.unique(values, return_index=True)
+    return {value.decode(): layers[values == value] for value in values[np.sort(first)].tolist()}
 
 
 def op_names(layer: Table) -> list[str]:

@@ -189,12 +189,24 @@ def save(fig: Figure, path: str | Path) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+@styled
+def svg_bytes(fig: Figure, buffer: io.BytesIO) -> None:
+    """Write a figure as SVG into ``buffer``; equal figures give equal bytes."""
+    fig.savefig(buffer, format="svg", metadata=_METADATA["svg"])
+
+
 def kind_colours(kinds: Iterable[str]) -> dict[str, str]:
     """Op kind -> colour, in the order given; kinds without a colour of their own get one in alphabetical order."""
     wanted = list(dict.fromkeys(kinds))
     others = sorted(kind for kind in wanted if kind not in KIND_COLOURS)
     spare = {kind: _OTHER_KINDS[index % len(_OTHER_KINDS)] for index, kind in enumerate(others)}
     return {kind: KIND_COLOURS.get(kind) or spare[kind] for kind in wanted}
+
+
+def line_colours(count: int) -> list[str]:
+    """Colours for ``count`` lines that stand for nothing else; after the eighth they repeat."""
+    colours = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, DARK_GREY)
+    return [colours[index % len(colours)] for index in range(count)]
 
 
 def label(name: str) -> str:

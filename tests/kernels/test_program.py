@@ -79,7 +79,7 @@ def test_tensors_and_masks_are_entered_once() -> None:
     program = looped_program()
     assert program.tensor_names == ("x", "y")
     assert program.n_granules == 2
-    assert program.masks.tolist() == [(int(MaskKind.CAUSAL), 3)]
+    assert program.masks.tolist() == [(int(MaskKind.CAUSAL), 3, 0, 0, 0)]
     assert program.steps["mask"].tolist() == [NONE, NONE, 0, NONE, NONE, 0, NONE]
     assert program.steps["mask_row"].tolist() == [0, 0, 0, 0, 0, 8, 0]
     assert program.steps["mask_step_col"][2] == 4

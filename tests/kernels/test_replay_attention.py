@@ -10,11 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace, Tensor
-from kernels.attention import AttentionShape, FlashMapping, UnfusedAttention, flash_attention, scores_tensor
+from kernels.attention import AttentionShape, FlashMapping, flash_attention
 from kernels.gemm import GemmMapping
 from kernels.program import TileProgram
 from kernels.replay import replay
 from kernels.softmax import softmax
+from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from tests.oracles.naive_attention import naive_attention
 from tests.oracles.replayed import Matrix, matrix, replay_both_ways
 from uarch.chip_file import load_chip
@@ -199,5 +200,13 @@ def test_mappings_that_cannot_be_built() -> None:
     data = case(shape, 0)
     with pytest.raises(ValueError, match="pack 8; 4 query heads share a K/V head"):
         flash(data, shape, FlashMapping(1, 16, 2, pack=8))
-    with pytest.raises(ValueError, match="2 splits, but some queries see fewer blocks"):
-        flash(data, shape, FlashMapping(8, 16, 2, splits=2))
+
+
+def test_short_lists_of_keys_are_split_less() -> None:
+    """Of 40 causal queries the first 16 see one block of 16 keys, which is left whole; the others are cut in two."""
+    shape = AttentionShape(1, 2, 1, 8, 40, 40)
+    data = case(shape, 0)
+    program = flash(data, shape, FlashMapping(8, 16, 2, splits=2))
+    replay_both_ways(program, data.memory, {"out": data.expected})
+    cut, whole = 2 * 3, 2 * 2
+    assert len(program.blocks) == 2 * cut + whole + cut

@@ -30,7 +30,8 @@ def split_gemm() -> TileProgram:
 
 
 def copied(program: TileProgram) -> TileProgram:
-    return replace(program, blocks=program.blocks.copy(), steps=program.steps.copy(), operands=program.operands.copy())
+    names = ("blocks", "steps", "operands", "tables", "mask_bits")
+    return replace(program, **{name: getattr(program, name).copy() for name in names})
 
 
 def check(program: TileProgram) -> None:
@@ -183,14 +184,32 @@ def causal_attention() -> tuple[TileProgram, dict[str, Matrix], Matrix]:
     return program, memory, naive_attention(shape, x, y, z).reshape(12, 8)
 
 
-@pytest.mark.parametrize(
-    ("field", "change"), [("mask", lambda mask: NONE), ("mask_row", lambda row: row + 1), ("mask_col", lambda col: 0)]
-)
-def test_a_wrong_mask(field: str, change: Callable[[int], int]) -> None:
+def masked_iteration(program: TileProgram) -> int:
+    """Where the mask of a partial tile stands in the tables."""
+    step = np.flatnonzero((program.steps["mask_table"] != NONE) & (program.executions() > 0))[0]
+    first = program.steps["mask_table"][step]
+    masks = program.tables[first : first + program.steps["repeat"][step - 1]]
+    return int(first + np.flatnonzero(masks != NONE)[0])
+
+
+def drop_mask(program: TileProgram) -> None:
+    program.tables[masked_iteration(program)] = NONE
+
+
+def flip_element(program: TileProgram) -> None:
+    program.mask_bits[0] ^= 0x80
+
+
+def load_other_keys(program: TileProgram) -> None:
+    keys = program.operands[(program.operands["table"] != NONE).any(axis=1)][0, B]
+    program.tables[keys["table"]] += 1
+
+
+@pytest.mark.parametrize("fault", [drop_mask, flip_element, load_other_keys])
+def test_a_wrong_table_or_mask(fault: Callable[[TileProgram], None]) -> None:
     program, memory, expected = causal_attention()
     replay_both_ways(program, memory, {"out": expected})
     faulty = copied(program)
-    masked = np.flatnonzero((faulty.steps["mask"] != NONE) & (faulty.executions() > 0))[0]
-    faulty.steps[field][masked] = change(int(faulty.steps[field][masked]))
+    fault(faulty)
     with pytest.raises(AssertionError):
         replay_both_ways(faulty, memory, {"out": expected})

@@ -97,3 +97,76 @@ def gpt2(config: dict[str, Any], tp: int) -> Shapes:
 def padded(vocab: int, tp: int) -> int:
     """Rows of the table on each chip once the vocabulary is padded to a multiple of ``tp``."""
     return -(-vocab // tp)
+
+
+def mixtral(config: dict[str, Any], tp: int) -> Shapes:
+    """Llama's attention; every expert has three matrices."""
+    shapes = llama({**config, "intermediate_size": 0}, tp)
+    return _with_experts(shapes, config, tp, config["num_local_experts"], config["intermediate_size"], range(99))
+
+
+def qwen3(config: dict[str, Any], tp: int) -> Shapes:
+    shapes = llama(config, tp)
+    for layer in range(config["num_hidden_layers"]):
+        for name in ("q_norm", "k_norm"):
+            shapes[f"model.layers.{layer}.self_attn.{name}.weight"] = (config["head_dim"],)
+    return shapes
+
+
+def qwen3_moe(config: dict[str, Any], tp: int) -> Shapes:
+    shapes = qwen3({**config, "intermediate_size": 0}, tp)
+    return _with_experts(shapes, config, tp, config["num_experts"], config["moe_intermediate_size"], range(99))
+
+
+def gemma2(config: dict[str, Any], tp: int) -> Shapes:
+    shapes = llama(config, tp)
+    for layer in range(config["num_hidden_layers"]):
+        for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
+            shapes[f"model.layers.{layer}.{name}.weight"] = (config["hidden_size"],)
+    return shapes
+
+
+def deepseek(config: dict[str, Any], tp: int) -> Shapes:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"] // tp
+    nope, rope, value = (config[f"{name}_head_dim"] for name in ("qk_nope", "qk_rope", "v"))
+    q_rank, kv_rank = config["q_lora_rank"], config["kv_lora_rank"]
+    shapes: Shapes = {
+        "model.embed_tokens.weight": (padded(config["vocab_size"], tp), hidden),
+        "lm_head.weight": (padded(config["vocab_size"], tp), hidden),
+        "model.norm.weight": (hidden,),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        tensors = {
+            "self_attn.q_a_proj": (q_rank, hidden),
+            "self_attn.q_a_layernorm": (q_rank,),
+            "self_attn.q_b_proj": (heads * (nope + rope), q_rank),
+            "self_attn.kv_a_proj_with_mqa": (kv_rank + rope, hidden),
+            "self_attn.kv_a_layernorm": (kv_rank,),
+            "self_attn.kv_b_proj": (heads * (nope + value), kv_rank),
+            "self_attn.o_proj": (hidden, heads * value),
+            "input_layernorm": (hidden,),
+            "post_attention_layernorm": (hidden,),
+        }
+        if layer < config["first_k_dense_replace"]:
+            tensors |= _ffn(hidden, config["intermediate_size"] // tp)
+        else:
+            width = config["n_shared_experts"] * config["moe_intermediate_size"] // tp
+            tensors |= {f"shared_{name}": shape for name, shape in _ffn(hidden, width).items()}
+        shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in tensors.items()}
+        if layer >= config["first_k_dense_replace"] and config["model_type"] == "deepseek_v3":
+            shapes[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"] = (config["n_routed_experts"],)
+    sparse = range(config["first_k_dense_replace"], config["num_hidden_layers"])
+    return _with_experts(shapes, config, tp, config["n_routed_experts"], config["moe_intermediate_size"], sparse)
+
+
+def _ffn(hidden: int, ffn: int) -> Shapes:
+    return {"mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden), "mlp.down_proj": (hidden, ffn)}
+
+
+def _with_experts(shapes: Shapes, config: dict[str, Any], tp: int, experts: int, ffn: int, layers: range) -> Shapes:
+    for layer in set(range(config["num_hidden_layers"])) & set(layers):
+        shapes[f"model.layers.{layer}.mlp.gate.weight"] = (experts, config["hidden_size"])
+        for expert in range(experts):
+            for name, shape in _ffn(config["hidden_size"], ffn // tp).items():
+                shapes[f"model.layers.{layer}.experts.{expert}.{name}.weight"] = shape
+    return shapes

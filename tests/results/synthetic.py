@@ -8,7 +8,7 @@ import numpy as np
 
 from results.bounds import Peaks, bound_by, totals
 from results.rollup import rollup
-from results.schema import CAUSE_FIELDS, STALL_CAUSES, TIMELINE_DTYPE, Table, layer_table
+from results.schema import CAUSE_FIELDS, STALL_CAUSES, TIMELINE_DTYPE, TIMELINE_TRACKS, Table, layer_table
 from results.trace import Trace
 
 CLOCK_HZ = 1.5e9
@@ -127,18 +127,20 @@ def _in_sequence(rows: list[dict[str, Any]], peaks: Peaks) -> Table:
 
 
 def make_timeline(layers: Table, n_cores: int) -> Table:
-    """Every core spends each op's time by cause in priority order, in whole cycles; the last interval ends the op."""
+    """Every core spends each op's time by cause in priority order, in whole picoseconds, as one block of one load."""
     rows = []
-    for index, row in enumerate(layers):
-        ends = row["start_cycle"] + np.floor(np.cumsum([row[field] for field in CAUSE_FIELDS])).astype(np.int64)
-        ends[-1] = row["end_cycle"]
-        starts = np.concatenate(([row["start_cycle"]], ends[:-1]))
-        for core in range(n_cores):
+    core, block, load = (TIMELINE_TRACKS.index(track) for track in ("core", "block", "load"))
+    for op, row in enumerate(layers):
+        causes = [float(row[field]) for field in CAUSE_FIELDS]
+        ends = np.round(np.cumsum(causes) * (1e12 / CLOCK_HZ)).astype(np.int64).tolist()
+        for c in range(n_cores):
+            starts = [0, *ends[:-1]]
             rows += [
-                (core, index, cause, start, min(end, row["end_cycle"]))
+                (op, c, -1, core, cause, start, end, 0)
                 for cause, (start, end) in enumerate(zip(starts, ends, strict=True))
                 if end > start
             ]
+            rows += [(op, c, c, block, 0, 0, ends[-1], 0), (op, c, c, load, 4, 0, ends[-1] // 2, 4096)]
     return np.array(rows, TIMELINE_DTYPE)
 
 

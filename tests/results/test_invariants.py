@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.invariants import check
-from results.schema import CAUSE_FIELDS, ENERGY_FIELDS, LAYER_DTYPE, TEXT_FIELDS, Table
+from results.schema import CAUSE_FIELDS, ENERGY_FIELDS, LAYER_DTYPE, TEXT_FIELDS, TIMELINE_TRACKS, Table
+from results.timeline import check_intervals
 from results.trace import Trace
-from tests.results.synthetic import CHIPS, MODELS, TOKENS, make_trace
+from tests.results.synthetic import CHIPS, CLOCK_HZ, MODELS, TOKENS, make_trace
 
 NUMBERS = [name for name in LAYER_DTYPE.names or () if name not in TEXT_FIELDS]
 
@@ -152,10 +153,14 @@ def test_missing_numbers_and_rows() -> None:
     ("field", "change", "words"),
     [
         ("op", 10_000, "unknown op"),
+        ("op", 1, "op before that"),
         ("core", -5, "unknown op"),
+        ("track", 100, "unknown op"),
         ("cause", 100, "unknown op"),
-        ("start_cycle", -1, "outside its op"),
-        ("end_cycle", 10**9, "outside its op"),
+        ("start_ps", -1, "outside its op"),
+        ("end_ps", 10**15, "outside its op"),
+        ("end_ps", -(10**15), "end before start"),
+        ("cause", 1, "core time of op 0"),
     ],
 )
 def test_corrupted_timeline(field: str, change: int, words: str) -> None:
@@ -169,7 +174,36 @@ def test_corrupted_timeline(field: str, change: int, words: str) -> None:
 def test_overlap_on_one_core_only() -> None:
     trace = make_trace(n_cores=2)
     assert trace.timeline is not None
-    twice = np.concatenate((trace.timeline, trace.timeline[:1]))
+    last = trace.timeline[(trace.timeline["op"] == len(trace.layers) - 1) & (trace.timeline["track"] == 0)][:1]
+    twice = np.concatenate((trace.timeline, last))
     assert any("overlaps" in problem for problem in check(replace(trace, timeline=twice)))
-    twice["core"][-1] = 7
-    assert check(replace(trace, timeline=twice)) == []
+    other_track = twice.copy()
+    other_track["track"][-1] = TIMELINE_TRACKS.index("load")
+    assert check(replace(trace, timeline=other_track)) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 100), rows=st.integers(1, 200), damaged=st.booleans())
+def test_timeline_in_parts_is_checked_like_a_whole(seed: int, rows: int, damaged: bool) -> None:
+    trace = make_trace(seed, n_cores=3)
+    assert trace.timeline is not None
+    timeline = trace.timeline.copy()
+    if damaged:
+        timeline["start_ps"][seed * 3 % len(timeline)] -= 5
+    parts = [timeline[first : first + rows] for first in range(0, len(timeline), rows)]
+    whole = check_intervals([timeline], trace.layers, CLOCK_HZ)
+    assert bool(check_intervals(parts, trace.layers, CLOCK_HZ)) == bool(whole)
+
+
+def test_an_op_at_which_recording_stopped_is_incomplete() -> None:
+    trace = make_trace(n_cores=2)
+    assert trace.timeline is not None
+    rows = len(trace.timeline) // 2
+    assert check_intervals([trace.timeline[:rows]], trace.layers, CLOCK_HZ) != []
+    assert check_intervals([trace.timeline[:rows]], trace.layers, CLOCK_HZ, rows) == []
+
+
+def test_no_resource_beats_its_peak() -> None:
+    trace = make_trace()
+    rollup = {**trace.rollup, "peak_l2_bytes_per_second": 1e9}
+    assert any("l2 is used at" in problem for problem in check(replace(trace, rollup=rollup)))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from results.plots.catalogue import KINDS, KINDS_OF_ONE
 from tests.results.synthetic import make_trace
 from uarch.cli import run
-from uarch.commands.plot import KINDS, KINDS_OF_ONE
 
 
 @pytest.fixture
 def trace_file(tmp_path: Path) -> Path:
     path = tmp_path / "run.h5"
-    make_trace().save(path)
+    make_trace(n_cores=2).save(path)
     return path
 
 

@@ -16,13 +16,13 @@ from uarch.chip_file import load_chip, preset_names
 from uarch.dram.bank_bus import (
     BankBus,
     BankBusTiming,
-    enqueue_read,
-    enqueue_write,
-    next_event,
+    enqueue_read_chunks,
+    enqueue_write_chunks,
     open_bank_bus,
-    pop_completion,
     unit_of,
 )
+from uarch.dram.completions import first_completion
+from uarch.dram.interface import pop_completion
 from uarch.dram.standards import load_standard
 from uarch.events import Event
 from uarch.jit import kernel
@@ -32,7 +32,7 @@ from uarch.rates import PS_PER_SECOND, picoseconds
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 STREAM_GRANULES = 200 if WITHOUT_JIT else 20_000
-FIDELITIES = ("tile", "burst")
+FIDELITIES = ("tile",)
 NEVER = 2**62
 
 IntArray = npt.NDArray[np.int64]
@@ -48,12 +48,12 @@ def serve(dram: BankBus, timing: BankBusTiming, requests: IntArray, events: IntA
     for number in range(len(requests)):
         now_ps, address, size_bytes = requests[number, 0], requests[number, 1], requests[number, 2]
         if requests[number, 3]:
-            enqueue_write(dram, timing, address, size_bytes, now_ps, events)
+            enqueue_write_chunks(dram, timing, address, size_bytes, now_ps, events)
         else:
-            enqueue_read(dram, timing, number, address, size_bytes, now_ps, events)
+            enqueue_read_chunks(dram, timing, number, address, size_bytes, now_ps, events)
     count = 0
-    while next_event(dram) < NEVER:
-        time_ps = next_event(dram)
+    while first_completion(dram.completions) < NEVER:
+        time_ps = first_completion(dram.completions)
         done_ps[pop_completion(dram)] = time_ps
         in_order_ps[count] = time_ps
         count += 1

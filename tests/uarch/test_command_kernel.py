@@ -10,7 +10,8 @@ import pytest
 
 import uarch.cli
 from uarch.chip_file import load_chip
-from workloads.single_kernel import simulate_attention, simulate_gemm
+from workloads.attention_kernel import simulate_attention
+from workloads.single_kernel import simulate_gemm
 
 GEMM = ["gemm", "--chip", "h100", "--set", "core.count=4", "-m", "96", "-n", "64", "-k", "128"]
 ATTENTION = ["attention", "--chip", "h100", "--set", "core.count=4", "--phase", "prefill", "--batch", "1"]
@@ -47,7 +48,8 @@ def changed(arguments: list[str], option: str, value: str) -> list[str]:
 def test_a_gemm_as_json_is_what_the_function_returns(capsys: pytest.CaptureFixture[str]) -> None:
     payload = json_of(capsys, *GEMM, "--dtype", "bf16", "--fidelity", "burst")
     run = simulate_gemm(load_chip("h100", ["core.count=4"]), 96, 64, 128, dtype="bf16", fidelity="burst")
-    assert payload == {**json.loads(json.dumps(asdict(run))), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
 
@@ -65,7 +67,8 @@ def test_attention_as_json_is_what_the_function_returns(capsys: pytest.CaptureFi
         kv_len=64,
         schedule=schedule,
     )
-    assert payload == {**json.loads(json.dumps(asdict(run))), "energy_joules": run.energy_joules}
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
 

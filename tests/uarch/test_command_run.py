@@ -134,7 +134,7 @@ def test_progress_goes_to_standard_error(
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, a100-pcie, "),
+        ("--chip", "h1000", "did you mean 'h100'? allowed: a100, "),
         ("--model", "llama-4", "did you mean 'llama-"),
         ("--model", "absent.json", "absent.json: cannot be read"),
         ("--phase", "verify", "'--phase': 'verify' is not one of 'prefill', 'decode'"),

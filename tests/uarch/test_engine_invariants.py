@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from kernels.address_space import AddressSpace
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program import Box, ProgramWriter, Slot, TileProgram
+from results.energy_range import total_range
 from tests.oracles.small_programs import chips, gemm_program, programs, small_chip
 from uarch.analytical import compulsory_traffic, execute_analytically
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
-from uarch.energy import load_energy_table
-from uarch.energy_account import energy_joules
+from uarch.energy_account import component_ranges, energy_joules
 from uarch.engine import execute, resident_blocks
+from uarch.event_energy import dram_background_watts, event_energies, static_power
 from uarch.events import COMPONENTS, Cause, Event
 from uarch.l2 import L2State
 from uarch.machine import lower
@@ -121,25 +122,31 @@ def test_equal_inputs_give_equal_outputs_and_stay_as_they_are(program: TileProgr
 def test_energy_is_events_times_table_plus_static_power(program: TileProgram, chip: Chip) -> None:
     result, _ = execute(chip, program)
     energy = energy_joules(chip, result, "fp16")
-    table = load_energy_table(chip.energy.table)
+    each = {event: entry.pj for event, entry in event_energies(chip, "fp16").items()}
+    activates = result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate
+    refreshes = result.count(Event.DRAM_REFRESHES) * result.channels_per_activate
     pj = {
-        "matrix": result.count(Event.MACS) * table.matrix_mac.fp16.pj,
-        "vector": result.count(Event.VECTOR_OPS) * table.vector_op.pj
-        + result.count(Event.SPECIAL_OPS) * table.special_op.pj,
-        "l1": result.count(Event.L1_BYTES) * table.l1_byte.pj,
-        "l2": (result.count(Event.L2_READ_BYTES) + result.count(Event.L2_WRITE_BYTES)) * table.l2_byte.pj,
-        "noc": result.count(Event.NOC_BYTES) * table.noc_byte.pj,
-        "link": result.count(Event.LINK_BYTES) * table.link_byte.pj,
-        "static": chip.power.static_watts * result.seconds * 1e12,
+        "matrix": result.count(Event.MACS) * each["matrix_mac"],
+        "vector": result.count(Event.VECTOR_OPS) * each["vector_op"]
+        + result.count(Event.SPECIAL_OPS) * each["special_op"],
+        "l1": result.count(Event.L1_BYTES) * each["l1_byte"],
+        "l2": (result.count(Event.L2_READ_BYTES) + result.count(Event.L2_WRITE_BYTES)) * each["l2_byte"],
+        "noc": result.count(Event.NOC_BYTES) * each["noc_byte"],
+        "dram": result.count(Event.DRAM_READ_BYTES) * each["dram_read_byte"]
+        + result.count(Event.DRAM_WRITE_BYTES) * each["dram_write_byte"]
+        + activates * each["dram_activate"]
+        + refreshes * each["dram_refresh"]
+        + dram_background_watts(chip) * result.seconds * 1e12,
+        "link": result.count(Event.LINK_BYTES) * each["link_byte"],
+        "static": static_power(chip).watts * result.seconds * 1e12,
     }
     assert set(energy) == set(COMPONENTS)
     for component, expected in pj.items():
         assert energy[component] == pytest.approx(expected * 1e-12, rel=1e-12), component
-    dram_bytes = result.count(Event.DRAM_READ_BYTES) + result.count(Event.DRAM_WRITE_BYTES)
-    bytes_pj = dram_bytes * getattr(table.dram_byte, chip.memory.technology).pj
-    activate_pj = getattr(table.dram_activate, chip.memory.technology).pj
-    activates = (energy["dram"] * 1e12 - bytes_pj) / activate_pj
-    assert activates == pytest.approx(result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate, abs=1e-3)
+    total, (low, high) = sum(energy.values()), total_range(energy, component_ranges(chip, "fp16"))
+    ends = component_ranges(chip, "fp16")
+    assert sum(energy[name] * ends[name].low for name in energy) <= low * (1 + 1e-12) <= total * (1 + 1e-9)
+    assert total <= high * (1 + 1e-9) <= sum(energy[name] * ends[name].high for name in energy) * (1 + 1e-9)
 
 
 @given(kernels, chips())

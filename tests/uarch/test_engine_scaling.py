@@ -22,6 +22,7 @@ from kernels.program import TileProgram
 from tests.oracles.small_programs import chips, gemm_program, programs, small_chip
 from uarch.chip import Chip
 from uarch.dram.bank_bus import BankBusTiming
+from uarch.dram.interface import DramTiming
 from uarch.engine import KernelResult, execute
 from uarch.events import Cause, Event
 from uarch.l2 import L2State
@@ -37,7 +38,7 @@ class Lowered(NamedTuple):
     """A chip as the engine sees it."""
 
     machine: Machine
-    dram: BankBusTiming
+    dram: DramTiming
 
     def slower(self, factor: int) -> Lowered:
         """Every clock and bandwidth divided by ``factor``, every latency multiplied by it."""
@@ -49,19 +50,21 @@ class Lowered(NamedTuple):
         """A similar machine none of whose times is rounded."""
         rates = {name: max(1, round(getattr(self.machine, name) / ONE_PS)) * ONE_PS for name in rates_of(self.machine)}
         latency_ps = self.machine.l2_latency_ps // 2 * 2
-        interval_ps = self.dram.refresh_interval_ps // self.dram.units * self.dram.units
+        dram = {name: max(1, round(getattr(self.dram, name) / ONE_PS)) * ONE_PS for name in rates_of(self.dram)}
+        if isinstance(self.dram, BankBusTiming):
+            dram["refresh_interval_ps"] = self.dram.refresh_interval_ps // self.dram.units * self.dram.units
         return Lowered(
             self.machine._replace(l2_latency_ps=latency_ps, **rates),
-            self.dram._replace(byte=max(1, round(self.dram.byte / ONE_PS)) * ONE_PS, refresh_interval_ps=interval_ps),
+            self.dram._replace(**dram),
         )
 
 
-def rates_of(values: Machine | BankBusTiming) -> list[str]:
+def rates_of(values: Machine | DramTiming) -> list[str]:
     """Times per unit; see ``uarch.rates``."""
-    return [name for name in values._fields if name.endswith(("_cycle", "_byte", "_op")) or name == "byte"]
+    return [name for name in values._fields if name.endswith(("_cycle", "_byte", "_op")) or name in ("byte", "tick")]
 
 
-def times_of(values: Machine | BankBusTiming) -> list[str]:
+def times_of(values: Machine | DramTiming) -> list[str]:
     """All that is a time, in picoseconds or as a rate."""
     return rates_of(values) + [name for name in values._fields if name.endswith("_ps")]
 

@@ -10,12 +10,21 @@ PUBLIC = {
     "Chip": "uarch.chip",
     "InputError": "uarch.errors",
     "Trace": "results.trace",
+    "check": "results.invariants",
+    "difference": "results.diff",
     "execute": "uarch.engine",
+    "export_trace": "results.exports.writing",
+    "llmcompass_chip": "uarch.importers.llmcompass",
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
+    "plot": "results.plots.catalogue",
+    "save": "results.plots.style",
+    "scalesim_chip": "uarch.importers.scalesim",
     "simulate": "workloads.runner",
-    "simulate_attention": "workloads.single_kernel",
+    "simulate_channel": "uarch.dram.channel",
+    "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
+    "write_report": "results.report.page",
 }
 
 

@@ -31,7 +31,8 @@ def product(m: int, n: int, k: int, mapping: GemmMapping) -> TileProgram:
 def identical_run(program: TileProgram) -> tuple[int, int]:
     machine = lower(load_chip("a100"), "fp16")
     costs: StructArray = step_costs(machine, program.tensors, program.steps, program.operands)
-    return longest_identical_run(Program(program.tensors, program.blocks, program.steps, program.operands, costs))
+    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
+    return longest_identical_run(arrays)
 
 
 @interpreted

@@ -15,12 +15,20 @@ import workloads.model
 from tests.oracles import state_dicts
 from workloads.architectures import model_of_config
 from workloads.model import load_model, model_names
+from workloads.parallel import allowed_degrees
 
 MODELS = Path(workloads.model.__file__).parent / "models"
 ORACLES = {
     "LlamaForCausalLM": state_dicts.llama,
     "BloomForCausalLM": state_dicts.bloom,
     "GPT2LMHeadModel": state_dicts.gpt2,
+    "MistralForCausalLM": state_dicts.llama,
+    "MixtralForCausalLM": state_dicts.mixtral,
+    "Qwen3ForCausalLM": state_dicts.qwen3,
+    "Qwen3MoeForCausalLM": state_dicts.qwen3_moe,
+    "Gemma2ForCausalLM": state_dicts.gemma2,
+    "DeepseekV2ForCausalLM": state_dicts.deepseek,
+    "DeepseekV3ForCausalLM": state_dicts.deepseek,
 }
 
 
@@ -30,7 +38,20 @@ def config_of(name: str) -> dict[str, Any]:
 
 
 def test_the_shipped_models() -> None:
-    assert model_names() == ["bloom-176b", "gpt-3-175b", "llama-2-70b", "llama-3-70b", "llama-3-8b"]
+    assert set(model_names()) == {
+        *(
+            "bloom-176b",
+            "gpt-3-175b",
+            "llama-2-70b",
+            "llama-3-70b",
+            "llama-3-8b",
+            "mistral-7b",
+            "gemma-2-27b",
+            "qwen3-32b",
+        ),
+        *("mixtral-8x7b", "deepseek-v2", "deepseek-v3", "qwen3-30b-a3b"),
+        *("llama-68m", "llama-160m", "llama-265m", "tinyllama-1.1b", "sheared-llama-1.3b"),
+    }
     assert [load_model(name).name for name in model_names()] == model_names()
 
 
@@ -53,15 +74,63 @@ def test_published_parameter_counts(name: str, parameters: int) -> None:
     assert load_model(name).total_parameters == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "total_billions", "active_billions"),
+    [
+        ("mixtral-8x7b", 46.7, 12.9),  # arXiv 2401.04088, Section 1: 47 B and 13 B
+        ("deepseek-v2", 236, 21.4),  # arXiv 2405.04434: 236 B and 21 B
+        ("deepseek-v3", 671, 37.6),  # arXiv 2412.19437: 671 B and 37 B, which leave out the embedding table
+        ("qwen3-32b", 32.8, 32.8),  # arXiv 2505.09388 and the model's card
+        ("qwen3-30b-a3b", 30.5, 3.35),  # the card: 30.5 B and 3.3 B
+        ("gemma-2-27b", 27.2, 27.2),  # arXiv 2408.00118, Table 1: 1,180 M embedding and 26,047 M other parameters
+        ("mistral-7b", 7.24, 7.24),
+        ("llama-68m", 0.068, 0.068),
+        ("llama-160m", 0.162, 0.162),
+        ("llama-265m", 0.265, 0.265),
+        ("tinyllama-1.1b", 1.10, 1.10),
+        ("sheared-llama-1.3b", 1.345, 1.345),
+    ],
+)
+def test_published_counts_within_one_percent(name: str, total_billions: float, active_billions: float) -> None:
+    model = load_model(name)
+    assert model.total_parameters == pytest.approx(total_billions * 1e9, rel=0.01)
+    assert model.active_parameters == pytest.approx(active_billions * 1e9, rel=0.01)
+
+
 @pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("tp", [1, 2, 4, 8, 16])
 def test_parameters_are_those_of_the_checkpoint(name: str, tp: int) -> None:
-    """At TP 16 the Llama models have more chips than K/V heads, and no degree but 1 divides GPT-3's vocabulary."""
+    """At TP 16 many models have more chips than K/V heads, and no degree but 1 divides GPT-3's vocabulary."""
     model, config = load_model(name), config_of(name)
+    if tp not in allowed_degrees(model):
+        pytest.skip(f"{name} cannot be split over {tp} chips")
     shapes = ORACLES[model.architecture](config, tp)
     assert model.parameters_per_chip(tp) == state_dicts.parameters(shapes)
-    layer = {key: shape for key, shape in shapes.items() if ".7." in key}
+    last = f".{model.n_layers - 1}."
+    layer = {key: shape for key, shape in shapes.items() if last in key and key.index(last) < 16}
     assert model.layer_parameters_per_chip(tp) == state_dicts.parameters(layer)
+
+
+def test_expert_parallelism_splits_the_routed_experts_alone() -> None:
+    """DeepSeek-V3 on 8 x 32 chips: 58 layers of 8 instead of 256 experts of 3 x 7168 x 2048 / 8."""
+    model = load_model("deepseek-v3")
+    gone = 58 * (256 - 8) * 3 * 7168 * 2048 // 8
+    assert model.parameters_per_chip(8) - model.parameters_per_chip(8, 32) == gone
+
+
+def test_kinds_of_layers() -> None:
+    deepseek, gemma, mistral = (load_model(name).layer_kinds for name in ("deepseek-v3", "gemma-2-27b", "mistral-7b"))
+    assert [kind.has_experts for kind in deepseek] == [False] * 3 + [True] * 58
+    assert [kind.window for kind in gemma] == [4096, None] * 23
+    assert {kind.window for kind in mistral} == {4096}
+
+
+def test_a_latent_cache_holds_one_vector_a_token_and_a_window_no_more_than_it_needs() -> None:
+    """DeepSeek: 512 + 64 elements a layer, whatever the degree; Gemma: 23 layers keep 4096 of 8192 tokens."""
+    deepseek, gemma = load_model("deepseek-v3"), load_model("gemma-2-27b")
+    assert deepseek.kv_cache_bytes(16, 1000, 8) == 61 * 576 * 2 * 1000
+    assert gemma.kv_cache_bytes(16, 8192) == 23 * (4096 + 8192) * 2 * 16 * 128 * 2
+    assert gemma.kv_cache_bytes(16, 4096) == 4096 * gemma.kv_bytes_per_token(16)
 
 
 def llama_configs() -> st.SearchStrategy[dict[str, Any]]:

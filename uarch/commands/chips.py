@@ -41,6 +41,8 @@ def register(app: typer.Typer) -> None:
 
 def derived(chip: Chip) -> dict[str, Any]:
     """What follows from the fields of a chip, units in the keys; ``peak_flops`` is FLOP/s by datatype."""
+    from uarch.physical import physical_summary
+
     return {
         "name": chip.name,
         "description": chip.description,
@@ -55,16 +57,21 @@ def derived(chip: Chip) -> dict[str, Any]:
         "on_chip_bytes": chip.on_chip_bytes,
         "capacity_bytes": chip.capacity_bytes,
         "usable_bytes": chip.usable_bytes,
-        "tdp_watts": chip.power.tdp_watts,
+        **physical_summary(chip),
     }
 
 
 def _render_all(presets: list[Chip]) -> None:
-    columns = ["chip", "kind", "cores x lanes", "array", "fp16", "vector", "L1 + L2", "memory", "bandwidth", "TDP"]
+    columns = ["chip", "kind", "cores x lanes", "array", "fp16", "vector", "L1 + L2", "memory", "bandwidth"]
+    columns += ["die", "die + memory", "TDP"]
     console().print(table("Chips", columns, map(_row, presets)))
 
 
 def _row(chip: Chip) -> Iterator[str]:
+    from uarch.area import die_area_mm2
+    from uarch.cost import dies_per_wafer, hardware_cost_usd
+    from uarch.tdp import tdp_watts
+
     systolic = chip.core.systolic
     yield chip.name
     yield chip.kind
@@ -75,7 +82,9 @@ def _row(chip: Chip) -> Iterator[str]:
     yield f"{chip.on_chip_bytes / 2**20:.0f} MB"
     yield f"{chip.memory.capacity_gib:g} GB {chip.memory.technology.upper()}"
     yield quantity(chip.memory.bandwidth_bytes_per_second, "B/s")
-    yield f"{chip.power.tdp_watts:g} W"
+    yield f"{die_area_mm2(chip):.0f} mm2"
+    yield f"${hardware_cost_usd(chip):,.0f}" if dies_per_wafer(chip) else "-"
+    yield f"{tdp_watts(chip):.0f} W"
 
 
 def _render_one(chip: Chip) -> None:

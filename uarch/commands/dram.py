@@ -42,7 +42,10 @@ def register(app: typer.Typer) -> None:
         list_standards: Annotated[bool, typer.Option("--list", help="List the memory standards.")] = False,
         standard: Annotated[str | None, typer.Option(help="Memory standard, e.g. hbm3-6400.")] = None,
         trace: Annotated[
-            Path | None, typer.Option(help="Requests: '<arrival tick> <R|W> <byte address>' a line.")
+            Path | None,
+            typer.Option(
+                help="Requests: '<arrival tick> <R|W> <byte address>' a line, or Ramulator's 'LD|ST address'."
+            ),
         ] = None,
         pattern: PatternOption = None,
         requests: Annotated[int, typer.Option(help="Requests of the pattern.")] = DEFAULT_REQUESTS,
@@ -99,10 +102,11 @@ def _options(**values: Any) -> ControllerOptions:
 def _stream(
     memory: Standard, trace: Path | None, pattern: Any, requests: int, stride_bytes: int | None
 ) -> RequestStream:
+    from uarch.dram.ramulator_trace import is_ramulator_trace, read_ramulator_trace
     from uarch.dram.requests import make_pattern, read_trace
 
     if trace is not None:
-        return read_trace(trace, memory)
+        return read_ramulator_trace(trace, memory) if is_ramulator_trace(trace) else read_trace(trace, memory)
     return make_pattern(pattern, memory, requests, stride_bytes)
 
 

@@ -1,24 +1,24 @@
-"""``uarch kernel``: one GEMM or attention alone on a chip."""
+"""``uarch kernel``: one kernel alone on a chip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, shares, table, uses
-
-if TYPE_CHECKING:
-    from workloads.kernel_run import KernelRun, ProgramRun
-
-ScheduleOption = Annotated[
-    Literal["flash", "unfused"],
-    typer.Option(
-        "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
-    ),
-]
+from uarch.commands import kernel_attention, kernel_moe, kernel_verify
+from uarch.commands.kernel_output import payload, render
+from uarch.commands.options import (
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    FidelityOption,
+    GroupSizeOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
+    with_energy,
+)
+from uarch.commands.output import JsonOption, SetOption, emit
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer()
     group.callback(invoke_without_command=True)(_kernel)
     group.command()(gemm)
-    group.command()(attention)
+    group.command()(kernel_attention.attention)
+    group.command()(kernel_moe.moe)
+    group.command()(kernel_verify.verify)
     app.add_typer(group, name="kernel")
 
 
@@ -42,7 +44,11 @@ def gemm(
     n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
     k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,86 +56,15 @@ def gemm(
     from uarch.chip_file import load_chip
     from workloads.single_kernel import simulate_gemm
 
-    run = simulate_gemm(load_chip(chip, overrides or ()), m, n, k, dtype=dtype, fidelity=fidelity)
-    emit(payload(run), as_json, lambda: _render(run))
-
-
-def attention(
-    chip: ChipOption,
-    phase: PhaseOption,
-    batch: BatchOption,
-    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
-    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
-    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
-    kv_len: Annotated[int, typer.Option("--kv-len", help="Keys of each sequence, the new ones included.")],
-    q_len: Annotated[
-        int | None,
-        typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
-    ] = None,
-    schedule: ScheduleOption = "flash",
-    dtype: DtypeOption = "fp16",
-    fidelity: FidelityOption = "tile",
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Causal attention: cycles, energy, traffic and what bounds it."""
-    from uarch.chip_file import load_chip
-    from workloads.single_kernel import simulate_attention
-
-    run = simulate_attention(
-        load_chip(chip, overrides or ()),
-        phase,
-        batch=batch,
-        q_heads=q_heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        q_len=q_len,
-        kv_len=kv_len,
-        schedule=schedule,
+    run = simulate_gemm(
+        load_chip(chip, with_energy(overrides, energy)),
+        m,
+        n,
+        k,
         dtype=dtype,
         fidelity=fidelity,
+        weight_dtype=weight_dtype,
+        group_size=group_size,
+        weight_sparsity=weight_sparsity,
     )
-    emit(payload(run), as_json, lambda: _render(run))
-
-
-def payload(run: KernelRun) -> dict[str, Any]:
-    """All fields of a run and its total energy, JSON-able, units in the keys."""
-    from dataclasses import asdict
-
-    return {**asdict(run), "energy_joules": run.energy_joules}
-
-
-def _render(run: KernelRun) -> None:
-    screen = console()
-    title = f"{run.kind} {run.shape} on {run.chip} ({run.dtype}, {run.fidelity})"
-    screen.print(table(title, ("quantity", "value"), _summary(run), left=2, wrapping="value"))
-    columns = ("program", "shape", "bound by", "mapping", "time", "tried")
-    screen.print(table("Programs", columns, map(_program, run.programs), left=4, wrapping="mapping"))
-
-
-def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
-    yield "time", f"{quantity(run.seconds, 's')}, {run.cycles:,} cycles"
-    yield (
-        "roofline",
-        f"{quantity(run.roofline_seconds, 's')}, {percent(run.roofline_seconds / run.seconds)} of the time",
-    )
-    yield "useful work", f"{quantity(run.flops, 'FLOP')}, {quantity(run.flops / run.seconds, 'FLOP/s')}"
-    yield "utilisation of the arrays", percent(run.utilization)
-    yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
-    yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
-    yield "energy", f"{quantity(run.energy_joules, 'J')}: {shares(run.joules_by_component)}"
-    yield "bound by", run.bound_by
-    yield "resources busy", uses(run.resource_use)
-    yield "core time", shares(run.seconds_by_cause)
-
-
-def _program(program: ProgramRun) -> Iterator[str]:
-    from dataclasses import asdict
-
-    yield program.name
-    yield program.shape
-    yield program.bound_by
-    fields = asdict(program.mapping) if program.mapping else {}
-    yield ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items()) or "-"
-    yield quantity(program.seconds, "s")
-    yield f"{program.trials} of {program.candidates}" if program.mapping else "-"
+    emit(payload(run), as_json, lambda: render(run))

@@ -51,6 +51,7 @@ def _derived(model: Model) -> dict[str, Any]:
 
     return {
         "parameters": model.total_parameters,
+        "active_parameters": model.active_parameters,
         "parameters_per_layer": model.parameters_per_layer,
         "fp16_weight_bytes": model.total_parameters * _FP16_BITS // 8,
         "fp16_kv_bytes_per_token": model.kv_bytes_per_token(_FP16_BITS),
@@ -74,7 +75,8 @@ def _row(model: Model) -> Iterator[str]:
     yield str(model.hidden)
     yield str(model.q_heads) if model.kv_heads == model.q_heads else f"{model.q_heads} / {model.kv_heads} KV"
     yield str(model.head_dim)
-    yield f"{model.ffn} gated" if model.gated_ffn else str(model.ffn)
+    width = f"{model.experts.top_k} of {model.experts.count} x {model.experts.ffn}" if model.experts else str(model.ffn)
+    yield f"{width} gated" if model.gated_ffn else width
     yield str(model.vocab)
     yield f"{model.total_parameters * _FP16_BITS / 8 / 2**30:.1f} GiB"
     yield f"{model.kv_bytes_per_token(_FP16_BITS) / 2**10:.0f} KiB"
@@ -88,6 +90,8 @@ def _render_one(model: Model) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "not stated"}[value]
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_text(of_name)}" for name, of_name in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,14 +11,11 @@ from uarch.commands.output import JsonOption, emit
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from results.trace import Trace
 
-KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls")
-KINDS_OF_MANY = ("comparison",)
-KINDS = KINDS_OF_ONE + KINDS_OF_MANY
-"""Each is a module of ``results.plots`` with a function ``plot``."""
+KINDS = (
+    "layers, roofline, energy, stalls, utilization, bandwidth, l2, gantt; of several traces comparison, sweep, pareto"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,19 +26,25 @@ def register(app: typer.Typer) -> None:
         files: Annotated[
             list[Path], typer.Argument(metavar="FILE.h5...", help="A trace of `uarch run`; several for a comparison.")
         ],
-        kind: Annotated[str, typer.Option("--kind", help=f"What to show: {', '.join(KINDS)}.")] = "layers",
+        kind: Annotated[str, typer.Option("--kind", help=f"What to show: {KINDS}.")] = "layers",
         output: Annotated[
             Path | None,
             typer.Option(
                 "--output", "-o", help="PNG, SVG or PDF by its ending; if left out, a PNG beside the first trace."
             ),
         ] = None,
+        x: Annotated[
+            str, typer.Option("--x", metavar="FIELD", help="Of sweep and pareto: e.g. workload.batch, seconds.")
+        ] = "seconds",
+        y: Annotated[
+            str,
+            typer.Option("--y", metavar="FIELD", help="Of sweep and pareto: a field of the roll-up, chip or workload."),
+        ] = "energy_per_token_joules",
         as_json: JsonOption = False,
     ) -> None:
-        """Plot a trace: time by layer, roofline, energy or stalls of one run, or a comparison of several."""
-        _refuse_wrong_kind(kind, len(files))
+        """Plot a trace: where time and energy go, what is busy when; or several runs side by side, or over a field."""
         target = output or files[0].with_name(f"{files[0].stem}-{kind}.png")
-        traces = _write_plot(files, kind, target)
+        traces = _write_plot(files, kind, target, (x, y))
         payload = {
             "plot": str(target),
             "kind": kind,
@@ -51,26 +53,17 @@ def register(app: typer.Typer) -> None:
         emit(payload, as_json, lambda: typer.echo(str(target)))
 
 
-def _refuse_wrong_kind(kind: str, n_files: int) -> None:
-    if kind not in KINDS:
-        raise InputError(f"--kind {kind}: unknown, allowed: {', '.join(KINDS)}")
-    if n_files > 1 and kind not in KINDS_OF_MANY:
-        raise InputError(
-            f"--kind {kind}: takes one trace, got {n_files}; allowed for several: {', '.join(KINDS_OF_MANY)}"
-        )
-
-
-def _write_plot(files: list[Path], kind: str, target: Path) -> list[Trace]:
+def _write_plot(files: list[Path], kind: str, target: Path, fields: tuple[str, str]) -> list[Trace]:
     """Read the traces, draw them and write the figure; the traces are returned for the report."""
+    from results.plots import catalogue
     from results.plots.style import PlotError, file_format, save
     from results.trace import Trace, TraceError
 
     try:
+        catalogue.check_kind(kind, len(files))
         file_format(target)
-        traces = [Trace.load(file) for file in files]
-        draw: Any = import_module(f"results.plots.{kind}").plot
-        figure: Figure = draw(traces if kind in KINDS_OF_MANY else traces[0])
-        save(figure, target)
+        traces = [Trace.load(file, with_timeline=kind == "gantt") for file in files]
+        save(catalogue.plot(traces, kind, *fields), target)
     except (TraceError, PlotError) as error:
         raise InputError(str(error)) from error
     return traces

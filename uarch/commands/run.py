@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, FidelityOption, PhaseOption
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    ExpertLoadOption,
+    FidelityOption,
+    GroupSizeOption,
+    PhaseOption,
+    WeightDtypeOption,
+    WeightSparsityOption,
+    with_energy,
+)
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -31,13 +43,24 @@ ModelOption = Annotated[
 ]
 SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
+EpOption = Annotated[
+    int,
+    typer.Option(
+        "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
+    ),
+]
+LogitsOption = Annotated[
+    Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
+]
 AttentionOption = Annotated[
     Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
 ]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Draws the token ids whose embeddings are read.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
 ]
@@ -57,12 +80,19 @@ def run(
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
+    ep: EpOption = 1,
     dtype: DtypeOption = "fp16",
+    weight_dtype: WeightDtypeOption = None,
+    group_size: GroupSizeOption = None,
+    weight_sparsity: WeightSparsityOption = None,
     attention: AttentionOption = "flash",
+    expert_load: ExpertLoadOption = "uniform",
+    logits: LogitsOption = "last",
     stack: StackOption = "graph",
     fidelity: FidelityOption = "tile",
     seed: SeedOption = 0,
     output: OutputOption = None,
+    energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,7 +104,7 @@ def run(
 
     if output is not None:
         check_replaceable(output)
-    loaded_chip, loaded_model = load_chip(chip, overrides or ()), load_model(model)
+    loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
     parts = parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
         trace = simulate(
@@ -84,7 +114,13 @@ def run(
             batch=batch,
             seq=seq,
             tp=tp,
+            ep=ep,
             dtype=dtype,
+            weight_dtype=weight_dtype,
+            group_size=group_size,
+            weight_sparsity=weight_sparsity,
+            expert_load=expert_load,
+            logits=logits,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
@@ -93,7 +129,7 @@ def run(
         )
     if output is not None:
         trace.save(output)
-    emit(payload(trace, output), as_json, lambda: _render(trace, output))
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
@@ -103,12 +139,12 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
         "workload": trace.workload,
         "seed": trace.seed,
         **trace.rollup,
-        "layers": [_operator(row) for row in trace.layers],
+        "layers": [operator_payload(row) for row in trace.layers],
         "trace": None if output is None else str(output),
     }
 
 
-def _operator(row: Any) -> dict[str, Any]:
+def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
     from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
@@ -118,6 +154,7 @@ def _operator(row: Any) -> dict[str, Any]:
         "cycles": int(row["end_cycle"] - row["start_cycle"]),
         "seconds": float(row["seconds"]),
         "energy_joules": sum(float(row[field]) for field in ENERGY_FIELDS),
+        "joules_by_component": {field.removesuffix("_joules"): float(row[field]) for field in ENERGY_FIELDS},
         "dram_bytes": float(row["dram_read_bytes"] + row["dram_write_bytes"]),
         **{field: float(row[field]) for field in _LAYER_FIELDS},
         "bound_by": row["bound_by"].decode(),
@@ -125,18 +162,22 @@ def _operator(row: Any) -> dict[str, Any]:
     }
 
 
-def _render(trace: Trace, output: Path | None) -> None:
+def render(trace: Trace, output: Path | None) -> None:
+    """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
-    title = "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}, {dtype}, {attention} attention, {stack} stack"
+    title = (
+        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
+    )
     screen = console()
     facts = _summary(trace)
-    title = title.format(chip=trace.chip["name"], **workload)
+    groups = f", EP {workload['ep']}" if workload["ep"] > 1 else ""
+    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
     columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
-    rows = (_operator_row(_operator(row)) for row in layer)
+    rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
         screen.print(f"Trace: {output}")
@@ -158,12 +199,17 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "utilisation of the arrays", percent(total["utilization"])
     yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {_bandwidth(total)}"
     yield "L2", f"{quantity(total['l2_bytes'], 'B')}, hit rate {percent(total['l2_hit_rate'])}"
-    yield "energy", f"{quantity(total['energy_per_token_joules'], 'J/token')}: {shares(energy)}"
-    yield "power", f"{quantity(total['average_power_watts'], 'W')} per chip"
+    yield "energy", f"{_range(total, 'energy_per_token', 'joules', 'J/token')}: {shares(energy)}"
+    yield "power", f"{_range(total, 'average_power', 'watts', 'W')} per chip"
     yield "time by kind", shares(kinds)
     yield "bound by", total["bound_by"]
     yield "resources busy", uses(use)
     yield "core time", shares(causes)
+
+
+def _range(total: dict[str, Any], name: str, unit: str, symbol: str) -> str:
+    low, high = (quantity(total[f"{name}_{end}_{unit}"], symbol) for end in ("low", "high"))
+    return f"{low} to {high}, {quantity(total[f'{name}_{unit}'], symbol)} expected"
 
 
 def _bandwidth(total: dict[str, Any]) -> str:

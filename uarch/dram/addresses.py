@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,11 @@ from uarch.dram.standards import Standard
 from uarch.errors import InputError
 
 DEFAULT_MAPPING = "ro-sid-ba-bg-co"
+INTERLEAVED = "interleaved"
 _FIELDS = ("ro", "sid", "ba", "bg", "co")
+_PART = re.compile(r"(ro|sid|ba|bg|co)([1-9][0-9]?)?(?:\^(ro|sid|ba|bg|co))?")
+ROW_SHIFT, BANK_SHIFT = 32, 16
+_TABLE_BITS = 8
 
 IntArray = npt.NDArray[np.int64]
 
@@ -27,9 +32,10 @@ class Location(NamedTuple):
 class AddressMapping:
     """Bit fields of a burst index, such as ``ro-sid-ba-bg-co``: most significant first, least significant last.
 
-    A field may be hashed with the low bits of another one: in ``ro-sid-ba^ro-bg-co`` the bank is XORed with the row.
-    Fields of width zero (no stack ID, no bank groups) may be named or left out.
-    Raises :class:`InputError` if the text does not name every field of the standard exactly once.
+    A number after a field takes only that many of its low bits, the rest standing farther left: in ``ro-ba-co-ba1``
+    consecutive bursts alternate between two banks. A field may be hashed with the low bits of another one: in
+    ``ro-sid-ba^ro-bg-co`` the bank is XORed with the row. Fields of width zero (no stack ID, no bank groups) may be
+    named or left out. Raises :class:`InputError` if the text does not place every bit of the standard exactly once.
     """
 
     def __init__(self, standard: Standard, text: str = DEFAULT_MAPPING) -> None:
@@ -43,16 +49,25 @@ class AddressMapping:
         )
         self.standard = standard
         self.bits = {name: size.bit_length() - 1 for name, size in zip(_FIELDS, sizes, strict=True)}
-        self.order: list[str] = []
+        self.parts: list[tuple[str, int, int]] = []
+        """Field, lowest bit in it and number of bits; least significant part first."""
         self.hashes: dict[str, str] = {}
-        for part in text.split("-"):
-            name, *sources = part.split("^")
-            if name not in _FIELDS or name in self.order or len(sources) > 1 or (sources and sources[0] not in _FIELDS):
+        taken = dict.fromkeys(_FIELDS, 0)
+        closed: set[str] = set()
+        for part in reversed(text.split("-")):
+            match = _PART.fullmatch(part)
+            name = match[1] if match else ""
+            left = self.bits.get(name, 0) - taken.get(name, 0)
+            width = int(match[2]) if match and match[2] else left
+            if match is None or name in closed or width > left:
                 raise InputError(_malformed(text, part))
-            self.order.append(name)
-            if sources:
-                self.hashes[name] = sources[0]
-        missing = [name for name in _FIELDS if name not in self.order and self.bits[name]]
+            self.parts.append((name, taken[name], width))
+            taken[name] += width
+            if not match[2]:
+                closed.add(name)
+            if match[3]:
+                self.hashes[name] = match[3]
+        missing = [name for name in _FIELDS if taken[name] < self.bits[name]]
         if missing:
             raise InputError(
                 f"mapping: {text!r} leaves out {', '.join(missing)}; allowed is {DEFAULT_MAPPING} reordered"
@@ -65,15 +80,34 @@ class AddressMapping:
         """Split byte addresses, shape ``(n,)`` int64 and below the capacity, into bank, row and column."""
         rest = addresses // self.standard.burst_bytes
         fields: dict[str, IntArray] = {name: np.zeros_like(rest) for name in _FIELDS}
-        for name in reversed(self.order):
-            fields[name] = rest & ((1 << self.bits[name]) - 1)
-            rest = rest >> self.bits[name]
+        for name, lowest, width in self.parts:
+            fields[name] |= (rest & ((1 << width) - 1)) << lowest
+            rest = rest >> width
         for name, source in self.hashes.items():
             fields[name] = (fields[name] ^ fields[source]) & ((1 << self.bits[name]) - 1)
         group = (fields["sid"] << self.bits["bg"]) | fields["bg"]
         return Location((group << self.bits["ba"]) | fields["ba"], fields["ro"], fields["co"])
 
+    def tables(self) -> IntArray:
+        """The mapping for kernels: shape ``(bytes, 256)`` int64, one table for each byte of the burst index.
+
+        The location, packed as ``row << ROW_SHIFT | bank << BANK_SHIFT | column``, is the XOR of one entry from each.
+        """
+        index_bits = sum(self.bits.values())
+        count = -(-index_bits // _TABLE_BITS)
+        shifts = _TABLE_BITS * np.arange(count, dtype=np.int64)[:, np.newaxis]
+        index = (np.arange(1 << _TABLE_BITS, dtype=np.int64) << shifts) & ((1 << index_bits) - 1)
+        location = self.locate(index * self.standard.burst_bytes)
+        return (location.row << ROW_SHIFT) | (location.bank << BANK_SHIFT) | location.column
+
+
+def mapping_of(standard: Standard, text: str) -> str:
+    """A mapping by name or as it is: in ``interleaved``, bursts alternate between bank groups, or else two banks."""
+    if text != INTERLEAVED:
+        return text
+    return "ro-sid-ba^ro-co-bg" if standard.organisation.bank_groups > 1 else "ro-sid-ba^ro-co-ba1"
+
 
 def _malformed(text: str, part: str) -> str:
-    allowed = f"{', '.join(_FIELDS)}, once each, and hashes like ba^ro"
+    allowed = f"{', '.join(_FIELDS)}, once each, some low bits of one elsewhere like ba1, and hashes like ba^ro"
     return f"mapping: {part!r} in {text!r} is not understood; allowed are {allowed}"

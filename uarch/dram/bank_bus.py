@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from uarch.dram.completions import open_completions, push_completion
 from uarch.events import Event
 from uarch.jit import inline
 from uarch.program import GRANULE_BYTES, NONE, StructArray
@@ -26,7 +27,6 @@ IntArray = npt.NDArray[np.int64]
 
 WRITE_BUFFER_CHUNKS = 16
 """Chunks that a unit buffers before it drains them: a 32-entry write queue of 64-byte bursts in each of 8 to 16 channels."""
-NEVER = 2**62
 
 _READ_BYTES = int(Event.DRAM_READ_BYTES)
 _WRITE_BYTES = int(Event.DRAM_WRITE_BYTES)
@@ -52,8 +52,6 @@ BANK = np.dtype(
         ("column_ps", np.int64),  # when the open row can be read or written
     ]
 )
-
-COMPLETION = np.dtype([("time_ps", np.int64), ("fetch", np.int64)])
 
 
 class BankBusTiming(NamedTuple):
@@ -94,13 +92,11 @@ def open_bank_bus(timing: BankBusTiming, n_fetches: int) -> BankBus:
     units["next_refresh_ps"] = np.arange(1, timing.units + 1) * timing.refresh_interval_ps // timing.units
     banks = np.zeros(timing.units * timing.banks, BANK)
     banks["open_row"] = NONE
-    completions = np.empty(n_fetches + 2, COMPLETION)
-    completions[0] = (NEVER, 0)
-    return BankBus(units, banks, completions)
+    return BankBus(units, banks, open_completions(n_fetches))
 
 
 @inline
-def enqueue_read(
+def enqueue_read_chunks(
     dram: BankBus, timing: BankBusTiming, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
     """Ask for a granule or a part of it under a number; its completion appears in :func:`next_event`."""
@@ -110,11 +106,11 @@ def enqueue_read(
         unit = unit_of(address + offset, timing)
         done_ps = max(done_ps, _transfer(dram, timing, unit, address + offset, chunk_bytes, now_ps, events))
     events[_READ_BYTES] += size_bytes
-    _heap_push(dram.completions, done_ps + timing.latency_ps, fetch)
+    push_completion(dram.completions, done_ps + timing.latency_ps, fetch)
 
 
 @inline
-def enqueue_write(
+def enqueue_write_chunks(
     dram: BankBus, timing: BankBusTiming, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> int:
     """Hand over a dirty granule, which takes bank and bus time when its buffer is drained.
@@ -134,33 +130,6 @@ def enqueue_write(
         taken_ps = max(taken_ps, dram.units[unit]["bus_free_ps"] - buffer_ps)
     events[_WRITE_BYTES] += size_bytes
     return taken_ps
-
-
-@inline
-def next_event(dram: BankBus) -> int:
-    """Time of the next read completion, or NEVER."""
-    return int(dram.completions[1]["time_ps"]) if dram.completions[0]["fetch"] > 0 else NEVER
-
-
-@inline
-def pop_completion(dram: BankBus) -> int:
-    """Number of the next read that completes, which is taken off the list."""
-    heap = dram.completions
-    fetch = heap[1]["fetch"]
-    size = heap[0]["fetch"]
-    time_ps, moved = heap[size]["time_ps"], heap[size]["fetch"]
-    size -= 1
-    heap[0]["fetch"] = size
-    hole, child = 1, 2
-    while child <= size:
-        if child < size and heap[child + 1]["time_ps"] < heap[child]["time_ps"]:
-            child += 1
-        if heap[child]["time_ps"] >= time_ps:
-            break
-        heap[hole]["time_ps"], heap[hole]["fetch"] = heap[child]["time_ps"], heap[child]["fetch"]
-        hole, child = child, 2 * child
-    heap[hole]["time_ps"], heap[hole]["fetch"] = time_ps, moved
-    return int(fetch)
 
 
 @inline
@@ -239,13 +208,3 @@ def _refresh(dram: BankBus, timing: BankBusTiming, unit: int, now_ps: int, event
         dram.banks[index]["open_row"] = NONE
         dram.banks[index]["activate_ps"] = max(dram.banks[index]["activate_ps"], channel["bus_free_ps"])
     events[_REFRESHES] += count
-
-
-@inline
-def _heap_push(heap: StructArray, time_ps: int, fetch: int) -> None:
-    hole = heap[0]["fetch"] + 1
-    heap[0]["fetch"] = hole
-    while hole > 1 and heap[hole // 2]["time_ps"] > time_ps:
-        heap[hole]["time_ps"], heap[hole]["fetch"] = heap[hole // 2]["time_ps"], heap[hole // 2]["fetch"]
-        hole //= 2
-    heap[hole]["time_ps"], heap[hole]["fetch"] = time_ps, fetch

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from uarch.dram.addresses import DEFAULT_MAPPING, AddressMapping
 from uarch.dram.energy import ChannelEnergy, channel_energy
-from uarch.dram.options import ControllerOptions
+from uarch.dram.options import ControllerOptions, check_options
 from uarch.dram.replay import OFFERS_PER_TICK, replay
 from uarch.dram.requests import RequestStream
 from uarch.dram.roundrobin import Requests, new_queues, replay_round_robin
@@ -21,7 +21,6 @@ from uarch.dram.state import (
     HITS,
     LOG_COMMANDS,
     LOGGED,
-    MAX_BANKS,
     MISSES,
     NOW,
     OPEN_BANKS,
@@ -35,7 +34,6 @@ from uarch.dram.state import (
     completion_ticks,
     new_channel,
 )
-from uarch.errors import InputError
 
 PERCENTILES = (50, 90, 99)
 _LOG_COMMANDS_PER_REQUEST = 4
@@ -95,7 +93,7 @@ def simulate_channel(
     Raises :class:`InputError` if the mapping does not fit, or the standard lacks the refresh or has too many banks.
     """
     options = options or ControllerOptions()
-    _check(standard, options)
+    check_options(standard, options)
     location = AddressMapping(standard, mapping).locate(stream.address)
     requests = Requests(stream.arrival, stream.is_write, location.bank, location.row, location.column)
     log_commands = _LOG_COMMANDS_PER_REQUEST * len(stream.arrival) if with_commands else 0
@@ -103,13 +101,6 @@ def simulate_channel(
     if with_commands and state[LOGGED] > state[LOG_COMMANDS]:
         state, accepted = _run(standard, options, requests, int(state[LOGGED]))
     return _measure(standard, options, stream, state, accepted)
-
-
-def _check(standard: Standard, options: ControllerOptions) -> None:
-    if options.refresh == "bank" and not (standard.timing.nREFIpb and standard.timing.nRFCpb):
-        raise InputError(f"refresh: {standard.name} has no refresh by bank; allowed are none, all")
-    if standard.banks > MAX_BANKS:
-        raise InputError(f"standard: {standard.name} has {standard.banks} banks; at most {MAX_BANKS} are allowed")
 
 
 def _run(

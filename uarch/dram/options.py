@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from uarch.dram.standards import Standard
+from uarch.errors import InputError
+
 SCHEDULERS = ("frfcfs-rowhit", "frfcfs", "fcfs", "dramsim3")
 REFRESH_MODES = ("none", "all", "bank")
 NO_CAP = 2**40
+MAX_BANKS = 64
 
 SchedulerName = Literal["frfcfs-rowhit", "frfcfs", "fcfs", "dramsim3"]
 RefreshMode = Literal["none", "all", "bank"]
@@ -61,3 +65,11 @@ class ControllerOptions(BaseModel):
             ],
             dtype=np.int64,
         )
+
+
+def check_options(standard: Standard, options: ControllerOptions) -> None:
+    """Raise :class:`InputError` if a channel of the standard cannot be run with these options."""
+    if options.refresh == "bank" and not (standard.timing.nREFIpb and standard.timing.nRFCpb):
+        raise InputError(f"refresh: {standard.name} has no refresh by bank; allowed are none, all")
+    if standard.banks > MAX_BANKS:
+        raise InputError(f"standard: {standard.name} has {standard.banks} banks; at most {MAX_BANKS} are allowed")

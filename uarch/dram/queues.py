@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.dram.options import MAX_BANKS
 from uarch.dram.state import (
     B_ACCESSES,
     B_ACTIVE,
@@ -12,6 +13,7 @@ from uarch.dram.state import (
     B_POSITION,
     B_ROW,
     B_TAIL,
+    COMPLETION,
     E_NEXT,
     E_PREVIOUS,
     E_ROW,
@@ -20,7 +22,7 @@ from uarch.dram.state import (
     K_CLOSE,
     K_COLUMN,
     K_PRE,
-    MAX_BANKS,
+    LOG,
     MEMBERS,
     NONE,
     O_CAP,
@@ -117,3 +119,10 @@ def unlink_entry(state: IntArray, bank: int, direction: int, entry: int) -> None
         state[bank + B_TAIL + direction] = before
     state[READS_WAITING + direction] -= 1
     state[SIZES_CHANGED] = 1
+
+
+@inline
+def complete(state: IntArray, tag: int, tick: int) -> None:
+    """Note the completion of a request, if the channel has a place for its tag."""
+    if tag < state[LOG] - state[COMPLETION]:
+        state[state[COMPLETION] + tag] = tick

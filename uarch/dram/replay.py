@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uarch.dram.frfcfs import enqueue, next_event, step
 from uarch.dram.state import FORWARDED, NOW, READS, IntArray, typed
-from uarch.jit import kernel
+from uarch.jit import loop_kernel
 
 OFFERS_PER_TICK = 2
 _ZERO = typed(0)
 
 
-@kernel
+@loop_kernel
 def replay(
     state: IntArray,
     arrival: IntArray,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.options import ControllerOptions
+from uarch.dram.options import MAX_BANKS, ControllerOptions
 from uarch.dram.standards import Standard
 
 IntArray = npt.NDArray[np.int64]
@@ -31,15 +31,14 @@ NONE = typed(-1)
 NEVER = typed(2**61)
 ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = map(typed, range(7))
 COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
-MAX_BANKS = 64
 LOG_FIELDS = 4
 
 # Registers.
 (NOW, SEQUENCE, WRITE_MODE, READS_WAITING, WRITES_WAITING, FREE_ENTRY, ACT_READY, PRE_READY, READ_READY, WRITE_READY,
  ROW_BUS_FREE, COLUMN_BUS_FREE, REF_READY, REFPB_READY, NEXT_REFRESH, REFRESHES_DUE, REFRESH_BANK, ACTIVE_BOUND,
  COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND, SIZES_CHANGED, OPEN_BANKS, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS,
- ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LOGGED, BANKS_END, STACKS_END, COMPLETION,
- LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(44)  # fmt: skip
+ ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LAST_TAG, LOGGED, BANKS_END, STACKS_END, COMPLETION,
+ LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(45)  # fmt: skip
 
 # Options, from ControllerOptions.lowered().
 OPTIONS = 112
@@ -76,7 +75,7 @@ E_NEXT, E_PREVIOUS, E_ROW, E_SEQUENCE, E_TAG, E_TOUCHED, E_WRITE, E_COLUMN = ran
 
 
 def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_commands: int = 0) -> IntArray:
-    """State of an idle channel at tick 0 that can report on requests with tags below ``tags``; shape ``(places,)``."""
+    """State of an idle channel at tick 0; shape ``(places,)``. It keeps the completions of tags below ``tags``."""
     banks = standard.banks
     entries = 2 * options.queue + banks
     completion = ENTRIES + entries * ENTRY_FIELDS
@@ -92,6 +91,7 @@ def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_c
     state[[ACTIVE_BOUND, COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND]] = NEVER
     state[NEXT_REFRESH] = _first_refresh(state)
     state[REFRESH_BANK] = FIRST_BANK
+    state[SIZES_CHANGED] = 1  # the first tick decides whether reads or writes are served
     _fill_records(state, banks, entries)
     return state
 

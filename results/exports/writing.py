@@ -1,0 +1,66 @@
+"""Traces to files of other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from results.exports import chrome, tables
+from results.exports.tables import TABLES, ExportError
+from results.files import replace_when_complete
+from results.trace import Trace
+from results.trace_file import read_intervals
+
+FORMATS = {"chrome": ".json", "csv": ".csv", "parquet": ".parquet"}
+"""Format -> ending of its files."""
+
+
+def export_trace(
+    files: str | Path | Sequence[str | Path], target: str | Path, to: str = "chrome", table: str = "layers"
+) -> int:
+    """Write trace files as trace events or as a table; returns the number of events or rows.
+
+    Timelines are read part by part, whatever their size.
+
+    Args:
+        files: of traces; several for ``chrome`` only, each a process.
+        target: the file to write, completely or not at all.
+        to: ``chrome`` (JSON for Perfetto and Chrome), ``csv`` or ``parquet`` (with pyarrow).
+        table: of CSV and Parquet: ``layers``, ``timeline`` or ``rollup``.
+
+    Raises:
+        ExportError: an unknown format or table, several traces for a table, no timeline, or pyarrow is missing.
+        TraceError: a file is no trace.
+        OSError: ``target`` cannot be written.
+    """
+    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    for name, value, allowed in (("format", to, tuple(FORMATS)), ("table", table, TABLES)):
+        if value not in allowed:
+            raise ExportError(f"--{name} {value}: unknown, allowed: {', '.join(allowed)}")
+    if len(paths) != 1 and to != "chrome":
+        raise ExportError(f"--format {to}: takes one trace, got {len(paths)}; several are allowed for chrome")
+    traces = [Trace.load(path, with_timeline=False) for path in paths]
+    with replace_when_complete(Path(target)) as temporary:
+        if to == "chrome":
+            with temporary.open("w", encoding="utf-8") as file:
+                return chrome.write(file, traces, [partial(read_intervals, path) for path in paths])
+        parts = _parts(table, traces[0], paths[0])
+        if to == "parquet":
+            return tables.write_parquet(temporary, parts)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            return tables.write_csv(file, parts)
+
+
+def _parts(table: str, trace: Trace, path: Path) -> Iterable[dict[str, Any]]:
+    if table == "rollup":
+        return [tables.rollup_columns(trace)]
+    if table == "layers":
+        return map(tables.columns, tables.in_parts(trace.layers))
+    parts = read_intervals(path)
+    first = next(iter(parts), None)
+    if first is None:
+        raise ExportError(f"--table timeline: {path} has none; record one with --timeline")
+    return map(tables.columns, chain([first], parts))

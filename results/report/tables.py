@@ -1,0 +1,153 @@
+"""Tables of a page: facts, and the ops of a run, which a reader can sort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from results.plots.quantities import quantity
+from results.plots.selection import run_name, run_setting
+from results.schema import CAUSE_FIELDS, ENERGY_FIELDS, STALL_CAUSES, TEXT_FIELDS, Table, matrix
+from results.trace import Trace
+
+_UNEQUAL = ("layer", "start_cycle", "end_cycle", "seconds", *CAUSE_FIELDS)
+"""Fields in which instances of one op differ by rounding or position only."""
+
+
+class Cell(NamedTuple):
+    """What a cell shows, and the value by which its column is sorted."""
+
+    shown: str
+    value: float | str
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """A table of two columns: name and value."""
+    lines = (f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    return f"<table class='facts'>{''.join(lines)}</table>"
+
+
+def sortable(columns: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str) -> str:
+    """A table whose headers sort it when they are clicked; columns of numbers are aligned to the right."""
+    heads = "".join(f"<th scope='col'><button type='button'>{escape(name)}</button></th>" for name in columns)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return (
+        f"<table class='sortable'><caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell.value, str):
+        return f"<td>{escape(cell.shown)}</td>"
+    return f"<td class='number' data-value='{cell.value!r}'>{escape(cell.shown)}</td>"
+
+
+OP_COLUMNS = (
+    "op",
+    "layers",
+    "kind",
+    "shape",
+    "bound by",
+    "time each",
+    "time in all",
+    "share",
+    "arrays",
+    "DRAM bytes",
+    "DRAM rate",
+    "L2 hits",
+    "energy in all",
+    "largest wait",
+)
+
+
+def op_rows(trace: Trace) -> Iterator[list[Cell]]:
+    """A row for each op and group of layers in which it did the same."""
+    run_seconds = max(float(trace.layers["seconds"].sum()), 1e-30)
+    for order, rows in enumerate(_groups(trace.layers)):
+        yield list(_op_cells(rows, order, run_seconds))
+
+
+def _groups(layers: Table) -> Iterator[Table]:
+    """Instances with equal texts and counts, in the order of the first."""
+    same = [name for name in layers.dtype.names or () if name not in _UNEQUAL]
+    kept: dict[bytes, list[int]] = {}
+    compared = layers[same]
+    for index in range(len(layers)):
+        key = repr([compared[index][name] if name in TEXT_FIELDS else float(compared[index][name]) for name in same])
+        kept.setdefault(key.encode(), []).append(index)
+    for indices in kept.values():
+        yield layers[indices]
+
+
+def _op_cells(rows: Table, order: int, run_seconds: float) -> Iterator[Cell]:
+    seconds, first = float(rows["seconds"].sum()), rows[0]
+    each = seconds / len(rows)
+    dram_bytes = float(first["dram_read_bytes"] + first["dram_write_bytes"])
+    accesses = float(first["l2_hits"] + first["l2_misses"])
+    joules = float(matrix(rows, ENERGY_FIELDS).sum())
+    yield Cell(first["name"].decode().replace("_", " "), first["name"].decode())
+    yield Cell(_layers(rows["layer"]), float(order))
+    for field in ("kind", "shape", "bound_by"):
+        yield Cell(first[field].decode().replace("_", " "), first[field].decode())
+    yield Cell(quantity(each, "s"), each)
+    yield Cell(quantity(seconds, "s"), seconds)
+    yield Cell(f"{seconds / run_seconds:.1%}", seconds / run_seconds)
+    yield Cell(f"{first['utilization']:.1%}" if first["flops"] else "-", float(first["utilization"]))
+    yield Cell(quantity(dram_bytes, "B"), dram_bytes)
+    yield Cell(quantity(dram_bytes / each, "B/s") if each else "-", dram_bytes / each if each else 0.0)
+    hits = float(first["l2_hits"]) / accesses if accesses else 0.0
+    yield Cell(f"{hits:.0%}" if accesses else "-", hits)
+    yield Cell(quantity(joules, "J"), joules)
+    yield _largest_wait(rows)
+
+
+def _layers(numbers: Any) -> str:
+    """``3``, ``1 to 31``, or ``outside``."""
+    low, high = int(numbers.min()), int(numbers.max())
+    if high < 0:
+        return "outside"
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _largest_wait(rows: Table) -> Cell:
+    cycles = matrix(rows, CAUSE_FIELDS).sum(axis=0)
+    waits = np.where(np.isin(STALL_CAUSES, ("matrix", "vector")), -1.0, cycles)
+    worst = int(np.argmax(waits))
+    share = float(cycles[worst] / max(cycles.sum(), 1e-30))
+    return Cell(f"{STALL_CAUSES[worst].replace('_', ' ')} {share:.0%}", share)
+
+
+def summary(trace: Trace) -> Iterator[tuple[str, str]]:
+    """Names and values of what is first asked of a run."""
+    total: dict[str, Any] = trace.rollup
+    yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
+    if total.get("tokens"):
+        yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s of the group of {total['n_chips']}"
+        yield "energy", f"{quantity(total['energy_per_token_joules'], 'J')} per token, all chips of the group"
+    yield "useful work", f"{quantity(total['flops'], 'FLOP')}, arrays used at {total['utilization']:.1%} of their peak"
+    rate = quantity(total["dram_bytes_per_second"], "B/s")
+    yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {rate}, {total['dram_bandwidth_fraction']:.1%} of the peak"
+    yield "L2", f"{quantity(total['l2_bytes'], 'B')}, {total['l2_hit_rate']:.1%} of the loads hit"
+    yield "power", f"{quantity(total['average_power_watts'], 'W')} on average, one chip"
+    yield "bound by", str(total["bound_by"])
+
+
+def trace_html(trace: Trace) -> str:
+    """A run as two tables: its summary and its ops."""
+    ops = sortable(OP_COLUMNS, op_rows(trace), "Instances that did the same are one row.")
+    return f"<b>{escape(run_name(trace))}</b> ({escape(run_setting(trace))}){facts(summary(trace))}{ops}"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Fields of nested tables by their dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield prefix + name, ", ".join(map(str, value))
+        else:
+            yield prefix + name, f"{value:.6g}" if isinstance(value, float) else str(value)

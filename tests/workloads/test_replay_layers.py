@@ -1,0 +1,105 @@
+"""Whole layers of every architecture: the operators' programs replayed in order, against a layer in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.mapper import Mapper
+from kernels.replay import replay
+from kernels.weights import plain
+from tests.oracles.naive_layer import NaiveLayer
+from tests.oracles.replayed import matrix
+from tests.oracles.small_programs import small_chip
+from workloads.architectures import model_of_config
+from workloads.buffers import allocate
+from workloads.expert_exchange import route
+from workloads.expert_load import parse_load
+from workloads.model_shape import Model
+from workloads.operators import OperatorBuilder, attention_shape
+from workloads.parallel import check_parallel
+from workloads.phase import Phase
+from workloads.stack import load_stack
+
+COMMON = {
+    "hidden_size": 48,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 64,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+}
+LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_routed_experts": 6,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 20,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "MistralForCausalLM": {"sliding_window": 7},
+    "MixtralForCausalLM": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "Qwen3ForCausalLM": {"head_dim": 16},
+    "Qwen3MoeForCausalLM": {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 16},
+    "Gemma2ForCausalLM": {
+        "head_dim": 16,
+        "sliding_window": 5,
+        "hidden_activation": "gelu",
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+    },
+    "DeepseekV2ForCausalLM": {**LATENT, "q_lora_rank": None, "first_k_dense_replace": 2},
+    "DeepseekV3ForCausalLM": {**LATENT, "first_k_dense_replace": 1},
+}
+
+
+def model_of(architecture: str) -> Model:
+    config = {**COMMON, **CONFIGS[architecture], "architectures": [architecture]}
+    return model_of_config(config, "tiny", architecture)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
+    model, chip = model_of(architecture), small_chip()
+    work, shard = Phase(phase, 2, 21), check_parallel(model, 1)
+    routing = route(model, shard, work.tokens, parse_load("zipf:1"), seed=5)
+    buffers = allocate(model, shard, work, attention_shape(model, shard, work), plain("fp16"), routing)
+    mapper = Mapper(chip, on_engine=False)
+    builder = OperatorBuilder(chip, model, shard, work, load_stack("graph"), buffers, mapper, routing)
+    assert len(buffers.layers) > 1
+    for index, tensors in buffers.layers.items():
+        kind = model.layer_kinds[index]
+        operators = builder.layer(kind, tensors, first=False)
+        programs = [program for operator in operators for program in operator.programs]
+        memory = _memory_of(programs)
+        layer = NaiveLayer(
+            *(model, kind, index, {name: values.copy() for name, values in memory.items()}),
+            *(work.batch, work.q_len, work.kv_len, routing.own.experts if routing else None),
+        )
+        for program in programs:
+            replay(program, memory)
+        np.testing.assert_allclose(memory["delta"], layer.run(), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(memory["hidden"], layer.memory["hidden"], rtol=1e-10, atol=1e-10)
+
+
+def _memory_of(programs: list[Any]) -> dict[str, Any]:
+    """Random numbers in all tensors that some program reads before any has written them."""
+    memory = {}
+    for program in programs:
+        for name, tensor in zip(program.tensor_names, program.tensors, strict=True):
+            if name.startswith(
+                ("w_", "norm", "q_norm", "kv_norm", "qk_norm", "post_norm", "k_cache", "v_cache", "rope")
+            ):
+                memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
+            if name in ("hidden", "delta"):
+                memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
+    return memory

@@ -1,0 +1,31 @@
+"""Options of attention that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+MaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="KIND",
+        help="causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET or tree:FILE.",
+    ),
+]
+KvDtypeOption = Annotated[
+    Literal["fp16", "bf16", "fp8", "int8", "int4"] | None,
+    typer.Option("--kv-dtype", help="Of the stored keys and values; if left out, that of all operands."),
+]
+PageSizeOption = Annotated[
+    int, typer.Option("--page-size", help="Tokens of a page of the KV cache; 0: a sequence lies together.")
+]
+ContextsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--contexts",
+        metavar="FILE_OR_DIST",
+        help="Length of each sequence: a file with one a line, azure-conversation, azure-coding, uniform:LOW,HIGH, constant:N.",
+    ),
+]

@@ -1,0 +1,106 @@
+"""``uarch kernel attention``: attention alone on a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
+from uarch.commands.kernel_output import payload, render
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    FidelityOption,
+    PhaseOption,
+    with_energy,
+)
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+
+if TYPE_CHECKING:
+    from workloads.attention_kernel import AttentionRun, MaskReport
+
+ScheduleOption = Annotated[
+    Literal["flash", "unfused"],
+    typer.Option(
+        "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
+    ),
+]
+
+
+def attention(
+    chip: ChipOption,
+    phase: PhaseOption,
+    batch: BatchOption,
+    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
+    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
+    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
+    kv_len: Annotated[
+        int | None, typer.Option("--kv-len", help="Keys of each sequence, the new ones included; or --contexts.")
+    ] = None,
+    q_len: Annotated[
+        int | None,
+        typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
+    ] = None,
+    schedule: ScheduleOption = "flash",
+    mask: MaskOption = None,
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    contexts: ContextsOption = None,
+    pack: Annotated[
+        Literal["packed", "padded"],
+        typer.Option("--pack", help="Sequences of different lengths: each as it is, or padded to the longest."),
+    ] = "packed",
+    value_dim: Annotated[int, typer.Option("--value-dim", help="Width of a head's values; 0: that of its keys.")] = 0,
+    latent: Annotated[
+        bool, typer.Option("--latent", help="Values are the first columns of the keys: MLA with absorbed weights.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
+    dtype: DtypeOption = "fp16",
+    fidelity: FidelityOption = "tile",
+    energy: EnergyOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Attention, causal or under a mask: cycles, energy, traffic and what bounds it."""
+    from uarch.chip_file import load_chip
+    from workloads.attention_kernel import simulate_attention
+
+    run = simulate_attention(
+        load_chip(chip, with_energy(overrides, energy)),
+        phase,
+        batch=batch,
+        q_heads=q_heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        q_len=q_len,
+        kv_len=kv_len,
+        value_dim=value_dim,
+        latent=latent,
+        schedule=schedule,
+        mask=mask,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        contexts=contexts,
+        pack=pack,
+        seed=seed,
+        dtype=dtype,
+        fidelity=fidelity,
+    )
+    emit(payload(run), as_json, lambda: _render(run))
+
+
+def _render(run: AttentionRun) -> None:
+    render(run)
+    if run.mask is not None:
+        title = f"Mask {run.mask.mask}, against causal attention"
+        console().print(table(title, ("quantity", "value"), _mask(run.mask), left=2, wrapping="value"))
+
+
+def _mask(report: MaskReport) -> Iterator[tuple[str, str]]:
+    yield "kept scores", f"{report.kept_scores:,} of {report.dense_scores:,} per head, {percent(report.kept_fraction)}"
+    yield "computed scores", f"{report.computed_scores:,}, {percent(report.padding_fraction)} of them padding"
+    yield "time of causal attention", f"{quantity(report.dense_seconds, 's')}, {report.speedup:.2f} times as long"

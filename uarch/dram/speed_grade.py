@@ -1,0 +1,29 @@
+"""A standard at another data rate: what a chip file gets whose bandwidth is not that of its standard's speed grade."""
+
+from __future__ import annotations
+
+from uarch.dram.standards import Standard
+from uarch.rates import rate_of
+
+_OF_THE_DATA_BUS = {"nBL", "nCCD_S", "nCCD_L", "nCCD_R", "nPPD"}
+
+
+def at_bandwidth(standard: Standard, bytes_per_second: float) -> tuple[Standard, int]:
+    """The standard with the clock at which one of its pseudo-channels moves ``bytes_per_second``, and its tick's rate.
+
+    Bursts and command distances of the data bus keep their clocks; the array's timings keep their nanoseconds, in the
+    nearest whole number of the new clocks.
+    """
+    faster = bytes_per_second / standard.bytes_per_second
+    timing = standard.timing
+    changed = {
+        name: max(1, round(clocks * faster)) for name, clocks in timing if clocks > 0 and name not in _OF_THE_DATA_BUS
+    }
+    clocks_per_second = bytes_per_second / standard.burst_bytes * max(timing.nBL, timing.nCCD_S)
+    scaled = standard.model_copy(
+        update={
+            "tCK_ps": max(1, round(1e12 / clocks_per_second)),
+            "timing": timing.model_copy(update=changed),
+        }
+    )
+    return scaled, rate_of(clocks_per_second * standard.command_bus.ticks_per_clock)

@@ -1,0 +1,1 @@
+"""Chips and workloads from the files of other tools."""

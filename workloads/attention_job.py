@@ -1,0 +1,192 @@
+"""A streamed attention with all that makes it special: mask, ragged lengths, pages, stored datatype. From this its tensors,
+its program and what the mapper needs to know are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kernels.address_space import AddressSpace, Tensor
+from kernels.attention import flash_attention
+from kernels.attention_load import AttentionLoad
+from kernels.attention_shape import AttentionShape, FlashMapping
+from kernels.datatypes import ELEMENT_BITS
+from kernels.kept_keys import IntArray
+from kernels.kv_storage import DEQUANTISE_OPS, KV_BITS, KvStorage, kv_storage
+from kernels.padding import PaddedMask
+from kernels.program import TileProgram
+from kernels.score_masks import CausalMask, FullMask, ScoreMask
+from kernels.sequences import Sequences, packed, paged, uniform
+from uarch.errors import InputError
+
+PACKINGS = ("packed", "padded")
+LARGEST_PAGE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class JobTensors:
+    """Where the operands of an attention lie."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+    storage: KvStorage
+    sequences: Sequences
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionJob:
+    """An attention operator; options that are left out are those of plain causal attention on equal sequences."""
+
+    shape: AttentionShape
+    dtype: str = "fp16"
+    mask: ScoreMask | None = None
+    kv_dtype: str | None = None
+    """Of stored keys and values; None: as ``dtype``."""
+    page_size: int = 0
+    """Keys of a page; 0: the cache of a sequence lies together."""
+    lengths: tuple[IntArray, IntArray] | None = None
+    """``q_len`` and ``kv_len`` of each sequence of a ragged batch."""
+    padded: bool = False
+    """A ragged batch is computed as if all its sequences were as long as the longest."""
+    row_tile: tuple[int, int] | None = None
+    """Query positions and packed heads of a block, if they are not for the mapper to choose."""
+    seed: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether ``shape`` and ``dtype`` say it all."""
+        stored_plainly = self.stored_dtype == self.dtype and not self.page_size
+        return self.mask is None and self.lengths is None and stored_plainly and self.row_tile is None
+
+    @property
+    def stored_dtype(self) -> str:
+        """Datatype of keys and values in memory."""
+        return self.kv_dtype or self.dtype
+
+    @property
+    def real_sequences(self) -> Sequences:
+        """Lengths without padding."""
+        if self.lengths is None:
+            return uniform(self.shape.batch, self.shape.q_len, self.shape.kv_len)
+        return packed(*self.lengths)
+
+    @property
+    def sequences(self) -> Sequences:
+        """Sequences as they lie in memory and are computed, keys on pages if there are any."""
+        sequences = self.real_sequences
+        if self.padded:
+            sequences = uniform(self.shape.batch, self.shape.q_len, self.shape.kv_len)
+        return paged(sequences, self.page_size, seed=self.seed) if self.page_size else sequences
+
+    @property
+    def score_mask(self) -> ScoreMask:
+        """The mask that programs are built with."""
+        mask = self.mask or (CausalMask() if self.shape.causal else FullMask())
+        return PaddedMask(mask, self.real_sequences) if self.padded else mask
+
+    def kept_scores(self) -> int:
+        """Scores of one query head that the mask keeps, padding apart; of drawn masks, the first K/V head's."""
+        return _scores(self.real_sequences, self.mask or (CausalMask() if self.shape.causal else FullMask()))
+
+    def dense_scores(self) -> int:
+        """The same for a causal mask."""
+        return _scores(self.real_sequences, CausalMask())
+
+    def load(self) -> AttentionLoad:
+        """What the mapper looks at."""
+        if self.is_plain:
+            return AttentionLoad(self.shape, self.dtype)
+        return AttentionLoad(
+            self.shape,
+            self.dtype,
+            kv_bits=KV_BITS[self.stored_dtype],
+            dequantise_ops=0 if self.stored_dtype == self.dtype else DEQUANTISE_OPS.get(self.stored_dtype, 0),
+            sequences=self.sequences,
+            mask=self.score_mask,
+            visit_all=self.padded,
+            row_tile=self.row_tile,
+        )
+
+    def allocate(self, space: AddressSpace) -> JobTensors:
+        """Queries, cache and output, in this order."""
+        shape, sequences, bits = self.shape, self.sequences, ELEMENT_BITS[self.dtype]
+        batch = shape.batch if self.lengths is None or self.padded else 1
+        q_rows = int(sequences.q_len.sum()) // batch
+        q = space.allocate("q", q_rows, shape.q_heads * shape.head_dim, bits, batch=batch)
+        k, v, storage = self.allocate_cache(space, "", sequences)
+        out = space.allocate("out", q_rows, shape.q_heads * shape.value_width, bits, batch=batch)
+        return JobTensors(q, k, v, out, storage, sequences)
+
+    def allocate_cache(
+        self, space: AddressSpace, suffix: str, sequences: Sequences
+    ) -> tuple[Tensor, Tensor, KvStorage]:
+        """Keys, values and what belongs to them; names end in ``suffix``."""
+        shape, bits, heads = self.shape, KV_BITS[self.stored_dtype], self.shape.kv_heads
+        entries, rows = sequences.count, int(sequences.kv_len.max())
+        granule_rows = {}
+        if self.page_size:
+            entries, rows = sum(map(len, sequences.pages)), self.page_size
+            granule_rows = {"granule_rows": min(64, self.page_size)}
+        elif self.lengths is not None and not self.padded:
+            entries, rows = 1, int(sequences.kv_len.sum())
+
+        def tensor(name: str, width: int) -> Tensor:
+            return space.allocate(name + suffix, rows, heads * width, bits, batch=entries, **granule_rows)
+
+        k = tensor("k", shape.head_dim)
+        v = k if shape.latent else tensor("v", shape.value_width)
+        table = (sequences.count, max(map(len, sequences.pages))) if self.page_size else None
+        storage = kv_storage(
+            f"kv{suffix}",
+            space,
+            entries * rows,
+            heads,
+            kv_dtype=self.stored_dtype,
+            dtype=self.dtype,
+            table_shape=table,
+            latent=shape.latent,
+        )
+        return k, v, storage
+
+    def program(self, name: str, tensors: JobTensors, mapping: FlashMapping, space: AddressSpace) -> TileProgram:
+        """The tile program; useful work is that of the real sequences."""
+        program = flash_attention(
+            name,
+            self.shape,
+            tensors.q,
+            tensors.k,
+            tensors.v,
+            tensors.out,
+            mapping,
+            space,
+            dtype=self.dtype,
+            sequences=tensors.sequences,
+            mask=self.score_mask,
+            storage=tensors.storage,
+            visit_all=self.padded,
+        )
+        if not self.padded:
+            return program
+        return replace(program, useful_flops=self.shape.flops_of(self.kept_scores()))
+
+
+def _scores(sequences: Sequences, mask: ScoreMask) -> int:
+    lengths = zip(sequences.q_len.tolist(), sequences.kv_len.tolist(), strict=True)
+    return sum(mask.kept(q_len, kv_len, (s, 0)).scores() for s, (q_len, kv_len) in enumerate(lengths))
+
+
+def check_page_size(page_size: int) -> None:
+    """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
+    if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
+        raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
+
+
+def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
+    """Raise :class:`InputError` for the first sequence with more new tokens than keys."""
+    for s in np.flatnonzero(q_len > kv_len)[:1]:
+        raise InputError(
+            f"contexts: sequence {s} has {kv_len[s]} keys, fewer than its {q_len[s]} new tokens, which they include"
+        )

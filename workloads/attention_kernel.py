@@ -1,0 +1,240 @@
+"""Attention alone on a chip: plain, under a mask, over ragged, paged or quantised caches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.address_space import AddressSpace, Tensor
+from kernels.attention_shape import AttentionShape, FlashMapping
+from kernels.datatypes import ELEMENT_BITS
+from kernels.kept_keys import IntArray
+from kernels.kv_storage import KV_BITS
+from kernels.mapper import Mapper
+from kernels.program import TileProgram
+from kernels.score_masks import BlockSparseMask, PagesMask, ScoreMask, TreeMask
+from kernels.unfused_attention import UnfusedAttention, scores_tensor
+from uarch.chip import Chip
+from uarch.chip_file import load_chip
+from uarch.errors import InputError
+from workloads.attention_job import PACKINGS, AttentionJob, check_lengths, check_page_size
+from workloads.context_lengths import context_lengths
+from workloads.kernel_run import KernelRun, Mapped, run_programs
+from workloads.mask_option import parse_mask
+from workloads.phase import SCHEDULES, check_known, check_positive
+from workloads.residency import initial_l2
+from workloads.single_kernel import check_options, check_space, mapper_for
+
+ATTENTION_PHASES = ("prefill", "decode")
+
+
+@dataclass(frozen=True)
+class MaskReport:
+    """What a mask saves, and what the granularity of blocks takes back; scores are those of one query head."""
+
+    mask: str
+    kept_scores: int
+    computed_scores: int
+    """Of all visited blocks: kept scores and padding."""
+    dense_scores: int
+    """Of plain causal attention."""
+    kept_fraction: float
+    """Kept over dense scores."""
+    padding_fraction: float
+    """Part of the computed scores that is not kept."""
+    dense_seconds: float
+    """Time of plain causal attention on the same sequences and cache."""
+    speedup: float
+    """That time over the time under the mask."""
+
+
+@dataclass(frozen=True)
+class AttentionRun(KernelRun):
+    """A kernel run, and how it compares with dense attention if it has a mask."""
+
+    mask: MaskReport | None = None
+
+
+def simulate_attention(
+    chip: Chip | str,
+    phase: str,
+    *,
+    batch: int,
+    q_heads: int,
+    kv_heads: int,
+    head_dim: int,
+    kv_len: int | None = None,
+    q_len: int | None = None,
+    value_dim: int = 0,
+    latent: bool = False,
+    schedule: str = "flash",
+    mask: str | None = None,
+    kv_dtype: str | None = None,
+    page_size: int = 0,
+    contexts: str | None = None,
+    pack: str = "packed",
+    seed: int = 0,
+    causal: bool = True,
+    dtype: str = "fp16",
+    fidelity: str = "tile",
+    residency: str = "cold",
+) -> AttentionRun:
+    """Run attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own, or all of
+    them if not ``causal``.
+
+    ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``:
+    ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
+    finding the L2 as the one before it left it. ``chip``, ``fidelity`` and ``residency`` (``inputs`` is Q) as in
+    :func:`workloads.single_kernel.simulate_gemm`.
+
+    With ``flash`` only: ``mask`` (see :func:`workloads.mask_option.parse_mask`); ``kv_dtype`` and ``page_size`` of the
+    cache; ``contexts`` instead of ``kv_len`` for sequences of different lengths (see :func:`context_lengths`), which are
+    ``packed``, or ``padded`` to the longest; ``value_dim``, if values are not as wide as keys; ``latent``: values are the
+    first ``value_dim`` columns of the keys.
+
+    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
+    """
+    chip = load_chip(chip) if isinstance(chip, str) else chip
+    check_options(dtype, fidelity, residency)
+    check_known("phase", phase, ATTENTION_PHASES)
+    check_known("schedule", schedule, SCHEDULES)
+    check_known("pack", pack, PACKINGS)
+    check_known("kv_dtype", kv_dtype or dtype, tuple(KV_BITS))
+    check_page_size(page_size)
+    lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
+    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
+    check_shape(shape, phase)
+    score_mask = parse_mask(mask) if mask is not None else None
+    _check_mask(score_mask, mask, shape, phase)
+    job = AttentionJob(
+        shape,
+        dtype,
+        mask=score_mask,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        lengths=lengths,
+        padded=pack == "padded" and lengths is not None,
+        seed=seed,
+    )
+    mapper = mapper_for(chip, dtype, fidelity)
+    if schedule == "unfused":
+        if not job.is_plain or value_dim:
+            raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
+        mapped, queries = _unfused(chip, shape, mapper)
+        l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
+        run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
+        return AttentionRun(**vars(run))
+    run = run_job(chip, job, mapper, fidelity, residency)
+    return AttentionRun(**vars(run), mask=_report(chip, job, run, mask, mapper, fidelity, residency))
+
+
+def run_job(chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str, residency: str = "cold") -> KernelRun:
+    """Run a streamed attention on tensors of its own."""
+    mapped, queries = streamed(chip, job, mapper, AddressSpace())
+    l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
+    return run_programs(chip, "attention", str(job.shape), fidelity, mapped, l2)
+
+
+def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
+    """The program of a streamed attention with the search for its mapping, and its queries."""
+    tensors = job.allocate(space)
+    check_space(chip, f"attention {job.shape}", space)
+
+    def build(mapping: FlashMapping) -> TileProgram:
+        return job.program("attention", tensors, mapping, space)
+
+    search = mapper.search_attention(job.shape, build, job.load())
+    return [(build(search.mapping), search)], tensors.q
+
+
+def _report(
+    chip: Chip, job: AttentionJob, run: KernelRun, mask: str | None, mapper: Mapper, fidelity: str, residency: str
+) -> MaskReport | None:
+    if job.mask is None or mask is None:
+        return None
+    dense = run_job(
+        chip,
+        AttentionJob(
+            job.shape,
+            job.dtype,
+            kv_dtype=job.kv_dtype,
+            page_size=job.page_size,
+            lengths=job.lengths,
+            padded=job.padded,
+            seed=job.seed,
+        ),
+        mapper,
+        fidelity,
+        residency,
+    )
+    per_score = job.shape.flops_of(1)
+    kept, computed, dense_scores = run.flops // per_score, 2 * run.macs // per_score, job.dense_scores()
+    return MaskReport(
+        mask=mask,
+        kept_scores=kept,
+        computed_scores=computed,
+        dense_scores=dense_scores,
+        kept_fraction=kept / dense_scores,
+        padding_fraction=1 - kept / computed,
+        dense_seconds=dense.seconds,
+        speedup=dense.seconds / run.seconds,
+    )
+
+
+def _lengths(
+    phase: str, batch: int, q_len: int | None, kv_len: int | None, contexts: str | None, seed: int
+) -> tuple[tuple[IntArray, IntArray] | None, int, int]:
+    """Lengths of a ragged batch, or None, and the largest ``q_len`` and ``kv_len``."""
+    if (kv_len is None) == (contexts is None):
+        raise InputError("kv_len: give either kv_len or contexts")
+    if contexts is None:
+        assert kv_len is not None
+        return None, (kv_len if phase == "prefill" else 1) if q_len is None else q_len, kv_len
+    check_positive(batch=batch)
+    lengths = context_lengths(contexts, batch, seed)
+    keys = lengths.context
+    queries = keys if phase == "prefill" and q_len is None else np.full(batch, q_len or 1)
+    queries = np.where(lengths.new_tokens > 0, lengths.new_tokens, queries)
+    check_lengths(queries, keys)
+    return (queries, keys), int(queries.max()), int(keys.max())
+
+
+def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> tuple[Mapped, Tensor]:
+    space, bits = AddressSpace(), ELEMENT_BITS[mapper.dtype]
+    tensors = AttentionJob(shape, mapper.dtype).allocate(space)
+    scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
+    check_space(chip, f"attention {shape}", space)
+    q, k, v, out = tensors.q, tensors.k, tensors.v, tensors.out
+    attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, mapper.dtype)
+    qk, pv = mapper.search_unfused(attention)
+    return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)], q
+
+
+def check_shape(shape: AttentionShape, phase: str) -> None:
+    """Raise :class:`InputError` for sizes that do not go together."""
+    sizes = ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")
+    check_positive(**{name: getattr(shape, name) for name in sizes})
+    if shape.q_heads % shape.kv_heads:
+        raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
+    if shape.q_len > shape.kv_len:
+        raise InputError(
+            f"q_len = {shape.q_len}: must be at most kv_len = {shape.kv_len}, which includes the new tokens"
+        )
+    if phase == "decode" and shape.q_len > 1:
+        raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
+    if shape.latent and not 1 <= shape.value_dim <= shape.head_dim:
+        raise InputError(f"value_dim = {shape.value_dim}: must be from 1 to head_dim = {shape.head_dim} if latent")
+    if not 0 <= shape.value_dim <= 1 << 24:
+        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {1 << 24}")
+
+
+def _check_mask(mask: ScoreMask | None, text: str | None, shape: AttentionShape, phase: str) -> None:
+    if isinstance(mask, PagesMask) and phase == "prefill":
+        raise InputError(f"mask = {text!r}: pages are selected for single new tokens, in decode")
+    if isinstance(mask, BlockSparseMask) and shape.kv_len > mask.block * len(mask.rows):
+        raise InputError(
+            f"mask = {text!r}: has {len(mask.rows)} rows of blocks of {mask.block}: fewer than {shape.kv_len} keys need"
+        )
+    if isinstance(mask, TreeMask) and shape.q_len != len(mask.parents):
+        raise InputError(f"mask = {text!r}: has {len(mask.parents)} nodes; q_len = {shape.q_len} must be as many")

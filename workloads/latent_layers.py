@@ -1,0 +1,159 @@
+"""Multi-head latent attention as operators (DeepSeek-V2, arXiv 2405.04434, Section 2.1).
+
+Prefill expands keys and values of all heads from the cached latents. Decode absorbs those weights instead: queries go into
+the space of the latents, which are keys and values of one head that all query heads share.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.address_space import Tensor
+from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.latent import latent_cache, rotate_heads
+from kernels.norm import norm
+from kernels.program import TileProgram
+from workloads.buffers import LatentBuffers
+from workloads.layer_tensors import LatentTensors, LayerTensors
+from workloads.model_shape import LatentAttention
+from workloads.operator import Operator
+
+if TYPE_CHECKING:
+    from workloads.operators import OperatorBuilder
+
+
+def latent_attention_operators(builder: OperatorBuilder, tensors: LayerTensors) -> list[Operator]:
+    """From the normed stream to the context of all heads."""
+    latent, weights, buffers = builder.model.latent, tensors.latent, builder.buffers.latent
+    assert latent is not None
+    assert weights is not None
+    assert buffers is not None
+    part = _LatentPart(builder, latent, weights, buffers, tensors.k_cache)
+    attend = part.expanded() if builder.phase.expands_latents else part.absorbed()
+    return [*part.projections(), *attend]
+
+
+class _LatentPart:
+    """The operators of one layer."""
+
+    def __init__(
+        self,
+        builder: OperatorBuilder,
+        latent: LatentAttention,
+        weights: LatentTensors,
+        buffers: LatentBuffers,
+        cache: Tensor,
+    ) -> None:
+        self.builder, self.latent, self.weights, self.buffers, self.cache = builder, latent, weights, buffers, cache
+        self.heads, self.phase = builder.shard.q_heads, builder.phase
+
+    def projections(self) -> list[Operator]:
+        """Queries of all heads, and the new tokens' cache entries."""
+        builder, latent, weights, buffers = self.builder, self.latent, self.weights, self.buffers
+        phase, table = self.phase, builder.buffers.rope
+        assert table is not None
+        down = [Output(Operand(buffers.down.as_rows()), latent.q_rank or 0, latent.cached_dim)]
+        source, q_norms = builder.buffers.normed, []
+        if buffers.q_latent is not None and weights.q_norm is not None:
+            source = buffers.q_latent
+            down.insert(0, Output(Operand(source.as_rows()), 0, source.cols))
+            q_norms.append(self._norm("q_norm", source, weights.q_norm))
+        entries = latent_cache(
+            "latent_cache",
+            builder.chip,
+            buffers.down,
+            self.cache,
+            weights.kv_norm,
+            table,
+            q_len=phase.q_len,
+            kv_len=phase.kv_len,
+            eps=builder.model.norm_eps,
+            dtype=phase.dtype,
+        )
+        return [
+            builder.product_into("latent_down", builder.buffers.normed, weights.down, down),
+            *q_norms,
+            builder.product("q_up", source, weights.q_up, builder.buffers.q),
+            Operator("latent_cache", "rope", (entries,)),
+        ]
+
+    def expanded(self) -> list[Operator]:
+        """Prefill: keys and values of all heads, then plain attention."""
+        builder, latent, buffers, heads = self.builder, self.latent, self.buffers, self.heads
+        keys, values, q = buffers.keys, buffers.values, builder.buffers.q
+        assert keys is not None
+        assert values is not None
+        tokens, nope, width = self.phase.tokens, latent.nope_dim, latent.head_dim
+        head = np.arange(heads)
+        latents = Operand(self.cache.as_rows())
+        k_shape = GemmShape(tokens, nope, latent.kv_rank, heads)
+        k_parts = [Output(Operand(keys.as_rows(), col=head * width), 0, nope)]
+        v_shape = GemmShape(tokens, heads * latent.value_dim, latent.kv_rank)
+        v_parts = [Output(Operand(values.as_rows()), 0, v_shape.n)]
+        return [
+            self._rotate("q_rope", q, q, (nope, width), (nope, width)),
+            self._rotate("k_rope", buffers.down, keys, (latent.kv_rank, 0), (nope, width)),
+            self._product("k_up", k_shape, latents, Operand(self.weights.k_up, col=head * nope), k_parts),
+            self._product("v_up", v_shape, latents, Operand(self.weights.v_up), v_parts),
+            builder.attention(builder.attention_shape, q, keys, values, builder.buffers.context),
+        ]
+
+    def absorbed(self) -> list[Operator]:
+        """Decode: every head's query in the space of the latents; attention over the cache; values of every head."""
+        builder, latent, buffers = self.builder, self.latent, self.buffers
+        absorbed, contexts, q = buffers.absorbed, buffers.latent_context, builder.buffers.q
+        assert absorbed is not None
+        assert contexts is not None
+        tokens, nope, rank, head = self.phase.tokens, latent.nope_dim, latent.kv_rank, np.arange(self.heads)
+        q_shape = GemmShape(tokens, rank, nope, self.heads)
+        queries = Operand(q.as_rows(), col=head * latent.head_dim)
+        q_parts = [Output(Operand(absorbed.as_rows(), col=head * latent.cached_dim), 0, rank)]
+        v_shape = GemmShape(tokens, latent.value_dim, rank, self.heads)
+        v_parts = [Output(Operand(builder.buffers.context.as_rows(), col=head * latent.value_dim), 0, latent.value_dim)]
+        of_head = Operand(contexts.as_rows(), col=head * rank)
+        k_up, v_up = (
+            Operand(self.weights.k_up, col=head * nope),
+            Operand(self.weights.v_up, col=head * latent.value_dim),
+        )
+        return [
+            self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim)),
+            self._product("q_absorb", q_shape, queries, k_up, q_parts, transpose_b=True),
+            builder.attention(builder.attention_shape, absorbed, self.cache, self.cache, contexts),
+            self._product("v_up", v_shape, of_head, v_up, v_parts),
+        ]
+
+    def _norm(self, name: str, x: Tensor, weights: Tensor) -> Operator:
+        model, dtype = self.builder.model, self.phase.dtype
+        rows = x.as_rows()
+        program = norm(name, self.builder.chip, rows, weights, rows, norm=model.norm, eps=model.norm_eps, dtype=dtype)
+        return Operator(name, "norm", (program,))
+
+    def _rotate(self, name: str, x: Tensor, out: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Operator:
+        phase, table = self.phase, self.builder.buffers.rope
+        assert table is not None
+        program = rotate_heads(
+            name,
+            self.builder.chip,
+            x,
+            out,
+            table,
+            heads=self.heads,
+            source=source,
+            target=target,
+            q_len=phase.q_len,
+            kv_len=phase.kv_len,
+            dtype=phase.dtype,
+        )
+        return Operator(name, "rope", (program,))
+
+    def _product(
+        self, name: str, shape: GemmShape, a: Operand, b: Operand, outputs: list[Output], *, transpose_b: bool = False
+    ) -> Operator:
+        space, dtype = self.builder.buffers.space, self.phase.dtype
+
+        def build(mapping: GemmMapping) -> TileProgram:
+            return gemm(name, shape, a, b, outputs, mapping, space, dtype=dtype, transpose_b=transpose_b)
+
+        return Operator(name, "gemm", (build(self.builder.mapper.gemm(shape, build)),))

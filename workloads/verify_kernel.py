@@ -1,0 +1,156 @@
+"""Verification of drafted tokens: the attention kernel of speculative decoding, for a batch of different contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from kernels.address_space import AddressSpace
+from kernels.attention_shape import AttentionShape
+from kernels.decomposition import PiecePacking, key_tiles_of_blocks, pack_pieces
+from kernels.kv_storage import KV_BITS
+from kernels.program import TileProgram
+from kernels.score_masks import CausalMask, ScoreMask
+from uarch.chip import Chip
+from uarch.chip_file import load_chip
+from uarch.errors import InputError
+from uarch.input_file import one_line
+from workloads.attention_job import AttentionJob, check_page_size
+from workloads.attention_kernel import check_shape, streamed
+from workloads.context_lengths import context_lengths
+from workloads.kernel_run import KernelRun, run_programs
+from workloads.mask_option import read_tree
+from workloads.phase import check_known
+from workloads.single_kernel import check_options, mapper_for
+
+VERIFY_PACKINGS = ("padded", "decomposed")
+LARGEST_CHAIN = 1024
+MAX_ROWS = 256
+"""Rows of a block: drafted tokens times the query heads that share a K/V head."""
+
+
+@dataclass(frozen=True)
+class VerifyRun(KernelRun):
+    """A verification kernel, and how its batch is packed."""
+
+    pack: str
+    drafted_tokens: int
+    """Of each request."""
+    context_tokens: int
+    """Of all requests, before their drafts."""
+    longest_context_tokens: int
+    kv_bytes: int
+    """Keys, values and their scales that blocks load."""
+    partial_bytes: int
+    """Partial results of pieces: written by their blocks, read when they are merged."""
+    packing: PiecePacking
+    padded_seconds: float
+    """Time of the same batch padded to its longest request."""
+    padded_kv_bytes: int
+    speedup: float
+    """Time padded over the time of this run."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is verified for each request: the last certain token and the drafted ones."""
+
+    q_len: int
+    mask: ScoreMask
+
+
+def parse_draft(text: str) -> Draft:
+    """``chain:K`` for K drafted tokens, or ``tree:FILE``; :class:`InputError` for anything else."""
+    kind, _, argument = text.partition(":")
+    if kind == "tree" and argument:
+        tree = read_tree(argument)
+        return Draft(len(tree.parents), tree)
+    if kind == "chain" and argument.isdecimal() and 1 <= int(argument) <= LARGEST_CHAIN:
+        return Draft(int(argument) + 1, CausalMask())
+    raise InputError(
+        f"draft = {one_line(text)!r}: not known; allowed: chain:K with K from 1 to {LARGEST_CHAIN}, tree:FILE"
+    )
+
+
+def simulate_verify(
+    chip: Chip | str,
+    *,
+    draft: str,
+    contexts: str,
+    batch: int,
+    q_heads: int,
+    kv_heads: int,
+    head_dim: int,
+    pack: str = "decomposed",
+    kv_dtype: str | None = None,
+    page_size: int = 0,
+    seed: int = 0,
+    dtype: str = "fp16",
+    fidelity: str = "tile",
+) -> VerifyRun:
+    """Run the attention that verifies drafted tokens of ``batch`` requests against their contexts.
+
+    ``draft``: see :func:`parse_draft`; ``contexts``: tokens of each request before its draft, see :func:`context_lengths`.
+    ``pack``: all requests ``padded`` to the longest, or long ones ``decomposed`` into pieces that are merged exactly.
+
+    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
+    """
+    chip = load_chip(chip) if isinstance(chip, str) else chip
+    check_options(dtype, fidelity)
+    check_known("pack", pack, VERIFY_PACKINGS)
+    check_known("kv_dtype", kv_dtype or dtype, tuple(KV_BITS))
+    check_page_size(page_size)
+    drafted = parse_draft(draft)
+    check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, drafted.q_len), "prefill")
+    context = context_lengths(contexts, batch, seed).context
+    kv_len = context + drafted.q_len
+    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, int(kv_len.max()))
+    job = AttentionJob(
+        shape,
+        dtype,
+        mask=drafted.mask,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        lengths=(np.full(batch, drafted.q_len), kv_len),
+        row_tile=_row_tile(drafted.q_len, shape.group),
+        seed=seed,
+    )
+    mapper = mapper_for(chip, dtype, fidelity)
+    runs, programs = {}, {}
+    for name in VERIFY_PACKINGS:
+        mapped, _ = streamed(chip, replace(job, padded=name == "padded"), mapper, AddressSpace())
+        programs[name] = mapped[0][0]
+        runs[name] = run_programs(chip, "verify", str(shape), fidelity, mapped)
+    return VerifyRun(
+        **vars(runs[pack]),
+        pack=pack,
+        drafted_tokens=drafted.q_len - 1,
+        context_tokens=int(context.sum()),
+        longest_context_tokens=int(context.max()),
+        kv_bytes=moved_bytes(programs[pack], "k", "v", "kv.k_scales", "kv.v_scales"),
+        partial_bytes=moved_bytes(programs[pack], "attention.sums", "attention.stats"),
+        packing=pack_pieces(key_tiles_of_blocks(programs[pack]), chip.core.count),
+        padded_seconds=runs["padded"].seconds,
+        padded_kv_bytes=moved_bytes(programs["padded"], "k", "v", "kv.k_scales", "kv.v_scales"),
+        speedup=runs["padded"].seconds / runs[pack].seconds,
+    )
+
+
+def moved_bytes(program: TileProgram, *names: str) -> int:
+    """Bytes of some tensors that a program's blocks load or store, every execution counted."""
+    operands, times = program.operands, program.executions()
+    total = 0
+    for number, name in enumerate(program.tensor_names):
+        if name in names:
+            boxes = operands["n_batch"] * operands["n_rows"] * operands["n_cols"] * (operands["tensor"] == number)
+            elements = int((boxes.sum(axis=1) * times).sum())
+            total += elements * int(program.tensors["element_bits"][number]) // 8
+    return total
+
+
+def _row_tile(q_len: int, group: int) -> tuple[int, int]:
+    """All heads of a group and as many drafted tokens as rows allow, evenly shared out, whatever the packing."""
+    tiles = ceil(q_len * group / max(MAX_ROWS, group))
+    return ceil(q_len / tiles), group
