@@ -145,9 +145,9 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 120
-    """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
-    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
+    step_gap_cycles: Cycles = 200
+    """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
+    L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048
     """Threads of all blocks that a core holds."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
@@ -164,7 +164,7 @@ class Launch(Section):
     few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
     """
 
-    kernel_seconds: Seconds = 1.0e-6
+    kernel_seconds: Seconds = 1.3e-6
     """Of every kernel."""
     matrix_kernel_seconds: Seconds = 1.5e-6
     """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""

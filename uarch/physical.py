@@ -8,12 +8,20 @@ from uarch.area import area_breakdown_mm2, core_breakdown_mm2, die_area_mm2, mod
 from uarch.chip import Chip
 from uarch.chip_die import YieldModel
 from uarch.cost import die_cost_usd, die_yield, dies_per_wafer, hardware_cost_usd, memory_cost_usd, wafer_usd
+from uarch.event_energy import static_power
+from uarch.peak_power import PeakPower, peak_power
 from uarch.tdp import tdp_watts, tdp_watts_by_area
 
 
 def physical_summary(chip: Chip) -> dict[str, Any]:
-    """Area, cost and TDP, units in the keys; JSON-able. The die costs ``None`` if it does not fit on a wafer."""
+    """Area, cost and TDP, units in the keys; JSON-able. The die costs ``None`` if it does not fit on a wafer.
+
+    ``tdp_by_energy_watts``: what the board must supply for matrix products at the peak rate of fp16, or of the first
+    datatype of a chip without it.
+    """
     fits = dies_per_wafer(chip) > 0
+    peak = peak_power(chip, "fp16" if "fp16" in chip.dtypes else chip.dtypes[0])
+    board = PeakPower(*(watts / chip.power.delivery_efficiency for watts in peak))
     return {
         "die_area_mm2": die_area_mm2(chip),
         "modelled_die_area_mm2": modelled_die_area_mm2(chip),
@@ -29,4 +37,8 @@ def physical_summary(chip: Chip) -> dict[str, Any]:
         "hardware_cost_usd": hardware_cost_usd(chip) if fits else None,
         "tdp_watts": tdp_watts(chip),
         "tdp_by_area_watts": tdp_watts_by_area(chip),
+        "tdp_by_energy_watts": board.watts,
+        "tdp_by_energy_low_watts": board.low,
+        "tdp_by_energy_high_watts": board.high,
+        "static_watts": static_power(chip).watts,
     }

@@ -109,6 +109,10 @@ class Function(IntEnum):
     """A / sqrt(mean square + p) * B, with the mean from the moments in ``state`` and B one row."""
     LAYER_SCALE = 21
     """(A - mean) / sqrt(variance + p) * B[0] + B[1], with the moments in ``state`` and B two rows."""
+    LARGEST = 22
+    """The largest absolute value of each row of A, 1 if that is 0: one column."""
+    DIVIDE_ROWS = 23
+    """A / B, with B one column."""
 
 
 class MaskKind(IntEnum):
@@ -169,8 +173,9 @@ STEP = np.dtype(
         (
             "array_m",
             np.int64,
-        ),  # what the arrays compute: m and n, or more in kernels that do not trim the tiles at the edges
+        ),  # what the arrays compute: m, n and k, or more in kernels that do not trim tiles at the edges
         ("array_n", np.int64),
+        ("array_k", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import uarch
+from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
 from kernels.weights import weight_format
 from results.rollup import rollup
@@ -28,6 +31,7 @@ from workloads.operators import OperatorBuilder, attention_shape
 from workloads.parallel import check_parallel
 from workloads.phase import Phase
 from workloads.stack import Stack, load_stack
+from workloads.timeline import Sink, limit_of, open_timeline
 
 
 def simulate(
@@ -49,18 +53,30 @@ def simulate(
     weight_sparsity: str | None = None,
     expert_load: str = "uniform",
     logits: str = "last",
+    timeline_limit: int = 0,
+    record: Sink | None = None,
+    mask: str | None = None,
+    kv_dtype: str | None = None,
+    page_size: int = 0,
+    draft: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group.
 
-    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens
-    (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
+    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
+    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``chip``, ``model`` and
+    ``stack`` are objects, names of presets, or paths of files.
     ``attention``: ``flash`` or ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token
     ids whose embeddings are read.
     ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
     ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
     all but embeddings, LM head, norms and routers. ``expert_load``: see :func:`workloads.expert_load.parse_load`.
     ``logits``: of the ``last`` token of each sequence, or of ``all``.
+    ``mask``: of layers without a window of their own, see :func:`workloads.mask_option.parse_mask`. ``kv_dtype`` and
+    ``page_size`` of the KV cache. ``draft``: what phase ``verify`` verifies of each sequence, see
+    :func:`workloads.mask_option.parse_draft`.
+    ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
+    if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
@@ -86,6 +102,10 @@ def simulate(
         weight_sparsity,
         expert_load,
         logits,
+        mask,
+        kv_dtype,
+        page_size,
+        draft,
     )
     shard = check_parallel(model, tp, ep)
     _check_attention(model, work)
@@ -103,16 +123,18 @@ def simulate(
         logit_tokens=part.logit_tokens,
         ep=ep,
         weights=form,
+        kv_bits=KV_BITS[part.stored_dtype],
     )
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
+    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
-    rows = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
+    rows = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
     layers = layer_table(in_sequence(rows, chip.clock.tensor_hz))
     return Trace(
         chip=chip.model_dump(mode="json"),
-        workload={"model": model.name, **work.describe(), "stack": stack.name},
+        workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
         package_version=uarch.__version__,
         seed=seed,
         layers=layers,
@@ -125,6 +147,7 @@ def simulate(
             peaks=peaks_of(chip, dtype),
             energy_ranges=component_ranges(chip, dtype),
         ),
+        timeline=np.concatenate(recorded) if recorded else None,
     )
 
 
@@ -146,11 +169,11 @@ def _execute(
         if stand_in == layer:
             progress(f"layer {layer}")
             operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
-            simulated[layer] = executor.run(operators, l2)
+            simulated[layer] = executor.run(operators, l2, len(rows))
         of_layer, l2 = simulated[stand_in]
         rows += [(layer, row) for row in of_layer]
     progress("LM head")
-    after, _ = executor.run(builder.after_layers(), l2)
+    after, _ = executor.run(builder.after_layers(), l2, len(rows))
     return rows + [(OUTSIDE_LAYERS, row) for row in after]
 
 
@@ -162,6 +185,10 @@ def _check_attention(model: Model, work: Phase) -> None:
     special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
     if work.unfused and special:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+    if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
+        raise InputError(
+            f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"
+        )
 
 
 def _silent(_: str) -> None:

@@ -8,47 +8,44 @@ from pathlib import Path
 import pytest
 
 import uarch.energy
-from uarch.chip import DATATYPES, Chip
+from uarch.chip import DATATYPES
 from uarch.chip_file import load_chip, preset_names
 from uarch.dram.standards import load_standard
 from uarch.energy import EnergyTable, energy_table_names, load_energy_table
 from uarch.errors import InputError
 from uarch.event_energy import COMPONENT_OF_EVENT, dram_background_watts, event_energies, static_power
+from uarch.peak_power import peak_power
 from uarch.tdp import tdp_watts
 
 TABLES = Path(uarch.energy.__file__).parent / "energy_tables"
 
 
-def gemm_watts(chip: Chip, l2_bytes_per_mac: float, dram_share: float) -> float:
-    """Power of a large fp16 matrix multiplication that keeps every array busy, as a paper sum.
-
-    MACs at peak, L1 at its full bandwidth (which is what the arrays stream), ``l2_bytes_per_mac`` through NoC and L2 up
-    to the L2's bandwidth, ``dram_share`` of the memory bandwidth with one activation per row of 1 KB, and static power.
-    """
-    energy = event_energies(chip, "fp16")
-    macs_per_second = chip.peak_flops("fp16") / 2
-    l2_bytes_per_second = min(macs_per_second * l2_bytes_per_mac, chip.l2_bytes_per_second)
-    dram_bytes_per_second = dram_share * chip.memory.bandwidth_bytes_per_second
-    picojoules_per_second = (
-        macs_per_second * energy["matrix_mac"].pj
-        + chip.l1_bytes_per_second * energy["l1_byte"].pj
-        + l2_bytes_per_second * (energy["l2_byte"].pj + energy["noc_byte"].pj)
-        + dram_bytes_per_second * energy["dram_read_byte"].pj
-        + dram_bytes_per_second / 1024 * energy["dram_activate"].pj
-    )
-    return picojoules_per_second * 1e-12 + dram_background_watts(chip) + static_power(chip).watts
-
-
 @pytest.mark.parametrize("name", ["h100", "a100"])
 def test_a_chip_at_full_fp16_rate_draws_about_its_tdp(name: str) -> None:
-    """H100: 400 W of MACs, 37 of L1, 86 of L2 and NoC, 54 of DRAM, 102 static are 679 W of 700.
-
-    Tiles of 128 x 256 fetch 2 B x (1 / 128 + 1 / 256) per MAC; a square GEMM of 8192 reads and writes about a third of
-    what memory could deliver in its time.
-    """
+    """H100: 400 W of MACs, 37 of L1, 86 of L2 and NoC, 43 of DRAM, 12 of its background, 102 static are 680 W of 700."""
     chip = load_chip(name)
-    watts = gemm_watts(chip, l2_bytes_per_mac=2 * (1 / 128 + 1 / 256), dram_share=1 / 3)
-    assert 0.75 <= watts / tdp_watts(chip) <= 1.10
+    power = peak_power(chip, "fp16")
+    assert 0.75 <= power.watts / tdp_watts(chip) <= 1.10
+    assert 0.75 <= power.watts / chip.power.delivery_efficiency / tdp_watts(chip) <= 1.10
+    assert power.low < power.watts < power.high
+    assert peak_power(chip, "int8").watts < power.watts
+
+
+def test_peak_power_by_hand() -> None:
+    """One core of the H100 with nothing but its arrays and static power counted: what doubling the arrays adds."""
+    one, two = (load_chip("h100", [f"core.systolic.cols={cols}", "die.area_mm2=814"]) for cols in (32, 64))
+    macs = one.peak_flops("fp16") / 2
+    fetched = [min(chip.peak_flops("fp16") * (1 / 128 + 1 / 256), chip.l2_bytes_per_second) for chip in (one, two)]
+    energy = event_energies(one, "fp16")
+    more = macs * energy["matrix_mac"].pj + (fetched[1] - fetched[0]) * (energy["l2_byte"].pj + energy["noc_byte"].pj)
+    assert peak_power(two, "fp16").watts - peak_power(one, "fp16").watts == pytest.approx(more * 1e-12)
+
+
+def test_spads_prefill_chip_exceeds_its_tdp() -> None:
+    """1.92 PFLOP/s at 0.81 pJ a MAC are 778 W of MACs alone; the paper's TDP is 596 W."""
+    chip = load_chip("spad-prefill")
+    assert peak_power(chip, "fp16").low > tdp_watts(chip)
+    assert peak_power(load_chip("spad-decode"), "fp16").watts < tdp_watts(load_chip("spad-decode"))
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [("h100", 25, 40), ("spad-decode", 25, 40), ("a100", 15, 25)])
@@ -141,7 +138,7 @@ def test_an_unknown_entry_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n6, n7, n8"):
+    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"):
         load_energy_table("n3")
 
 
@@ -173,6 +170,8 @@ def test_a_table_that_states_only_what_differs(tmp_path: Path) -> None:
     chip = load_chip("h100", [f"energy.table={path}"])
     assert event_energies(chip, "fp16")["matrix_mac"].pj == 0.5
     assert event_energies(chip, "bf16")["matrix_mac"].pj == event_energies(load_chip("h100"), "bf16")["matrix_mac"].pj
+    path.write_text(path.read_text().replace("pj = 0.5\n", "pj = 0.55\n"))
+    assert event_energies(chip, "fp16")["matrix_mac"].pj == 0.55
 
 
 @pytest.mark.parametrize(
