@@ -138,7 +138,9 @@ def test_an_unknown_entry_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"):
+    with pytest.raises(
+        InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"
+    ):
         load_energy_table("n3")
 
 
