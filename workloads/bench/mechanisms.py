@@ -46,7 +46,18 @@ def _known(chip: Chip) -> list[Mechanism]:
             "a memory that limits, with refresh and row misses",
             {"memory.bandwidth_bytes_per_second": 1e15},
         ),
-        Mechanism("block launch", "the time to start a block on a core", {"core.block_launch_seconds": 0.0}),
+        Mechanism(
+            "launches on the device",
+            "the time to start a kernel on the chip and a block on a core",
+            {
+                "core.block_launch_seconds": 0.0,
+                "launch.kernel_seconds": 0.0,
+                "launch.matrix_kernel_seconds": 0.0,
+            },
+        ),
+        Mechanism("gaps between steps", "the barriers between a core's steps", {"core.step_gap_cycles": 0}),
+        Mechanism("tiles of a library", "that a library has few shapes of tiles", {"mapping": "search"}),
+        Mechanism("power cap", "the clock that the power allows", {"power.cap": False}),
         Mechanism("L1 bandwidth", "a limit to what L1 feeds the arrays", {"core.l1.bank_bytes": 1024}),
         Mechanism(
             "separate L2 responses",
