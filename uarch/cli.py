@@ -29,6 +29,7 @@ COMMANDS = (
     "report",
     "export",
     "import_",
+    "bench_model",
     "systolic",
     "scalesim",
     "dram",

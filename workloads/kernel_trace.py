@@ -41,7 +41,7 @@ class KernelTracing:
         if self._made is not None:
             return
         layers = layer_table(in_sequence([(OUTSIDE_LAYERS, row) for row in rows], chip.clock.tensor_hz))
-        described = {"model": f"{kind} {shape}", "phase": "kernel", "dtype": dtype, "fidelity": fidelity}
+        described = {"model": kind, "phase": "kernel", "shape": shape, "dtype": dtype, "fidelity": fidelity}
         self._made = Trace(
             chip=chip.model_dump(mode="json"),
             workload=described | limit_of(self._limit),
