@@ -32,6 +32,7 @@ COMMANDS = (
     "systolic",
     "scalesim",
     "dram",
+    "fidelity",
     "demo",
 )
 

@@ -33,8 +33,8 @@ def event_counts(result: KernelResult) -> dict[str, int]:
         "noc_byte": result.count(Event.NOC_BYTES),
         "dram_read_byte": result.count(Event.DRAM_READ_BYTES),
         "dram_write_byte": result.count(Event.DRAM_WRITE_BYTES),
-        "dram_activate": result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate,
-        "dram_refresh": result.count(Event.DRAM_REFRESHES) * result.channels_per_activate,
+        "dram_activate": result.count(Event.DRAM_ROW_MISSES),
+        "dram_refresh": result.count(Event.DRAM_REFRESHES),
         "link_byte": result.count(Event.LINK_BYTES),
     }
 
