@@ -44,12 +44,13 @@ def compare_fidelities(
     row_bytes: int = 16384,
     l2_multiple: float = 3.0,
     kv_lengths: Sequence[int] = (1024, 32768),
+    keys: int = 1 << 17,
     pages: int = 32768,
 ) -> Iterator[FidelityCase]:
     """Decode GEMMs, row kernels on memory-resident data, GQA decode attention and a paged gather, one after the other.
 
     ``gemm_size``: N and K; ``row_bytes``: of softmax and layer norm, on ``l2_multiple`` times what L2 holds; ``pages`` of
-    4 KB are gathered at random from 16 times as many. Attention has as many sequences as make 2^17 keys, at least 4.
+    4 KB are gathered at random from 16 times as many. Attention has as many sequences as make ``keys``, at least 4.
     """
     for m in gemm_rows:
         seconds = [simulate_gemm(chip, m, gemm_size, gemm_size, fidelity=name).seconds for name in ("tile", "burst")]
@@ -58,7 +59,7 @@ def compare_fidelities(
     yield _both(chip, f"softmax {rows} x {row_bytes // 2}", _softmax(chip, rows, row_bytes))
     yield _both(chip, f"layer norm {rows} x {row_bytes // 2}", _layer_norm(chip, rows, row_bytes))
     for kv_len in kv_lengths:
-        batch = max(4, (1 << 17) // kv_len)
+        batch = max(4, keys // kv_len)
         sizes: dict[str, Any] = {"batch": batch, "q_heads": 32, "kv_heads": 8, "head_dim": 128, "kv_len": kv_len}
         seconds = [simulate_attention(chip, "decode", **sizes, fidelity=name).seconds for name in ("tile", "burst")]
         yield FidelityCase(f"GQA decode attention {batch} x {kv_len}", *seconds)

@@ -190,13 +190,13 @@ class _Bench:
     def write_excess(self, share: int, size: int, visit_bursts: int) -> float:
         """Ticks of a written burst beyond those of a read one, if ``share`` eighths of the visits are writes.
 
-        Both kinds are runs of ``size`` bursts in rows drawn at random, writes not shorter than a visit.
+        Reads are runs of ``size`` bursts, writes runs of whole sets, which caches evict in order, in rows drawn at random.
         """
         visits = 2 * _BURSTS // visit_bursts
         is_write = np.diff(np.arange(visits + 1) * share // MIX_STEPS)
         bursts = np.empty((visits, visit_bursts), dtype=np.int64)
         generator = np.random.default_rng(_SEED)
-        for kind, run in ((0, size), (1, max(size, visit_bursts))):
+        for kind, run in ((0, size), (1, self.set_bursts)):
             wanted = int((is_write == kind).sum()) * visit_bursts
             starts = generator.choice(self.first, -(-wanted // run))
             of_kind = (starts[:, np.newaxis] + np.arange(run)).ravel()[:wanted]

@@ -36,7 +36,7 @@ _FAR_AWAY_PS = 2**61
 _SHARE_BITS = 6
 SHARES = 1 << _SHARE_BITS
 """Parts in which the share of writes is told."""
-RECENT_QUEUES = 4
+RECENT_QUEUES = 2
 """Traffic by which the share of writes is judged: so many times what the write queues of a group hold."""
 _READ_BYTES, _WRITE_BYTES = int(Event.DRAM_READ_BYTES), int(Event.DRAM_WRITE_BYTES)
 _ROW_HITS, _ROW_MISSES = int(Event.DRAM_ROW_HITS), int(Event.DRAM_ROW_MISSES)
