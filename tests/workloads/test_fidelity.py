@@ -10,17 +10,16 @@ from workloads.fidelity import compare_fidelities
 
 SMALL = {
     "gemm_rows": (1, 64),
-    "gemm_size": 3072,
+    "gemm_size": 4096,
     "l2_multiple": 3.0,
     "kv_lengths": (1024,),
-    "keys": 8192,
-    "pages": 4096,
+    "keys": 16384,
+    "pages": 8192,
 }
 
 
 @pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
 def test_tile_is_near_burst() -> None:
-    """Within 5 % where kernels take some 5 us; README has the differences for those of 50 us and more: at most 3 %."""
-    chip = load_chip("h100", ["l2.bytes=4194304"])
-    for case in compare_fidelities(chip, **SMALL):  # type: ignore[arg-type]
-        assert abs(case.difference) < 0.05, case
+    """Within 6 %, mostly within 3 %: the README has the differences for larger kernels."""
+    for case in compare_fidelities(load_chip("h100"), **SMALL):  # type: ignore[arg-type]
+        assert abs(case.difference) < 0.06, case
