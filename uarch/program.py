@@ -25,7 +25,7 @@ the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ class Op(IntEnum):
     """``OUT = function(A, B)`` on the vector and special-function units."""
 
 
+@unique
 class Function(IntEnum):
     """What a vector step computes, row by row; ``p`` is the step's ``parameter``, ``state`` its third slot."""
 
@@ -113,11 +114,11 @@ class Function(IntEnum):
     """The largest absolute value of each row of A, 1 if that is 0: one column."""
     DIVIDE_ROWS = 23
     """A / B, with B one column."""
-    POSITIVE = 21
+    POSITIVE = 24
     """max(A, 0)."""
-    NEGATIVE = 22
+    NEGATIVE = 25
     """min(A, 0)."""
-    COLUMN_MAXIMUM = 23
+    COLUMN_MAXIMUM = 26
     """The largest value of each column of A, as one row."""
 
 
