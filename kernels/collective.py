@@ -117,6 +117,18 @@ def all_gather(
     return (writer.finish(0),)
 
 
+def point_to_point(name: str, chip: Chip, x: Tensor, *, dtype: str = "fp16") -> tuple[TileProgram, ...]:
+    """Copy the ``x`` of a peer, the chip of the same rank one pipeline stage before, into this chip's."""
+    writer = collective_writer("point_to_point", name, x, 2, dtype)
+    tiles = cut_granules(chip, x, bits_per_element=x.element_bits)
+    grid = writer.grid(len(tiles.row), 1)
+    grid.vector(
+        0, Function.IDENTITY, tiles.box(x.at_peer(0, 0)), _SUM, m=tiles.n_rows, n=tiles.n_cols, store=tiles.box(x)
+    )
+    add_resources(grid, chip, x, tiles, 1)
+    return (writer.finish(0),)
+
+
 def _sum(
     name: str, chip: Chip, x: Tensor, out: Tensor, tiles: Tiles, shifts: dict[int, int], dtype: str
 ) -> TileProgram:

@@ -29,10 +29,13 @@ COMMANDS = (
     "report",
     "export",
     "import_",
+    "bench_model",
     "systolic",
     "scalesim",
     "dram",
+    "fidelity",
     "demo",
+    "experiment",
 )
 
 WRONG_INPUT = 2

@@ -42,6 +42,8 @@ class Footprint:
     """How the weights of layers are stored; None: plainly."""
     kv_bits: int = 0
     """Bits of an element of the KV cache, scales shared out; 0: as activations."""
+    pp: int = 1
+    """Pipeline stages; ``tokens`` are then those of one micro-batch, ``batch`` still all sequences."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def check_fits(
     ep: int = 1,
     weights: WeightFormat | None = None,
     kv_bits: int = 0,
+    pp: int = 1,
 ) -> MemoryUse:
     """Memory that a phase takes on each chip; the parameters are the fields of :class:`Footprint`.
 
@@ -95,7 +98,7 @@ def check_fits(
     for name, value in (("batch", batch), ("kv_len", kv_len), ("tokens", tokens), ("logit_tokens", logits)):
         if value < 1:
             raise InputError(f"{name} = {value}: must be at least 1")
-    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, ep, weights, kv_bits)
+    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, ep, weights, kv_bits, pp)
     use = memory_use(chip, model, footprint)
     if use.excess_bytes:
         raise InputError(_does_not_fit(chip, model, footprint, use))
@@ -105,7 +108,8 @@ def check_fits(
 def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
     """Bytes on each chip, whether they fit or not; ``InputError`` if the degrees do not suit the model."""
     shard = check_parallel(model, footprint.tp, footprint.ep)
-    kv_bytes = model.kv_cache_bytes(footprint.kv_bits or footprint.dtype_bits, footprint.kv_len, footprint.tp)
+    bits = footprint.kv_bits or footprint.dtype_bits
+    kv_bytes = model.kv_cache_bytes(bits, footprint.kv_len, footprint.tp, footprint.pp)
     return MemoryUse(
         weight_bytes=_weight_bytes(model, footprint),
         kv_cache_bytes=kv_bytes * footprint.batch,
@@ -118,10 +122,12 @@ def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
 def _weight_bytes(model: Model, footprint: Footprint) -> int:
     """Products of layers in their own format, all else (embeddings, LM head, norms, routers) in that of activations."""
     degrees = footprint.tp, footprint.ep
-    every = model.parameters_per_chip(*degrees)
+    every = model.parameters_per_chip(*degrees, footprint.pp)
     if footprint.weights is None:
         return _bytes(every, footprint.dtype_bits)
-    linear = sum(model.linear_parameters_per_chip(*degrees, kind) for kind in model.layer_kinds)
+    linear = max(
+        sum(model.linear_parameters_per_chip(*degrees, kind) for kind in stage) for stage in model.stages(footprint.pp)
+    )
     stored_bits = footprint.weights.matrix_bits(_LONG, 1) * linear // _LONG
     return _bytes(1, stored_bits) + _bytes(every - linear, footprint.dtype_bits)
 
@@ -166,6 +172,7 @@ def _expert_elements(model: Model, shard: Shard, tokens: int) -> int:
 
 def _does_not_fit(chip: Chip, model: Model, footprint: Footprint, use: MemoryUse) -> str:
     degrees = f"tp = {footprint.tp}" + (f", ep = {footprint.ep}" if footprint.ep > 1 else "")
+    degrees += f", pp = {footprint.pp}" if footprint.pp > 1 else ""
     shape = f"{degrees}, batch = {footprint.batch}, kv_len = {footprint.kv_len}"
     parts = (("weights", use.weight_bytes), ("KV cache", use.kv_cache_bytes), ("activations", use.activation_bytes))
     needed = " + ".join(f"{name} {_gib(size)}" for name, size in parts)

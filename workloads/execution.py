@@ -14,15 +14,18 @@ from uarch.capped import execute_capped
 from uarch.chip import Chip
 from uarch.energy_account import energy_joules
 from uarch.engine import KernelResult, execute
+from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
 from uarch.power import at_clock, at_highest_clock
 from workloads.operator import Operator
+from workloads.predicted import PREDICTORS, execute_predicted
+from workloads.predictors.kernel import Kernel
 from workloads.result_store import remembered
 from workloads.stack import Stack
 from workloads.timeline import Timeline
 
-OUTSIDE_LAYERS = -1
+Work = TileProgram | Kernel
 
 SUSTAINED_CLOCK = "tensor_hz"
 """Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
@@ -63,12 +66,15 @@ class Executor:
         for number, operator in enumerate(operators):
             if self.timeline is not None:
                 self.timeline.begin(first_op + number)
-            results = []
+            results: list[tuple[Work, KernelResult]] = []
             launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
-            for program in operator.programs:
-                result, l2 = self.execute(program, l2, launch_seconds)
-                results.append((program, result))
-                launch_seconds = 0.0
+            if self.fidelity in PREDICTORS:
+                results.append(self._predict(operator, launch_seconds))
+            else:
+                for program in operator.programs:
+                    result, l2 = self.execute(program, l2, launch_seconds)
+                    results.append((program, result))
+                    launch_seconds = 0.0
             rows.append(self._row(operator, results))
         return rows, l2
 
@@ -92,8 +98,14 @@ class Executor:
         self.timeline.shift(recorded.total_ps)
         return replace(recorded, point=result.point), l2_after
 
-    def _row(self, operator: Operator, results: Sequence[tuple[TileProgram, KernelResult]]) -> dict[str, Any]:
-        first = operator.programs[0]
+    def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
+        if operator.kernel is None:
+            raise InputError(f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}")
+        predictor = PREDICTORS[self.fidelity]
+        return operator.kernel, execute_predicted(self.chip, operator.kernel, predictor, launch_seconds=launch_seconds)
+
+    def _row(self, operator: Operator, results: Sequence[tuple[Work, KernelResult]]) -> dict[str, Any]:
+        first = results[0][0]
         parts = [self._fields(program, result) for program, result in results]
         row = {name: sum(part[name] for part in parts) for name in parts[0]}
         peaks = peaks_of(self.chip, first.dtype)
@@ -107,7 +119,7 @@ class Executor:
             SUSTAINED_CLOCK: sum(result.seconds * result.tensor_hz for _, result in results) / row["seconds"],
         }
 
-    def _fields(self, program: TileProgram, result: KernelResult) -> dict[str, float]:
+    def _fields(self, program: Work, result: KernelResult) -> dict[str, float]:
         """Fields that add up over the programs of an operator."""
         energy = energy_joules(self.chip, result, program.dtype)
         hz = self.chip.clock.tensor_hz

@@ -152,14 +152,23 @@ class Model:
         width = _share(self.experts.count, ep) * _share(self.experts.ffn, tp) + _share(self.experts.shared_ffn, tp)
         return attention + self._ffn_inputs * self.hidden * width
 
-    def parameters_per_chip(self, tp: int, ep: int = 1) -> int:
-        """Parameters on one of ``tp x ep`` chips; embedding table and LM head are split over the vocabulary."""
-        tables = _share(self.vocab, tp) * (1 if self.tied_embeddings else 2)
+    def stages(self, pp: int) -> list[tuple[LayerKind, ...]]:
+        """Layers of each of ``pp`` pipeline stages, in order; where they do not divide, earlier stages have one more."""
+        kinds, sizes = self.layer_kinds, stage_sizes(self.n_layers, pp)
+        return [kinds[sum(sizes[:index]) : sum(sizes[: index + 1])] for index in range(pp)]
+
+    def parameters_per_chip(self, tp: int, ep: int = 1, pp: int = 1) -> int:
+        """Parameters on one of ``tp x ep`` chips of the largest of ``pp`` stages.
+
+        Embedding table and LM head are split over the vocabulary; the first stage has the one, the last the other.
+        """
+        tables = _share(self.vocab, tp) * (1 if self.tied_embeddings or pp > 1 else 2)
         if self.positions == "learned":
             tables += self.max_positions or 0
         norms = 2 if self.embedding_norm else 1  # the other one is after the last layer
         outside_layers = tables * self.hidden + norms * self._norm_parameters
-        return sum(self.layer_parameters_per_chip(tp, ep, kind) for kind in self.layer_kinds) + outside_layers
+        stages = (sum(self.layer_parameters_per_chip(tp, ep, kind) for kind in stage) for stage in self.stages(pp))
+        return max(stages) + outside_layers
 
     def kv_bytes_per_token(self, dtype_bits: int, tp: int = 1) -> int:
         """Bytes of KV cache that one token takes in all layers on one of ``tp`` chips.
@@ -169,9 +178,10 @@ class Model:
         """
         return -(-self.n_layers * self._cached_elements(tp) * dtype_bits // 8)
 
-    def kv_cache_bytes(self, dtype_bits: int, tokens: int, tp: int = 1) -> int:
-        """Bytes of KV cache of a sequence of ``tokens`` on one of ``tp`` chips: layers with a window keep no more than that."""
-        kept = sum(min(tokens, kind.window or tokens) for kind in self.layer_kinds)
+    def kv_cache_bytes(self, dtype_bits: int, tokens: int, tp: int = 1, pp: int = 1) -> int:
+        """Bytes of KV cache of a sequence of ``tokens`` on one of ``tp`` chips of the largest of ``pp`` stages: layers with a
+        window keep no more than that."""
+        kept = max(sum(min(tokens, kind.window or tokens) for kind in stage) for stage in self.stages(pp))
         return -(-kept * self._cached_elements(tp) * dtype_bits // 8)
 
     def _cached_elements(self, tp: int) -> int:
@@ -212,6 +222,11 @@ class Model:
     @property
     def _norm_parameters(self) -> int:
         return self.hidden if self.norm == "rmsnorm" else 2 * self.hidden
+
+
+def stage_sizes(n_layers: int, pp: int) -> tuple[int, ...]:
+    """Layers of each of ``pp`` pipeline stages; where they do not divide, earlier stages have one more."""
+    return tuple(n_layers // pp + (stage < n_layers % pp) for stage in range(pp))
 
 
 def _share(count: int, tp: int) -> int:

@@ -7,12 +7,13 @@ by rows, and an all-reduce follows each of the latter. Embedding and LM head are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from kernels.address_space import Tensor
 from kernels.attention_shape import AttentionShape, FlashMapping
-from kernels.collective import all_gather, all_reduce
+from kernels.collective import all_gather, all_reduce, point_to_point
 from kernels.elementwise import activation, residual, soft_cap
 from kernels.embedding import embedding
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
@@ -36,9 +37,10 @@ from workloads.expert_layers import expert_operators
 from workloads.latent_layers import latent_attention_operators
 from workloads.layer_tensors import FfnTensors, LayerTensors
 from workloads.model_shape import LayerKind, Model
-from workloads.operator import Operator
+from workloads.operator import Operator, Programs
 from workloads.parallel import Shard
 from workloads.phase import Phase
+from workloads.predictors.kernel import Kernel
 from workloads.stack import Stack
 
 __all__ = ["Operator", "OperatorBuilder", "attention_shape"]
@@ -74,14 +76,19 @@ class OperatorBuilder:
         tokens = np.random.default_rng(phase.seed).integers(0, self.model.vocab, phase.tokens)
         table = buffers.embedding
         part, first_id = self._partial(buffers.hidden).as_rows(), self.rank * table.rows
-        lookup = embedding("embedding", self.chip, tokens, table, part, first_id=first_id, dtype=phase.dtype)
-        operators = [Operator("embedding", "embedding", (lookup,)), *self._all_reduce("embedding", buffers.hidden)]
+
+        def lookup() -> Programs:
+            return (embedding("embedding", self.chip, tokens, table, part, first_id=first_id, dtype=phase.dtype),)
+
+        kernel = self._row_kernel("embedding", buffers.hidden)
+        operators = [
+            Operator("embedding", "embedding", lookup, kernel),
+            *self._all_reduce("embedding", buffers.hidden),
+        ]
         if buffers.positions is not None:
-            added = residual("positions", self.chip, buffers.hidden.as_rows(), buffers.positions, dtype=phase.dtype)
-            operators.append(Operator("positions", "residual", (added,)))
+            operators.append(self._residual("positions", buffers.positions))
         if buffers.embedding_norm is not None:
-            program = self._norm_program("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True)
-            operators.append(Operator("embedding_norm", "norm", (program,)))
+            operators.append(self._norm("embedding_norm", buffers.embedding_norm, with_delta=False, in_place=True))
         return operators
 
     def layer(self, kind: LayerKind, tensors: LayerTensors, *, first: bool) -> list[Operator]:
@@ -124,18 +131,25 @@ class OperatorBuilder:
                 kind="lm_head",
             )
 
-        head = build(self.mapper.gemm(shape, build))
         operators = [*self._residual_and_norm("final_norm", buffers.final_norm, has_delta=True)]
-        operators.append(Operator("lm_head", "lm_head", (head,)))
+        kernel = Kernel("gemm", (shape.m, shape.n, shape.k), phase.dtype)
+        operators.append(Operator("lm_head", "lm_head", lambda: (build(self.mapper.gemm(shape, build)),), kernel))
         if self.shard.tp > 1:
-            gathered = all_gather(
-                "logits", self.chip, buffers.logits, rank=self.rank, ranks=self.shard.tp, dtype=phase.dtype
-            )
-            operators.append(Operator("logits.all_gather", "all_gather", gathered))
+            operators.append(self._gather_logits())
         if model.logit_soft_cap is not None:
             capped = soft_cap("soft_cap", self.chip, buffers.logits, cap=model.logit_soft_cap, dtype=phase.dtype)
             operators.append(Operator("soft_cap", "activation", (capped,)))
         return operators
+
+    def stage_transfer(self) -> Operator:
+        """A pipeline stage takes the residual stream over from the one before it."""
+        hidden, dtype = self.buffers.hidden.as_rows(), self.phase.dtype
+
+        def build() -> Programs:
+            return point_to_point("stage_transfer", self.chip, hidden, dtype=dtype)
+
+        kernel = Kernel("point_to_point", (hidden.rows * hidden.cols, 2), dtype)
+        return Operator("stage_transfer", "point_to_point", build, kernel)
 
     def product(self, name: str, x: Tensor, weights: Weights | Tensor, out: Tensor) -> Operator:
         """``out = x @ weights`` for the rows of all tokens."""
@@ -151,25 +165,31 @@ class OperatorBuilder:
         def build(mapping: GemmMapping) -> TileProgram:
             return gemm(name, shape, a, b, outputs, mapping, space, dtype=phase.dtype)
 
-        return Operator(name, "gemm", (build(self.mapper.gemm(shape, build, weights=form)),))
+        plain = form is None or not (form.is_converted or form.is_sparse or form.scaled)
+        kernel = Kernel("gemm", (shape.m, shape.n, shape.k), phase.dtype) if plain else None
+        return Operator(name, "gemm", lambda: (build(self.mapper.gemm(shape, build, weights=form)),), kernel)
 
     def feed_forward(
         self, name: str, tensors: FfnTensors, inner: Tensor, activated: Tensor, out: Tensor
     ) -> list[Operator]:
         """A feed-forward network of all tokens: ``name_in``, an activation, ``name_out``."""
         label = "activation" if name == "ffn" else f"{name}_activation"
-        program = activation(
-            label,
-            self.chip,
-            inner,
-            activated,
-            activation=self.model.activation,
-            gated=self.model.gated_ffn,
-            dtype=self.phase.dtype,
-        )
+
+        def build() -> Programs:
+            program = activation(
+                label,
+                self.chip,
+                inner,
+                activated,
+                activation=self.model.activation,
+                gated=self.model.gated_ffn,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
         return [
             self.product(f"{name}_in", self.buffers.normed, tensors.w_in, inner),
-            Operator(label, "activation", (program,)),
+            Operator(label, "activation", build, self._activation_kernel(activated)),
             self.product(f"{name}_out", activated, tensors.w_out, out),
         ]
 
@@ -189,7 +209,12 @@ class OperatorBuilder:
             program = job.program("attention", tensors, mapping, self.buffers.space)
             return soft_capped(program) if capped else program
 
-        return Operator("attention", "attention", (build(self.mapper.attention(shape, build, job.load())),))
+        sizes = (shape.batch, shape.q_heads, shape.kv_heads, shape.head_dim, shape.q_len, shape.kv_len)
+        plain = job.is_plain and not capped and not shape.latent and shape.value_dim in {0, shape.head_dim}
+        kernel = Kernel("attention", sizes, self.phase.dtype) if plain else None
+        return Operator(
+            "attention", "attention", lambda: (build(self.mapper.attention(shape, build, job.load())),), kernel
+        )
 
     def plain_attention(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mask: ScoreMask | None = None) -> Operator:
         """The same where every sequence has its batch entry of plain tensors."""
@@ -227,50 +252,88 @@ class OperatorBuilder:
         if weights is None:
             return []
         rows, model = self.buffers.delta.as_rows(), self.model
-        program = norm(
-            name, self.chip, rows, weights, rows, norm=model.norm, eps=model.norm_eps, dtype=self.phase.dtype
-        )
-        return [Operator(name, "norm", (program,))]
+
+        def build() -> Programs:
+            program = norm(
+                name, self.chip, rows, weights, rows, norm=model.norm, eps=model.norm_eps, dtype=self.phase.dtype
+            )
+            return (program,)
+
+        return [Operator(name, "norm", build, self._row_kernel("norm", rows))]
 
     def _qk_norm(self, tensors: LayerTensors) -> list[Operator]:
         if tensors.qk_norms is None:
             return []
-        program = head_norm(
-            "qk_norm",
-            self.chip,
-            self.buffers.q,
-            self._new_keys(tensors),
-            *tensors.qk_norms,
-            q_len=self.phase.q_len,
-            kv_len=self.phase.q_len if self.buffers.new_keys else self.phase.kv_len,
-            eps=self.model.norm_eps,
-            dtype=self.phase.dtype,
-        )
-        return [Operator("qk_norm", "norm", (program,))]
+        norms, shard = tensors.qk_norms, self.shard
+
+        def build() -> Programs:
+            program = head_norm(
+                "qk_norm",
+                self.chip,
+                self.buffers.q,
+                self._new_keys(tensors),
+                *norms,
+                q_len=self.phase.q_len,
+                kv_len=self.phase.q_len if self.buffers.new_keys else self.phase.kv_len,
+                eps=self.model.norm_eps,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        rows = self.phase.tokens * (shard.q_heads + shard.kv_heads)
+        return [Operator("qk_norm", "norm", build, Kernel("norm", (rows, self.model.head_dim), self.phase.dtype))]
+
+    def _gather_logits(self) -> Operator:
+        logits, ranks, dtype = self.buffers.logits, self.shard.tp, self.phase.dtype
+
+        def build() -> Programs:
+            return all_gather("logits", self.chip, logits, rank=self.rank, ranks=ranks, dtype=dtype)
+
+        kernel = Kernel("all_gather", (logits.batch * logits.rows * logits.cols, ranks), dtype)
+        return Operator("logits.all_gather", "all_gather", build, kernel)
 
     def _residual_and_norm(self, name: str, weights: Tensor, *, has_delta: bool) -> list[Operator]:
         fused = has_delta and self.stack.fused_residual
-        program = self._norm_program(name, weights, with_delta=fused)
-        operators = [Operator(name, "norm", (program,))]
+        operators = [self._norm(name, weights, with_delta=fused)]
         if has_delta and not fused:
-            rows = self.buffers.hidden.as_rows(), self.buffers.delta.as_rows()
-            added = residual(f"{name}.residual", self.chip, *rows, dtype=self.phase.dtype)
-            operators.insert(0, Operator(f"{name}.residual", "residual", (added,)))
+            operators.insert(0, self._residual(f"{name}.residual", self.buffers.delta.as_rows()))
         return operators
 
-    def _norm_program(self, name: str, weights: Tensor, *, with_delta: bool, in_place: bool = False) -> TileProgram:
+    def _residual(self, name: str, added: Tensor) -> Operator:
         hidden = self.buffers.hidden.as_rows()
-        return norm(
-            name,
-            self.chip,
-            hidden,
-            weights,
-            hidden if in_place else self.buffers.normed.as_rows(),
-            norm=self.model.norm,
-            eps=self.model.norm_eps,
-            delta=self.buffers.delta.as_rows() if with_delta else None,
-            dtype=self.phase.dtype,
-        )
+
+        def build() -> Programs:
+            return (residual(name, self.chip, hidden, added, dtype=self.phase.dtype),)
+
+        return Operator(name, "residual", build, self._row_kernel("residual", hidden))
+
+    def _norm(self, name: str, weights: Tensor, *, with_delta: bool, in_place: bool = False) -> Operator:
+        hidden = self.buffers.hidden.as_rows()
+
+        def build() -> Programs:
+            program = norm(
+                name,
+                self.chip,
+                hidden,
+                weights,
+                hidden if in_place else self.buffers.normed.as_rows(),
+                norm=self.model.norm,
+                eps=self.model.norm_eps,
+                delta=self.buffers.delta.as_rows() if with_delta else None,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        return Operator(name, "norm", build, self._row_kernel("residual_norm" if with_delta else "norm", hidden))
+
+    def _row_kernel(self, kind: str, result: Tensor) -> Kernel:
+        return Kernel(kind, (result.batch * result.rows, result.cols), self.phase.dtype)
+
+    def _activation_kernel(self, result: Tensor) -> Kernel | None:
+        """GELU, or SiLU with a gate: what predictors know."""
+        known = {("gelu", False), ("silu", True)}
+        activation = self.model.activation
+        return self._row_kernel(activation, result) if (activation, self.model.gated_ffn) in known else None
 
     def _qkv(self, tensors: LayerTensors, weights: Weights) -> Operator:
         """One product for queries, keys and values; keys and values go to their places in the KV cache."""
@@ -295,19 +358,24 @@ class OperatorBuilder:
     def _rope(self, tensors: LayerTensors) -> list[Operator]:
         if self.buffers.rope is None:
             return []
-        program = rope(
-            "rope",
-            self.chip,
-            self.buffers.q,
-            self._new_keys(tensors),
-            self.buffers.rope,
-            head_dim=self.model.head_dim,
-            q_len=self.phase.q_len,
-            kv_len=self.phase.kv_len,
-            k_first=0 if self.buffers.new_keys else None,
-            dtype=self.phase.dtype,
-        )
-        return [Operator("rope", "rope", (program,))]
+        table, width = self.buffers.rope, (self.shard.q_heads + self.shard.kv_heads) * self.model.head_dim
+
+        def build() -> Programs:
+            program = rope(
+                "rope",
+                self.chip,
+                self.buffers.q,
+                self._new_keys(tensors),
+                table,
+                head_dim=self.model.head_dim,
+                q_len=self.phase.q_len,
+                kv_len=self.phase.kv_len,
+                k_first=0 if self.buffers.new_keys else None,
+                dtype=self.phase.dtype,
+            )
+            return (program,)
+
+        return [Operator("rope", "rope", build, Kernel("rope", (self.phase.tokens, width), self.phase.dtype))]
 
     def _new_keys(self, tensors: LayerTensors) -> Tensor:
         """Where the new keys are normalised and rotated."""
@@ -358,11 +426,16 @@ class OperatorBuilder:
             buffers.space,
             self.phase.dtype,
         )
-        scores, sums = self.mapper.search_unfused(attention)
+        searches = cache(lambda: self.mapper.search_unfused(attention))
+        heads, dtype = shape.batch * shape.kv_heads, self.phase.dtype
+        rows = shape.q_heads // shape.kv_heads * shape.q_len
+        qk = Kernel("batched_gemm", (heads, rows, shape.kv_len, shape.head_dim), dtype)
+        softmax = Kernel("softmax", (heads * rows, shape.kv_len), dtype)
+        pv = Kernel("batched_gemm", (heads, rows, shape.head_dim, shape.kv_len), dtype)
         return [
-            Operator("qk", "attention", (attention.qk(scores.mapping),)),
-            Operator("softmax", "softmax", (attention.softmax(self.chip),)),
-            Operator("pv", "attention", (attention.pv(sums.mapping),)),
+            Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), qk),
+            Operator("softmax", "softmax", lambda: (attention.softmax(self.chip),), softmax),
+            Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), pv),
         ]
 
     def _partial(self, total: Tensor) -> Tensor:
@@ -376,8 +449,11 @@ class OperatorBuilder:
         part, summed = self._partial(total).as_rows(), total.as_rows()
         ranks, dtype = self.shard.tp, self.phase.dtype
         library = self.stack.collectives
-        programs = all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype, library=library)
-        return [Operator(name, "all_reduce", programs)]
+
+        def build() -> Programs:
+            return all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype, library=library)
+
+        return [Operator(name, "all_reduce", build, Kernel("all_reduce", (part.rows * part.cols, ranks), dtype))]
 
 
 def attention_shape(model: Model, shard: Shard, phase: Phase) -> AttentionShape:

@@ -15,7 +15,7 @@ from workloads.mask_option import Draft, check_mask, parse_draft, parse_mask
 PHASES = ("prefill", "decode", "verify")
 SCHEDULES = ("flash", "unfused")
 LOGITS = ("last", "all")
-FIDELITIES = ("analytical", "tile", "burst")
+FIDELITIES = ("analytical", "lltile", "tile", "burst")
 LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
 
@@ -46,6 +46,12 @@ class Phase:
     page_size: int = 0
     draft: str | None = None
     """What is verified: see :func:`workloads.mask_option.parse_draft`."""
+    pp: int = 1
+    """Pipeline stages, each of ``tp`` x ``ep`` chips."""
+    micro_batches: int = 1
+    """Parts of the batch that follow each other through the stages."""
+    overlap_chunks: int = 1
+    """Chunks in which an all-reduce overlaps with the product before it; 1 for no overlap."""
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
@@ -55,9 +61,10 @@ class Phase:
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
         check_known("kv_dtype", self.stored_dtype, tuple(KV_BITS))
-        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep)
+        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
         check_page_size(self.page_size)
         self._check_mask()
+        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -93,6 +100,10 @@ class Phase:
     def of_group(self) -> Phase:
         """The part of the batch that one of ``ep`` groups of chips attends to."""
         return replace(self, batch=self.batch // self.ep, ep=1)
+
+    def of_micro_batch(self) -> Phase:
+        """The part of the batch that goes through the stages of a pipeline together."""
+        return replace(self, batch=self.batch // self.micro_batches, micro_batches=1)
 
     @cached_property
     def drafted(self) -> Draft | None:
@@ -145,6 +156,9 @@ class Phase:
             "seq": self.seq,
             "tp": self.tp,
             "ep": self.ep,
+            "pp": self.pp,
+            "micro_batches": self.micro_batches,
+            "overlap_chunks": self.overlap_chunks,
             "dtype": self.dtype,
             "weight_dtype": self.weight_dtype or self.dtype,
             "group_size": self.group_size,

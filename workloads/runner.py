@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -18,19 +17,22 @@ from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.energy_account import component_ranges
+from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from uarch.l2 import L2State
 from workloads.buffers import allocate
 from workloads.capacity import check_fits
-from workloads.execution import OUTSIDE_LAYERS, Executor, in_sequence, peaks_of
+from workloads.execution import Executor, in_sequence, peaks_of
 from workloads.expert_exchange import route
 from workloads.expert_load import parse_load
 from workloads.layer_plan import simulated_layers, stand_ins
 from workloads.model import load_model
 from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
+from workloads.overlap import overlap_all_reduces
 from workloads.parallel import check_parallel
 from workloads.phase import Phase
+from workloads.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.stack import Stack, load_stack
 from workloads.timeline import Sink, limit_of, open_timeline
 
@@ -60,14 +62,17 @@ def simulate(
     kv_dtype: str | None = None,
     page_size: int = 0,
     draft: str | None = None,
+    pp: int = 1,
+    micro_batches: int = 1,
+    overlap_chunks: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Trace:
-    """Run a phase of a model on one chip of a tensor-parallel group.
+    """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
 
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
     one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``chip``, ``model`` and
     ``stack`` are objects, names of presets, or paths of files.
-    ``attention``: ``flash`` or ``unfused``; ``fidelity``: ``analytical``, ``tile`` or ``burst``. ``seed`` draws the token
+    ``attention``: ``flash`` or ``unfused``; ``fidelity``: one of ``FIDELITIES``. ``seed`` draws the token
     ids whose embeddings are read.
     ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
     ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
@@ -78,6 +83,9 @@ def simulate(
     :func:`workloads.mask_option.parse_draft`.
     ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
     if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
+    ``pp`` stages take ``micro_batches`` equal parts of the batch one after the other; the trace is then the critical path
+    (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces run behind the products before them
+    (:mod:`workloads.overlap`).
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
@@ -107,15 +115,22 @@ def simulate(
         kv_dtype,
         page_size,
         draft,
+        pp,
+        micro_batches,
+        overlap_chunks,
     )
     shard = check_parallel(model, tp, ep)
+    check_pipeline(model, pp, batch // ep, micro_batches)
+    if timeline_limit and pp > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
     _check_attention(model, work)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
-    part = work.of_group()
+    group = work.of_group()
+    part = group.of_micro_batch()
     check_fits(
         chip,
         model,
-        batch=part.batch,
+        batch=group.batch,
         kv_len=part.kv_len,
         tokens=part.tokens,
         tp=tp,
@@ -125,29 +140,35 @@ def simulate(
         ep=ep,
         weights=form,
         kv_bits=KV_BITS[part.stored_dtype],
+        pp=pp,
     )
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
-    mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
-    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
+    mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
-    rows = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
-    layers = layer_table(in_sequence(rows, chip.clock.tensor_hz))
+    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
+    stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
+    peaks = peaks_of(chip, dtype)
+    layers = layer_table(in_sequence(critical_path(stages, micro_batches, peaks), chip.clock.tensor_hz))
+    rolled_up = rollup(
+        layers,
+        clock_hz=chip.clock.tensor_hz,
+        phase=work.name,
+        tokens=work.tokens,
+        n_chips=shard.chips * pp,
+        peaks=peaks,
+        energy_ranges=component_ranges(chip, dtype),
+    )
+    if pp > 1:
+        joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, micro_batches)
+        rolled_up |= energy_per_token(rolled_up, joules)
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
         package_version=uarch.__version__,
         seed=seed,
         layers=layers,
-        rollup=rollup(
-            layers,
-            clock_hz=chip.clock.tensor_hz,
-            phase=work.name,
-            tokens=work.tokens,
-            n_chips=shard.chips,
-            peaks=peaks_of(chip, dtype),
-            energy_ranges=component_ranges(chip, dtype),
-        ),
+        rollup=rolled_up,
         timeline=np.concatenate(recorded) if recorded else None,
     )
 
@@ -159,23 +180,27 @@ def parts_of(model: Model) -> list[str]:
 
 def _execute(
     builder: OperatorBuilder, executor: Executor, progress: Callable[[str], None]
-) -> list[tuple[int, dict[str, Any]]]:
-    """(layer, trace fields) of every operator instance in order."""
-    kinds = builder.model.layer_kinds
+) -> list[list[tuple[int, Row]]]:
+    """(layer, trace fields) of every operator instance of each pipeline stage, in order."""
+    work, kinds = builder.phase, builder.model.layer_kinds
     progress("embedding")
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
-    rows = [(OUTSIDE_LAYERS, row) for row in before]
-    simulated: dict[int, tuple[list[dict[str, Any]], L2State]] = {}
+    simulated: dict[int, tuple[list[Row], L2State]] = {}
+    layers: list[list[Row]] = []
+    placed = len(before)
     for layer, stand_in in enumerate(stand_ins(kinds)):
         if stand_in == layer:
             progress(f"layer {layer}")
             operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
-            simulated[layer] = executor.run(operators, l2, len(rows))
+            rows, l2 = executor.run(operators, l2, placed)
+            simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
         of_layer, l2 = simulated[stand_in]
-        rows += [(layer, row) for row in of_layer]
+        layers.append(of_layer)
+        placed += len(of_layer)
+    transfer, l2 = executor.run([builder.stage_transfer()] if work.pp > 1 else [], l2)
     progress("LM head")
-    after, _ = executor.run(builder.after_layers(), l2, len(rows))
-    return rows + [(OUTSIDE_LAYERS, row) for row in after]
+    after, _ = executor.run(builder.after_layers(), l2, placed)
+    return stages_of(before, layers, after, transfer, work.pp)
 
 
 def _check_attention(model: Model, work: Phase) -> None:

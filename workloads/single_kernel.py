@@ -18,9 +18,10 @@ from kernels.program import TileProgram
 from kernels.weights import allocate_weights, plain, weight_format
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
+from uarch.engine import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from workloads.kernel_run import KernelRun, run_programs
-from workloads.phase import FIDELITIES, check_known, check_positive
+from workloads.phase import check_known, check_positive
 from workloads.residency import RESIDENCIES, initial_l2
 
 _GIB = 1 << 30
@@ -77,7 +78,7 @@ def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
 def check_options(dtype: str, fidelity: str, residency: str = "cold") -> None:
     """Raise :class:`uarch.InputError` for a name that is none of the known ones."""
     check_known("dtype", dtype, MATRIX_DTYPES)
-    check_known("fidelity", fidelity, FIDELITIES)
+    check_known("fidelity", fidelity, ("analytical", *ENGINE_FIDELITIES))
     check_known("residency", residency, RESIDENCIES)
 
 

@@ -40,6 +40,7 @@ class Overheads(_Table):
     permutation: Seconds
     """Copies of tokens to experts, and back."""
     all_to_all: Seconds
+    point_to_point: Seconds
 
 
 class Stack(_Table):

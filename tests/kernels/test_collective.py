@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace, Tensor
 from kernels.chunks import chunk_columns
-from kernels.collective import all_gather, all_reduce, all_reduce_one_shot, reduce_scatter
+from kernels.collective import all_gather, all_reduce, all_reduce_one_shot, point_to_point, reduce_scatter
 from kernels.collective_library import (
     choices,
     library_names,
@@ -247,3 +247,14 @@ def test_an_unknown_library_is_refused() -> None:
     x, out = tensors(2, 640)
     with pytest.raises(InputError, match="did you mean 'nccl'"):
         all_reduce("sum", CHIP, x, out, rank=0, ranks=2, library="nccll")
+
+
+@settings(deadline=None, max_examples=10)
+@given(rows=row_counts, cols=col_counts)
+def test_a_transfer_copies_every_element_of_the_peer_once(rows: int, cols: int) -> None:
+    x, _ = tensors(rows, cols)
+    (program,) = point_to_point("transfer", CHIP, x)
+    mine, peers = np.zeros((rows, cols)), np.arange(float(rows * cols)).reshape(rows, cols)
+    counts = replay(program, {"x": mine, "x@0": peers})
+    assert np.array_equal(mine, peers)
+    assert np.all(counts["x"] == 1)

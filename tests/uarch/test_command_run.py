@@ -148,7 +148,7 @@ def test_progress_goes_to_standard_error(
         ("--dtype", "fp32", "dtype: h100 has no matrix rate for 'fp32'; allowed are bf16, "),
         ("--attention", "ring", "'--attention': 'ring' is not one of 'flash', 'unfused'"),
         ("--stack", "eagre", "did you mean 'eager'? allowed: eager, graph"),
-        ("--fidelity", "exact", "'--fidelity': 'exact' is not one of 'analytical', 'tile', 'burst'"),
+        ("--fidelity", "exact", "'--fidelity': 'exact' is not one of 'analytical', 'lltile', 'tile', 'burst'"),
         ("--seed", "-1", "seed = -1: must be at least 0"),
         ("--seed", "9223372036854775808", "must be at least 0 and at most 9223372036854775807"),
         ("--output", "absent/run.h5", "absent: no such directory"),

@@ -161,7 +161,7 @@ def test_progress_names_each_part_before_it_runs(tiny: str) -> None:
     [
         ({"phase": "verify"}, "phase = 'verify': not known; allowed: prefill, decode"),
         ({"attention": "ring"}, "attention = 'ring': not known; allowed: flash, unfused"),
-        ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, tile, burst"),
+        ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, lltile, tile, burst"),
         ({"dtype": "fp17"}, "dtype = 'fp17': not known; allowed: fp32, "),
         ({"stack": "eagre"}, "did you mean 'eager'?"),
         ({"chip": "h1000"}, "did you mean 'h100'?"),

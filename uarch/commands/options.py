@@ -29,6 +29,13 @@ FidelityOption = Annotated[
         "--fidelity", help="Closed forms; the engine with DRAM serving whole tiles; or with DRAM serving bursts."
     ),
 ]
+PhaseFidelityOption = Annotated[
+    Literal["analytical", "lltile", "tile", "burst"],
+    typer.Option(
+        "--fidelity",
+        help="Closed forms; LLMCompass's block model; the engine, its DRAM serving whole tiles, or bursts.",
+    ),
+]
 
 
 def with_energy(overrides: list[str] | None, table: str | None) -> list[str]:

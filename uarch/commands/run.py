@@ -16,8 +16,8 @@ from uarch.commands.options import (
     DtypeOption,
     EnergyOption,
     ExpertLoadOption,
-    FidelityOption,
     GroupSizeOption,
+    PhaseFidelityOption,
     WeightDtypeOption,
     WeightSparsityOption,
     with_energy,
@@ -68,6 +68,13 @@ AttentionOption = Annotated[
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
+PpOption = Annotated[int, typer.Option("--pp", help="Pipeline stages, each of TP chips.")]
+MicroBatchesOption = Annotated[
+    int, typer.Option("--micro-batches", help="Parts of the batch that follow each other through the stages.")
+]
+OverlapOption = Annotated[
+    int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
 ]
@@ -100,7 +107,10 @@ def run(
     page_size: PageSizeOption = 0,
     draft: DraftOption = None,
     stack: StackOption = "graph",
-    fidelity: FidelityOption = "tile",
+    fidelity: PhaseFidelityOption = "tile",
+    pp: PpOption = 1,
+    micro_batches: MicroBatchesOption = 1,
+    overlap_chunks: OverlapOption = 1,
     seed: SeedOption = 0,
     output: OutputOption = None,
     timeline: TimelineOption = 0,
@@ -139,6 +149,9 @@ def run(
             stack=stack,
             fidelity=fidelity,
             seed=seed,
+            pp=pp,
+            micro_batches=micro_batches,
+            overlap_chunks=overlap_chunks,
             progress=lambda part: show(part, parts.index(part)),
         )
         trace = traced(lambda limit, record: run_it(timeline_limit=limit, record=record), output, timeline)
@@ -183,7 +196,7 @@ def render(trace: Trace, output: Path | None) -> None:
     )
     screen = console()
     facts = _summary(trace)
-    groups = f", EP {workload['ep']}" if workload["ep"] > 1 else ""
+    groups = "".join(f", {name.upper()} {workload[name]}" for name in ("ep", "pp") if workload[name] > 1)
     title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2

@@ -1,0 +1,165 @@
+"""``uarch experiment``: a paper's results run again, its numbers beside those found here, and what lies beyond."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uarch.commands.output import JsonOption, console, emit, progress_bar, table
+from uarch.errors import InputError
+
+if TYPE_CHECKING:
+    from workloads.experiments.findings import Comparison
+    from workloads.experiments.points import Outcomes
+    from workloads.experiments.schema import Experiment
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="spad-chips, or a TOML file.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the results; a second run goes on from there.")
+]
+EngineOption = Annotated[
+    bool, typer.Option("--engine/--no-engine", help="Run a part of the points on the engine as well.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(experiment)
+
+
+def experiment(
+    name: NameArgument,
+    output: OutputOption = Path("experiment"),
+    engine: EngineOption = True,
+    workers: WorkersOption = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Run an experiment: a table of the paper's numbers and those found here, pictures, and one HDF5 file."""
+    from workloads.experiments.chip_table import compare_chips
+    from workloads.experiments.expand import all_points
+    from workloads.experiments.findings import compare
+    from workloads.experiments.points import run_points
+    from workloads.experiments.report import write_report
+    from workloads.experiments.schema import load_experiment
+
+    loaded = load_experiment(name)
+    _make_folder(output)
+    points = set(all_points(loaded, engine))
+    with progress_bar(len(points)) as show:
+        outcomes = run_points(points, output / "points.jsonl", lambda done: show(loaded.name, done), workers)
+    comparisons = compare_chips(loaded) + compare(loaded, outcomes)
+    files = write_report(loaded, outcomes, comparisons, output)
+    result = payload(loaded, outcomes, comparisons, files)
+    emit(result, as_json, lambda: _render(loaded, comparisons, result, output))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: must be a folder, or a place to make one: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"--output {path}: no permission to write into this folder")
+
+
+def payload(
+    experiment: Experiment, outcomes: Outcomes, comparisons: list[Comparison], files: list[Path]
+) -> dict[str, Any]:
+    """Everything that was found, JSON-able; performance and latency are relative to the baseline's."""
+    from dataclasses import asdict
+
+    from workloads.experiments.expand import ENGINE, MODEL
+    from workloads.experiments.findings import grid_performance, kind_swaps, means, mechanism_effects
+    from workloads.experiments.report import verdict_holds, verdict_numbers
+
+    verdicts: dict[str, Any] = {}
+    for source, fidelity in (("lltile", MODEL), ("engine", ENGINE)):
+        numbers = verdict_numbers(experiment, outcomes, fidelity)
+        verdicts[source] = {
+            variant.name: {
+                conclusion.name: {"value": value, "holds": bool(held)}
+                for conclusion, value, held in zip(experiment.conclusion, row.tolist(), supported, strict=True)
+                if value == value
+            }
+            for variant, row, supported in zip(
+                experiment.variant, numbers, verdict_holds(experiment, numbers), strict=True
+            )
+        }
+    keys = ("without", "phase", "chip", "latency", "performance")
+    return {
+        "experiment": experiment.name,
+        "source": experiment.source,
+        "comparison": [
+            asdict(row) | {"difference": row.difference, "within_tolerance": _within(row)} for row in comparisons
+        ],
+        "means": {
+            grid.name: {chip: means(grid_performance(experiment, grid, chip, outcomes, MODEL)) for chip in grid.chips}
+            for grid in experiment.grid
+        },
+        "engine_with_kinds_of_lltile": {
+            f"{grid.name} {chip} {cell[0]} x {cell[1]}": dict(kind_swaps(experiment, grid, chip, cell, outcomes))
+            for grid in experiment.grid
+            for chip in grid.chips
+            for cell in grid.engine
+        },
+        "without_mechanism": [
+            dict(zip(keys, effect, strict=True))
+            for effect in mechanism_effects(experiment, outcomes)
+            if effect[3] == effect[3]
+        ],
+        "verdicts": verdicts,
+        "notes": {curve.name: curve.note for curve in experiment.curve if curve.note},
+        "files": [str(file) for file in files],
+    }
+
+
+def _within(row: Comparison) -> bool | None:
+    if row.tolerance is None or row.difference is None:
+        return None
+    return abs(row.difference) <= row.tolerance
+
+
+def _render(experiment: Experiment, comparisons: list[Comparison], result: dict[str, Any], output: Path) -> None:
+    screen = console()
+    columns = ("figure", "quantity", "paper", "here (lltile)", "here (engine)", "difference", "")
+    screen.print(table(experiment.title, columns, map(_comparison_cells, comparisons), left=2, wrapping="quantity"))
+    titles = [conclusion.title for conclusion in experiment.conclusion]
+    for source, verdicts in result["verdicts"].items():
+        rows = [_verdict_cells(experiment, name, found) for name, found in verdicts.items() if found]
+        if rows:
+            screen.print(table(f"Conclusions, {source}; flipped ones in brackets", ("condition", *titles), rows))
+    for name, note in result["notes"].items():
+        screen.print(f"{name}: {note}")
+    screen.print(f"Everything else is in {output / experiment.name}.h5 and the pictures beside it.")
+
+
+def _comparison_cells(row: Comparison) -> Iterator[str]:
+    yield row.figure
+    yield row.quantity
+    for value in (row.paper, row.model, row.engine):
+        yield _number(value)
+    yield (
+        "-"
+        if row.difference is None
+        else f"{row.difference:+.3f}"
+        if abs(row.paper or 0) < 10
+        else f"{row.difference:+.1f}"
+    )
+    within = _within(row)
+    yield "" if within is None else "within" if within else "MISSED"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _verdict_cells(experiment: Experiment, name: str, found: dict[str, Any]) -> Iterator[str]:
+    yield next(variant.title for variant in experiment.variant if variant.name == name)
+    for conclusion in experiment.conclusion:
+        entry = found.get(conclusion.name)
+        yield "-" if entry is None else f"{entry['value']:.2f}" if entry["holds"] else f"({entry['value']:.2f})"

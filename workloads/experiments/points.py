@@ -1,0 +1,178 @@
+"""Points of an experiment: independent runs, spread over processes, each kept on disk as soon as it is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import import_module
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from uarch.chip_file import load_chip
+from uarch.errors import InputError
+from workloads.capacity import check_fits
+from workloads.model import load_model
+from workloads.phase import Phase
+
+WORKERS = 2
+_PACKAGES = ("uarch", "kernels", "workloads")
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """One run: a chip with overrides, and arguments of :func:`workloads.runner.simulate`."""
+
+    fidelity: str
+    chip: str
+    overrides: tuple[str, ...]
+    model: str
+    dtype: str
+    phase: str
+    tp: int
+    pp: int
+    batch: int
+    seq: int
+    attention: str
+    stack: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run took; of all chips together where it says so."""
+
+    seconds: float
+    group_joules_per_token: float
+    seconds_by_kind: dict[str, float]
+
+
+_Task = tuple[Point, ...]
+
+Outcomes = dict[Point, Outcome | None]
+"""None: it does not fit into memory."""
+
+
+def run_point(point: Point) -> Outcome | None:
+    """Simulate a point in this process."""
+    from workloads.runner import simulate
+
+    if not fits(point):
+        return None
+    arguments = asdict(point)
+    chip = load_chip(arguments.pop("chip"), arguments.pop("overrides"))
+    rollup = simulate(chip, **arguments).rollup
+    kinds = {name[5:-8]: float(rollup[name]) for name in rollup if name.startswith("kind_")}
+    return Outcome(float(rollup["seconds"]), float(rollup["energy_per_token_joules"]), kinds)
+
+
+def fits(point: Point) -> bool:
+    """Whether weights, KV cache and activations fit into the chips' memory."""
+    work = Phase(point.phase, point.batch, point.seq, point.tp, point.dtype, point.attention)
+    try:
+        check_fits(
+            load_chip(point.chip, point.overrides),
+            load_model(point.model),
+            batch=point.batch,
+            kv_len=point.seq,
+            tokens=work.tokens,
+            tp=point.tp,
+            dtype_bits=work.element_bits,
+            unfused=work.unfused,
+            logit_tokens=point.batch,
+            pp=point.pp,
+        )
+    except InputError:
+        return False
+    return True
+
+
+def run_points(
+    points: Iterable[Point], store: Path, progress: Callable[[int], None], workers: int = WORKERS
+) -> Outcomes:
+    """Outcomes of all points; those that ``store`` (JSON lines) holds from equal sources are not run again.
+
+    ``progress`` is called with the number of points that are done. Points that share GEMMs go to the same process; with one
+    worker that is this one.
+    """
+    wanted = sorted(set(points))
+    outcomes = {point: outcome for point, outcome in _stored(store) if point in set(wanted)}
+    progress(len(outcomes))
+    tasks = _tasks([point for point in wanted if point not in outcomes])
+    with store.open("a", encoding="utf-8") as file:
+        for task, found in _run_tasks(tasks, workers):
+            for point, outcome in zip(task, found, strict=True):
+                outcomes[point] = outcome
+                record = {"sources": _sources(), "point": asdict(point), "outcome": outcome and asdict(outcome)}
+                file.write(json.dumps(record) + "\n")
+            file.flush()
+            progress(len(outcomes))
+    return outcomes
+
+
+def _run_tasks(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[_Task, list[Outcome | None]]]:
+    """Tasks with their outcomes, as they end."""
+    if workers == 1:
+        yield from ((task, _run_task(task)) for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start) as pool:
+        try:
+            running = {pool.submit(_run_task, task): task for task in tasks}
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _tasks(points: Sequence[Point]) -> list[_Task]:
+    """The engine's runs one by one, those with most tokens first; a predictor's in groups of one chip and token count."""
+
+    def tokens(point: Point) -> int:
+        return point.batch * (point.seq if point.phase == "prefill" else 1) * point.pp
+
+    def group(point: Point) -> tuple[Any, ...]:
+        alone = point if point.fidelity != "lltile" else ()
+        return point.fidelity, point.chip, point.overrides, point.model, point.dtype, tokens(point), alone
+
+    tasks = [tuple(members) for _, members in groupby(sorted(points, key=lambda p: (group(p)[:-1], p)), key=group)]
+    return sorted(tasks, key=lambda task: (task[0].fidelity == "lltile", -tokens(task[0])))
+
+
+def _run_task(points: Sequence[Point]) -> list[Outcome | None]:
+    return [run_point(point) for point in points]
+
+
+def _stored(store: Path) -> Iterator[tuple[Point, Outcome | None]]:
+    """What an earlier run left, up to a line that an interruption cut off."""
+    if not store.is_file():
+        return
+    for line in store.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["sources"] == _sources():
+            point = record["point"] | {"overrides": tuple(record["point"]["overrides"])}
+            yield Point(**point), record["outcome"] and Outcome(**record["outcome"])
+
+
+@cache
+def _sources() -> str:
+    """Hash of everything that a result depends on: code and data of the simulator."""
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".toml", ".json"} and "experiments" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _start() -> None:
+    """Load what points need. Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import_module("workloads.runner")
