@@ -25,7 +25,7 @@ the slot ``state`` hold the kept ``k`` of B's rows and where each stands in its 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ class Op(IntEnum):
     """``OUT = function(A, B)`` on the vector and special-function units."""
 
 
+@unique
 class Function(IntEnum):
     """What a vector step computes, row by row; ``p`` is the step's ``parameter``, ``state`` its third slot."""
 
