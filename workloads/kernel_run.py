@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,12 @@ class KernelRun:
     def average_power_watts(self) -> float:
         """Of chip and memory."""
         return self.energy_joules / self.seconds
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: every number by its name."""
+        from results.report.tables import facts, flat  # plots, which it loads, are slow to import
+
+        return facts(flat({name: value for name, value in asdict(self).items() if name != "programs"}))
 
 
 def run_programs(

@@ -185,6 +185,7 @@ def test_a_lacking_mechanism_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {each.mechanism for each in result.explanations} == {"latency of L2 and DRAM"}
     assert all(each.mape_without == pytest.approx(0.0, abs=1e-12) for each in result.explanations)
     assert result.by_regime()["all"]["rows"] == len(cases)
+    assert f"of {len(cases)}; lacks the time that the first bytes take" in result._repr_html_()
     timed = [replace(case, measured_seconds=3 * roofline(H100, case.kernel)) for case in cases]
     measured = study(H100, "roofline", timed, truth="measured", explain=False)
     assert [row.error for row in measured.rows] == pytest.approx([-2 / 3] * len(cases))

@@ -88,7 +88,8 @@ def test_commands_write_timelines(tmp_path: Path, model: str, capsys: pytest.Cap
 
 def test_kernels_are_plotted_and_explained() -> None:
     with tracing_kernel(EVERYTHING) as seen:
-        simulate_gemm(CHIP, 128, 128, 64)
+        kernel = simulate_gemm(CHIP, 128, 128, 64)
+    assert "<th scope='row'>joules_by_component.dram</th>" in kernel._repr_html_()
     cores, _, blocks = gantt.plot(seen.trace).axes
     assert np.asarray(cores.images[0].get_array()).shape[0] == 4
     assert blocks.get_ylabel() == "blocks"

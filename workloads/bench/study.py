@@ -78,6 +78,16 @@ class Study:
             if rows
         }
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the error of each regime, and what explains it."""
+        from results.report.tables import facts  # plots, which it loads, are slow to import
+
+        reasons = {each.regime: f"; lacks {each.lacking}" for each in self.explanations if each.mechanism}
+        rows = self.by_regime().items()
+        return facts(
+            (name, f"{fields['mape']:.1%} of {fields['rows']}{reasons.get(name, '')}") for name, fields in rows
+        )
+
     def payload(self) -> dict[str, Any]:
         """As a JSON-able table."""
         rows = [{**asdict(row), "error": row.error} for row in self.rows]
