@@ -12,6 +12,9 @@ from kernels.datatypes import ELEMENT_BITS
 from kernels.score_masks import CausalMask, FullMask, ScoreMask
 from kernels.sequences import Sequences, uniform
 
+SAMPLED_TILES = 64
+"""Query tiles of a sequence whose key tiles are counted; if there are more, these stand for all."""
+
 
 @dataclass(frozen=True, eq=False)
 class AttentionLoad:
@@ -68,6 +71,25 @@ class AttentionLoad:
         total, longest = self._visited_tiles(mapping.tile_q, mapping.tile_k)
         return max(ceil(longest / mapping.splits), ceil(total * heads / cores))
 
+    def steps(self, mapping: FlashMapping) -> int:
+        """Key tiles of all blocks together, with what cutting into parts adds: how fine a schedule is."""
+        shape = self.shape
+        if self.is_plain:
+            return -(-shape.q_len // mapping.tile_q) * (-(-shape.kv_len // mapping.tile_k) + 2 * mapping.splits)
+        total, _ = self._visited_tiles(mapping.tile_q, mapping.tile_k)
+        blocks = self.query_tiles(mapping.tile_q) * mapping.splits
+        return round(shape.q_heads // mapping.pack * (total + 2 * blocks))
+
+    def l2_seconds(self, mapping: FlashMapping, l2_bytes_per_second: float) -> float:
+        """Time for which L2 delivers keys and values, about half of them to several cores at a time; 0 if plain, where
+        tiles of queries are chosen as high as cores allow."""
+        if self.is_plain:
+            return 0.0
+        shape = self.shape
+        width = shape.head_dim if shape.latent else shape.head_dim + shape.value_width
+        tiles = self._visited_tiles(mapping.tile_q, mapping.tile_k)[0] * shape.q_heads // mapping.pack
+        return tiles * mapping.tile_k * width * self.stored_bits / 8 / (2 * l2_bytes_per_second)
+
     def loaded_rows(self, mapping: FlashMapping) -> float:
         """Keys of one K/V head that have to come from memory."""
         if self.is_plain:
@@ -93,10 +115,12 @@ class AttentionLoad:
             total = longest = 0.0
             for (q_len, kv_len), times in zip(*np.unique(lengths, axis=0, return_counts=True), strict=True):
                 kept = mask.kept(int(q_len), int(kv_len), (0, 0))
-                scores = kept.tile_counts(tile_q, tile_k) / (tile_q * tile_k)
+                n_tiles = ceil(q_len / tile_q)
+                chosen = np.unique(np.linspace(0, n_tiles - 1, min(n_tiles, SAMPLED_TILES)).round().astype(np.int64))
+                scores = kept.queries(chosen, tile_q).tile_counts(tile_q, tile_k) / (tile_q * tile_k)
                 visits = np.minimum(1, 4 * scores) if kept.gathers else np.ceil(scores)
                 of_tiles = np.full(len(visits), visits.shape[1]) if self.visit_all else visits.sum(axis=1)
-                total += float(times * of_tiles.sum())
+                total += float(times * of_tiles.mean() * n_tiles)
                 longest = max(longest, float(of_tiles.max()))
             self._visited[tile_q, tile_k] = total, longest
         return self._visited[tile_q, tile_k]

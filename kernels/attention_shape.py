@@ -77,6 +77,10 @@ class FlashMapping:
     splits: int = 1
     """Parts of the longest list of key tiles that go to different blocks, whose results are merged; shorter lists are cut
     into fewer parts, about as long."""
+    array_rows: int = 0
+    """If not 0, the arrays and vector units compute whole tiles of at least so many rows, as kernels of libraries do."""
+    heads_last: bool = False
+    """Dispatch order: all sequences of one head before the next, instead of all heads of a sequence."""
 
 
 MERGE_STAGES = 4

@@ -160,12 +160,25 @@ class StreamSteps:
         """Scores, streamed softmax, and weighted sum of the values of one tile of keys."""
         shape, cache = self.shape, self.cache
         width = shape.value_width
+        array_rows = np.maximum(rows, self.mapping.array_rows)
+        array_keys = self.mapping.tile_k if self.mapping.array_rows else keys.width
+        computed = array_rows * array_keys / (rows * keys.width)
         k: Box | Slot = self._box(cache.k, units, keys, shape.head_dim)
         if cache.is_staged:
             self._stage(grid, j, units, keys, cache.k, cache.storage.k_scales, shape.head_dim)
             k, j = self.STAGED, j + 1
         grid.matmul(
-            j, self.QUERIES, k, self.SCORES, m=rows, n=keys.width, k=shape.head_dim, accumulate=False, transpose_b=True
+            j,
+            self.QUERIES,
+            k,
+            self.SCORES,
+            m=rows,
+            n=keys.width,
+            k=shape.head_dim,
+            accumulate=False,
+            transpose_b=True,
+            array_m=array_rows,
+            array_n=array_keys,
         )
         grid.vector(
             j + 1,
@@ -177,9 +190,9 @@ class StreamSteps:
             m=rows,
             n=keys.width,
             parameter=shape.softmax_scale,
-            ops_per_element=OPS_PER_SCORE + OPS_PER_RESCALED * width / keys.width,
-            special_per_element=1,
-            special_per_row=1,
+            ops_per_element=computed * (OPS_PER_SCORE + OPS_PER_RESCALED * width / keys.width),
+            special_per_element=computed,
+            special_per_row=computed,
             mask=ElementMasks(keys.masks, row_repeat=self.mapping.pack),
         )
         j += 2
@@ -189,7 +202,9 @@ class StreamSteps:
         elif cache.is_staged:
             self._stage(grid, j, units, keys, cache.v, cache.storage.v_scales, width)
             v, j = self.STAGED, j + 1
-        grid.matmul(j, self.WEIGHTS, v, self.OUTPUT, m=rows, n=width, k=keys.width)
+        grid.matmul(
+            j, self.WEIGHTS, v, self.OUTPUT, m=rows, n=width, k=keys.width, array_m=array_rows, array_k=array_keys
+        )
 
     def _stage(
         self, grid: Grid, j: int, units: Units, keys: _KeyTiles, tensor: Tensor, scales: Tensor | None, width: int
@@ -222,7 +237,7 @@ class StreamSteps:
     def _resources(self, grid: Grid, q: Tensor) -> None:
         """L1 holds the stages and the queries; accumulators, scores and staged tiles are registers or L1 of their own."""
         shape, mapping, bits = self.shape, self.mapping, self.cache.k.element_bits
-        rows = mapping.tile_q * mapping.pack
+        rows = max(mapping.tile_q * mapping.pack, mapping.array_rows)
         widest = max(shape.head_dim, shape.value_width)
         staged_bytes = mapping.tile_k * widest * q.element_bits // 8 if self.cache.is_staged else 0
         grid.resources(

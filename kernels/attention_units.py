@@ -84,7 +84,8 @@ class _Builder:
     templates: dict[tuple[int, ...], UnitArray] = field(default_factory=dict)
 
     def units(self) -> Units:
-        """Long sequences first; within one all heads, and within a head the last query tiles first, which see most keys."""
+        """Long sequences first; within one all heads (or the other way round), and within a head the last query tiles first,
+        which see most keys."""
         group = self.shape.group
         run = self.sequences.run(self.mapping.tile_k)
         parts: list[tuple[int, list[UnitArray]]] = []
@@ -102,7 +103,11 @@ class _Builder:
                 of_sequence.append(units)
             parts.append((work, of_sequence))
         order = np.argsort([-work for work, _ in parts], kind="stable")
-        ordered = [units for s in order for units in parts[s][1]]
+        if self.mapping.heads_last:
+            per_sequence = range(self.shape.q_heads // self.mapping.pack)
+            ordered = [parts[s][1][head] for head in per_sequence for s in order]
+        else:
+            ordered = [units for s in order for units in parts[s][1]]
         heads = self.shape.q_heads
         return Units(np.concatenate(ordered), run, kept // heads, computed // heads)
 

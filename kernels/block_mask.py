@@ -19,6 +19,9 @@ BoolArray = npt.NDArray[np.bool_]
 GATHERED_BELOW = 4
 """A block of keys is not loaded if its queries keep less than one in so many of its keys: those are gathered instead."""
 
+COUNTED_TILES = 128
+"""Query tiles whose kept scores are counted at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlockMask:
@@ -88,22 +91,26 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
 
     ``run``: keys lie in memory in runs of so many rows, which are loaded as a whole, also the last one.
     """
-    counts = kept.tile_counts(tile_q, tile_k)
-    last_tile = counts.shape[1] - 1
+    n_tiles, last_tile = -(-kept.q_len // tile_q), -(-kept.kv_len // tile_k) - 1
     last_width = -(-(kept.kv_len - last_tile * tile_k) // run) * run
-    patterns = _Patterns()
+    patterns, kept_scores = _Patterns(), 0
     rows: list[IntArray] = []
     numbers: list[IntArray] = []
     gathered = _Gathered(tile_k)
-    for t in range(len(counts)):
+    for t in range(n_tiles):
+        if t % COUNTED_TILES == 0:
+            chunk = np.arange(t, min(t + COUNTED_TILES, n_tiles))
+            counts = kept.queries(chunk, tile_q).tile_counts(tile_q, tile_k)
+            kept_scores += int(counts.sum())
+        of_tile = counts[t % COUNTED_TILES]
         q0 = t * tile_q
         n_q = min(tile_q, kept.q_len - q0)
-        visited = np.arange(last_tile + 1) if visit_all else np.flatnonzero(counts[t])
+        visited = np.arange(last_tile + 1) if visit_all else np.flatnonzero(of_tile)
         if kept.gathers:
             visited = gathered.take(kept, q0, n_q, visited, patterns)
         widths = np.where(visited == last_tile, last_width, tile_k)
         pattern = np.full(len(visited), NONE)
-        for entry in np.flatnonzero(counts[t][visited] < n_q * widths):
+        for entry in np.flatnonzero(of_tile[visited] < n_q * widths):
             pattern[entry] = patterns.number(kept.tile(q0, n_q, visited[entry] * tile_k, widths[entry]))
         rows.append(visited)
         numbers.append(pattern)
@@ -121,7 +128,7 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
         gathered_keys=np.array(gathered.keys, np.int64).reshape(-1, tile_k),
         gathered_pattern=np.array(gathered.numbers, np.int64),
         patterns=tuple(patterns.masks),
-        kept_scores=int(counts.sum()),
+        kept_scores=kept_scores,
     )
 
 

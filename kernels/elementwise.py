@@ -37,9 +37,19 @@ _ACTIVATIONS = (
 
 
 def activation(
-    name: str, chip: Chip, x: Tensor, out: Tensor, *, activation: str, gated: bool, dtype: str = "fp16"
+    name: str,
+    chip: Chip,
+    x: Tensor,
+    out: Tensor,
+    *,
+    activation: str,
+    gated: bool,
+    dtype: str = "fp16",
+    issued: float = 0.0,
 ) -> TileProgram:
     """``out = gelu(x)``, or gated ``out = silu(x[:, :F]) * x[:, F:]`` (or with ``gelu``); ``x`` of 2F, ``out`` of F columns.
+
+    ``issued``: lane-operations per element for which the vector units are taken, if more than the arithmetic.
 
     Raises:
         InputError: an ``activation`` other than ``gelu`` and gated ``silu``.
@@ -64,7 +74,7 @@ def activation(
         m=tiles.n_rows,
         n=tiles.n_cols,
         store=tiles.box(out),
-        ops_per_element=kind.ops_per_element,
+        ops_per_element=max(kind.ops_per_element, issued),
         special_per_element=kind.special_per_element,
     )
     return writer.finish(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import ceil, sqrt
 
@@ -72,10 +73,18 @@ def rank_gemm(
 
     Raises :class:`InputError` if none fits.
     """
+    return list(_ranked(chip, shape, dtype, pack, packed_columns, weights or plain(dtype)))
+
+
+@lru_cache(maxsize=256)
+def _ranked(
+    chip: Chip, shape: ProductShape, dtype: str, pack: int, packed_columns: bool, weights: WeightFormat
+) -> tuple[Estimate[GemmMapping], ...]:
+    """The layers of a model ask for the same products again and again."""
     machine = lower(chip, dtype)
     entries, counts = np.unique(shape.entry_rows[shape.entry_rows > 0], return_counts=True)
     rows = dict(zip(entries.tolist(), counts.tolist(), strict=True))
-    sizes = _Product(rows, shape.n, shape.k, weights or plain(dtype))
+    sizes = _Product(rows, shape.n, shape.k, weights)
     plainly = pack == 1 and sizes.weights == plain(dtype)
     mappings = list(library_mappings(machine, shape, sizes.bits)) if chip.uses_library and plainly else []
     mappings = mappings or list(_mappings(machine, sizes, pack, packed_columns))
@@ -89,7 +98,7 @@ def rank_gemm(
         Estimate(mapping, _seconds(chip, machine, sizes, mapping, float(step_seconds), share), _steps(sizes, mapping))
         for mapping, step_seconds in zip(mappings, busy, strict=True)
     ]
-    return best_first(ranked)
+    return tuple(best_first(ranked))
 
 
 def _array_tile(mapping: GemmMapping, sizes: _Product) -> tuple[int, int]:

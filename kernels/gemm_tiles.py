@@ -67,6 +67,9 @@ class ProductShape(Protocol):
     def flops(self) -> int:
         """Two per multiply-accumulate."""
 
+    def __hash__(self) -> int:
+        """Shapes are values."""
+
 
 @dataclass(frozen=True)
 class GemmShape:

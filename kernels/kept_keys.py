@@ -8,7 +8,7 @@ each query.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,12 @@ class KeptKeys:
         counts = np.zeros((-(-self.q_len // tile_q), -(-self.kv_len // tile_k)), np.int64)
         _count(counts, tile_q, tile_k, self.list_of, self.first, self.limit, self.starts, self.begin, self.end)
         return counts
+
+    def queries(self, tiles: IntArray, tile_q: int) -> KeptKeys:
+        """The same for the queries of some tiles of ``tile_q`` alone."""
+        chosen = (tiles[:, None] * tile_q + np.arange(tile_q)).ravel()
+        chosen = chosen[chosen < self.q_len]
+        return replace(self, list_of=self.list_of[chosen], first=self.first[chosen], limit=self.limit[chosen])
 
     def tile(self, q0: int, n_q: int, key: int, n_keys: int) -> npt.NDArray[np.bool_]:
         """Which of the keys from ``key`` on queries ``q0`` to ``q0 + n_q - 1`` keep; shape ``(n_q, n_keys)``."""

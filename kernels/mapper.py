@@ -20,10 +20,12 @@ from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
 from kernels.ranking import Estimate
+from kernels.tile_menu import library_attention
 from kernels.unfused_attention import UnfusedAttention
 from kernels.weights import WeightFormat
 from uarch.chip import Chip
 from uarch.engine import execute
+from uarch.machine import lower
 
 TRIALS = 16
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
@@ -102,8 +104,12 @@ class Mapper:
         """Search for the mapping of streamed attention whose program ``build`` makes.
 
         Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
-        ``load``: lengths, mask and cache, if they are not those of ``shape`` alone.
+        ``load``: lengths, mask and cache, if they are not those of ``shape`` alone. Chips with a library take its tiles.
         """
+        if self.chip.uses_library:
+            mapping = library_attention(lower(self.chip, self.dtype), load or AttentionLoad(shape, self.dtype))
+            if mapping is not None:
+                return Search(mapping, 1, 0)
         ranked = rank_attention(self.chip, shape, dtype=self.dtype, load=load)
         return self._choose(FlashMapping, ranked, build)
 

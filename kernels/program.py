@@ -32,6 +32,7 @@ from uarch.program import (
 )
 from uarch.sparsity import DENSE, Structure
 
+Reals = float | npt.NDArray[np.float64]
 Ints = int | npt.NDArray[np.int64]
 """One value for all blocks of a grid, or one for each."""
 
@@ -208,16 +209,19 @@ class Grid:
         transpose_b: bool = False,
         array_m: Ints | None = None,
         array_n: Ints | None = None,
+        array_k: Ints | None = None,
         indices: Slot | None = None,
         structure: Structure = DENSE,
     ) -> None:
-        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n`` products, of which ``m x n`` are kept.
+        """Step ``j``: ``out (+)= a @ b``; the arrays compute ``array_m x array_n x array_k`` products, of which those of
+        ``m x n x k`` are kept.
 
         With N:M ``structure`` ``b`` holds its ``k`` kept rows, ``indices`` their places.
         """
         self._step(j, Op.MATMUL, a, b, out, None, m=m, n=n, k=k)
         self.steps["array_m"][:, j] = m if array_m is None else array_m
         self.steps["array_n"][:, j] = n if array_n is None else array_n
+        self.steps["array_k"][:, j] = k if array_k is None else array_k
         self.steps["kept"][:, j], self.steps["group"][:, j] = structure
         self.steps["state"][:, j] = NONE if indices is None else indices.index
         self.steps["accumulate"][:, j] = accumulate
@@ -238,8 +242,9 @@ class Grid:
         store: Box | None = None,
         parameter: float = 0.0,
         ops_per_element: float | npt.NDArray[np.float64] = 1,
-        special_per_element: float = 0,
-        special_per_row: float = 0,
+        special_per_element: Reals = 0,
+        special_per_row: Reals = 0,
+        barriers: int = 0,
         mask: Mask | ElementMasks | None = None,
         structure: Structure = DENSE,
     ) -> None:
@@ -250,6 +255,7 @@ class Grid:
         step["parameter"] = parameter
         step["kept"], step["group"] = structure
         step["state"] = NONE if state is None else state.index
+        step["barriers"] = barriers
         elements = step["m"] * step["n"]
         step["vector_ops"] = np.ceil(elements * ops_per_element)
         step["special_ops"] = np.ceil(elements * special_per_element + step["m"] * special_per_row)

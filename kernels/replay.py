@@ -364,6 +364,34 @@ def _scale_rows(call: _Call) -> Matrix:
     return np.asarray(call.tile_a * call.other.reshape(-1, 1))
 
 
+def _moments(call: _Call) -> Matrix:
+    x, before = call.tile_a, call.slots.get(int(call.operands[OUT]["slot"]))
+    added = np.stack([np.full(len(x), x.shape[1]), x.sum(axis=1), (x**2).sum(axis=1)], axis=1)
+    return added if before is None else before + added
+
+
+def _rms_scale(call: _Call) -> Matrix:
+    count, _, squares = call.slots[int(call.step["state"])].T[:, :, None]
+    return np.asarray(call.tile_a / np.sqrt(squares / count + call.parameter) * call.other.reshape(1, -1))
+
+
+def _layer_scale(call: _Call) -> Matrix:
+    count, total, squares = call.slots[int(call.step["state"])].T[:, :, None]
+    mean = total / count
+    scale = np.sqrt(squares / count - mean**2 + call.parameter)
+    return np.asarray((call.tile_a - mean) / scale * call.other[0] + call.other[1])
+
+
+def _largest(call: _Call) -> Matrix:
+    assert call.a is not None
+    largest = np.abs(call.a.reshape(int(call.step["m"]), -1)).max(axis=1, keepdims=True)
+    return np.where(largest == 0, 1.0, largest)
+
+
+def _divide_rows(call: _Call) -> Matrix:
+    return np.asarray(call.tile_a / call.other.reshape(-1, 1))
+
+
 def _normalise(call: _Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -398,10 +426,15 @@ _FUNCTIONS: dict[Function, Callable[[_Call], Matrix]] = {
     Function.MERGE: _merge,
     Function.ZERO: _zero,
     Function.SCALE_ROWS: _scale_rows,
+    Function.LARGEST: _largest,
+    Function.DIVIDE_ROWS: _divide_rows,
     Function.GELU_MUL: _gelu_mul,
     Function.SCALE: _scale,
     Function.MULTIPLY_ADD: _multiply_add,
     Function.EXPAND: _expand,
     Function.TOP_K: _top_k,
     Function.SOFT_CAP: _soft_cap,
+    Function.MOMENTS: _moments,
+    Function.RMS_SCALE: _rms_scale,
+    Function.LAYER_SCALE: _layer_scale,
 }

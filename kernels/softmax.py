@@ -28,11 +28,13 @@ def softmax(
     causal_diagonal: int | None,
     row_repeat: int = 1,
     dtype: str = "fp16",
+    issued: float = 0.0,
 ) -> TileProgram:
     """``out = softmax(scale * scores)`` along rows of ``batch x rows x kv``; ``out`` may be ``scores``.
 
     With ``causal_diagonal`` d, row r of each batch entry keeps the scores up to column ``r // row_repeat + d``; whole
-    rows are read and written all the same. A row stays in registers, so that scores are read once.
+    rows are read and written all the same. ``issued``: lane-operations per score for which the vector units are taken, if more
+    than the arithmetic. A row stays in registers, so that scores are read once.
 
     Raises:
         InputError: a row does not fit into a core.
@@ -60,7 +62,7 @@ def softmax(
         n=scores.cols,
         store=chunks.box(out),
         parameter=scale,
-        ops_per_element=SOFTMAX_OPS,
+        ops_per_element=max(SOFTMAX_OPS, issued),
         special_per_element=SOFTMAX_SPECIAL_OPS,
         special_per_row=SPECIAL_OPS_PER_ROW,
         mask=mask,

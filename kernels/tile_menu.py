@@ -1,4 +1,4 @@
-"""The tile shapes that a vendor's library offers for matrix products: silicon runs these, not every shape that would fit.
+"""The tile shapes that a vendor's library offers: silicon runs these, not every shape that would fit.
 
 The menu is data (``kernels/menus/library.toml``), one for all chips. A chip whose ``mapping`` is ``search`` is free of it.
 """
@@ -6,6 +6,7 @@ The menu is data (``kernels/menus/library.toml``), one for all chips. A chip who
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from math import ceil, sqrt
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernels.attention_load import AttentionLoad
+from kernels.attention_shape import FlashMapping, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.gemm import fix_up_l1_bytes
 from kernels.gemm_tiles import GemmMapping, ProductShape
@@ -27,15 +30,40 @@ _SPLIT_WAVES = 1
 Size = Annotated[int, Field(ge=1, le=4096)]
 
 
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+
+
+class ProductMenu(_Table):
+    """Tiles of matrix products."""
+
+    tiles: tuple[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], ...]
+    """m, n, k and stages of each."""
+    splits: tuple[Size, ...]
+
+
+class AttentionMenu(_Table):
+    """Tiles of streamed attention."""
+
+    rows: Size
+    keys: tuple[tuple[Size, Size], ...]
+    """Widest head and keys of a tile, by rising width."""
+    stages: Annotated[int, Field(ge=2, le=MAX_STAGES)]
+    fewest_slots_used: Annotated[float, Field(gt=0, le=1)]
+    slots_per_core: Size
+    enough_efficiency: Annotated[float, Field(gt=0, le=1)]
+    most_splits: Size
+
+
 class TileMenu(BaseModel):
     """Schema of a menu."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str
-    tiles: tuple[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], ...]
-    """m, n, k and stages of each."""
-    splits: tuple[Size, ...]
+    products: ProductMenu
+    attention: AttentionMenu
 
 
 @cache
@@ -49,7 +77,7 @@ def library_mappings(machine: Machine, shape: ProductShape, element_bits: int) -
 
     Tiles of which half would be empty are left out, unless nothing smaller is on the menu.
     """
-    menu, entries = library_menu(), shape.entry_rows
+    menu, entries = library_menu().products, shape.entry_rows
     largest, batch = int(entries.max()), int((entries > 0).sum())
     smallest_m, smallest_n = (min(tile[axis] for tile in menu.tiles) for axis in (0, 1))
     for tile_m, tile_n, tile_k, stages in _fitting(menu, machine, element_bits):
@@ -67,7 +95,44 @@ def library_mappings(machine: Machine, shape: ProductShape, element_bits: int) -
                 yield mapping
 
 
-def _fitting(menu: TileMenu, machine: Machine, element_bits: int) -> Iterable[tuple[int, int, int, int]]:
+def library_attention(machine: Machine, load: AttentionLoad) -> FlashMapping | None:
+    """The library's mapping of a streamed attention; None if it does not fit a core, or if rows of blocks are given.
+
+    Single new tokens: heads of a group are rows of one block, and a cache is split where blocks are few. Others: a block
+    handles one head.
+    """
+    menu, shape = library_menu().attention, load.shape
+    tile_k = next((keys for width, keys in menu.keys if shape.head_dim <= width), None)
+    if tile_k is None or load.row_tile is not None:
+        return None
+    pack = max(size for size in range(1, menu.rows + 1) if shape.group % size == 0) if shape.q_len == 1 else 1
+    tile_q = 1 if shape.q_len == 1 else menu.rows
+    splits = 1
+    if shape.q_len == 1:
+        blocks = load.query_tiles(1) * shape.q_heads // pack
+        splits = _splits(menu, blocks, menu.slots_per_core * machine.cores, ceil(shape.kv_len / tile_k))
+    mapping = FlashMapping(tile_q, tile_k, menu.stages, pack, splits, array_rows=menu.rows, heads_last=True)
+    registers = menu.rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
+    l1_bytes = load.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))
+    if splits > 1:
+        l1_bytes = max(l1_bytes, merge_l1_bytes(shape, mapping))
+    return mapping if l1_bytes <= machine.l1_bytes and registers <= machine.register_bytes else None
+
+
+def _splits(menu: AttentionMenu, blocks: int, slots: int, key_tiles: int) -> int:
+    """Parts of a cache: the fewest that fill the last wave of blocks about as well as the best number does."""
+    if blocks >= menu.fewest_slots_used * slots:
+        return 1
+    efficiency = {}
+    for splits in range(1, min(menu.most_splits, slots, key_tiles) + 1):
+        if splits == 1 or ceil(key_tiles / splits) != ceil(key_tiles / (splits - 1)):
+            waves = blocks * splits / slots
+            efficiency[splits] = waves / ceil(waves)
+    best = max(efficiency.values())
+    return next(splits for splits, value in efficiency.items() if value >= menu.enough_efficiency * best)
+
+
+def _fitting(menu: ProductMenu, machine: Machine, element_bits: int) -> Iterable[tuple[int, int, int, int]]:
     """Of each m x n on the menu the first entry that fits a core."""
     taken = set()
     for tile_m, tile_n, tile_k, stages in menu.tiles:

@@ -23,7 +23,7 @@ def check_intervals(
 
     Checked: ops, tracks and causes known, ops in order; intervals within their op; on the tracks core, matrix and vector
     of a core one after the other; the core's time by cause equal to that in the layers table, for every op that has
-    intervals.
+    intervals (waiting for L1 during a step is the unit's work on a timeline).
 
     Args:
         parts: tables of ``TIMELINE_DTYPE``.
@@ -104,6 +104,12 @@ class _Checker:
         if most_intervals is not None and self.rows >= most_intervals:
             recorded[self.last_op :] = False
         mean_cycles = self.cause_ps / np.maximum(self.cores, 1)[:, None] / self.ps_per_cycle
-        wrong = np.abs(mean_cycles - matrix(self.layers, CAUSE_FIELDS)) > _CYCLES
+        wrong = np.abs(_joined(mean_cycles) - _joined(matrix(self.layers, CAUSE_FIELDS))) > _CYCLES
         ops = np.flatnonzero(recorded & wrong.any(axis=1))
         return [f"timeline: core time of op {op} by cause is not that of the layers table" for op in ops[:1]]
+
+
+def _joined(cycles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cycles by cause with what counts as work of a unit on track "core" in one column: units, and their wait for L1."""
+    work = np.isin(STALL_CAUSES, ("matrix", "vector", "l1"))
+    return np.column_stack((cycles[:, work].sum(axis=1), cycles[:, ~work]))

@@ -123,6 +123,8 @@ class Vector(Section):
     """fp32 fused multiply-adds per cycle."""
     special_width: Annotated[float, Field(gt=0, le=4096)]
     """Special-function results (exp, rsqrt, tanh, reciprocal) per cycle."""
+    issue_width: Annotated[float | None, Field(gt=0, le=4096)] = None
+    """Lanes for which an instruction of any kind is issued per cycle; ``width`` if absent."""
 
 
 class L1(Section):
@@ -143,9 +145,11 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 120
-    """Tensor cycles between two matrix steps of a block in which its threads meet at a barrier and fetch the first operands
-    from L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
+    step_gap_cycles: Cycles = 200
+    """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
+    L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
+    max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048
+    """Threads of all blocks that a core holds."""
     register_bytes: Annotated[Bytes, Field(ge=1024)]
     """Register file of a core, which holds accumulators and other slots."""
     systolic: Systolic
@@ -160,7 +164,7 @@ class Launch(Section):
     few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
     """
 
-    kernel_seconds: Seconds = 1.0e-6
+    kernel_seconds: Seconds = 1.3e-6
     """Of every kernel."""
     matrix_kernel_seconds: Seconds = 1.5e-6
     """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""
@@ -173,6 +177,11 @@ class L2(Section):
     slices: Annotated[Whole, Field(ge=1, le=4096)]
     bytes_per_cycle_per_slice: BytesPerCycle
     interleave_bytes: Interleave
+    partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """Each caches what its own cores use, so that what all cores use takes its place in every one."""
+    eager_write_back: bool | None = None
+    """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it
+    does on ``silicon``."""
     latency_seconds: Seconds
     """Core to L2 and back on a hit, without the transfer."""
 
@@ -287,6 +296,12 @@ class Chip(Section):
     def power_capped(self) -> bool:
         """Whether the clock falls where the TDP would be exceeded."""
         return self.kind == "silicon" if self.power.cap is None else self.power.cap
+
+    @property
+    def writes_back_eagerly(self) -> bool:
+        """See :attr:`L2.eager_write_back`."""
+        eager = self.l2.eager_write_back
+        return self.kind == "silicon" if eager is None else eager
 
     @property
     def dtypes(self) -> tuple[str, ...]:

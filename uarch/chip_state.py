@@ -14,8 +14,11 @@ from uarch.jit import inline
 from uarch.l2 import FETCH, NO_FETCH, L2State, open_l2
 from uarch.machine import Machine
 from uarch.program import NONE, StructArray
+from uarch.recorder import Recorder, Track, new_recorder, record, recording
 
 IntArray = npt.NDArray[np.int64]
+
+_CORE_TRACK = int(Track.CORE)
 
 CORE = np.dtype(
     [
@@ -96,6 +99,7 @@ class ChipState(NamedTuple):
     events: IntArray
     shared: StructArray
     """One record."""
+    recorder: Recorder
 
 
 def open_chip(
@@ -106,8 +110,12 @@ def open_chip(
     n_granules: int,
     n_counters: int,
     n_waiters: int,
+    most_intervals: int = 0,
 ) -> ChipState:
-    """An idle chip with a given L2 content and room for ``resident_blocks`` on each core."""
+    """An idle chip with a given L2 content and room for ``resident_blocks`` on each core.
+
+    ``most_intervals``: of its timeline; 0 records none.
+    """
     n_contexts = machine.cores * resident_blocks
     granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
     contexts = np.zeros(n_contexts, CONTEXT)
@@ -134,6 +142,7 @@ def open_chip(
         counters=np.zeros(max(1, n_counters), np.int64),
         events=np.zeros(len(Event), np.int64),
         shared=shared,
+        recorder=new_recorder(most_intervals, machine.cores, n_contexts),
     )
 
 
@@ -147,6 +156,8 @@ def charge(chip: ChipState, core: int, now_ps: int) -> None:
     for c in range(core + chip.machine.cores, len(chip.contexts), chip.machine.cores):
         first = min(first, chip.contexts[c]["cause"])
     chip.cores[core]["cause_ps"][first] += elapsed_ps
+    if recording(chip.recorder):
+        record(chip.recorder, core, NONE, _CORE_TRACK, first, now_ps - elapsed_ps, now_ps, 0)
     chip.cores[core]["charged_ps"] = now_ps
 
 

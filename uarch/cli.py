@@ -19,6 +19,7 @@ from uarch.errors import InputError
 COMMANDS = (
     "chips",
     "models",
+    "energy",
     "kernel",
     "run",
     "validate",

@@ -1,12 +1,12 @@
 """Energy tables from files: ``uarch/energy_tables`` by name, a user's own by path.
 
-A table may be ``base``d on another one: it then states only what differs, and may ``scale`` logic, SRAM and wires as a
+A table may be ``base``d on one of the package's: it then states only what differs, and may ``scale`` logic, SRAM and wires as a
 whole, which is how a neighbouring technology node is described.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,14 @@ class _Derived(Entry):
     scale: Scale | None = None
 
 
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _COMMON))
+
+
 def energy_table_names() -> list[str]:
     """Names of the tables that come with the package, sorted."""
-    return sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _COMMON)
+    return list(_names())
 
 
 def load_energy_table(name_or_path: str) -> EnergyTable:
@@ -57,9 +62,20 @@ def load_energy_table(name_or_path: str) -> EnergyTable:
         return _shipped(name_or_path)
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
-        return _read(path)
+        return _of_file(path, table_stamp(name_or_path))
     allowed = unknown_name(name_or_path, energy_table_names())
     raise InputError(f"energy.table = {name_or_path!r}: no such table or TOML file; {allowed}")
+
+
+def table_stamp(name_or_path: str) -> tuple[int, int]:
+    """Changes when a user's file does: a key for what is remembered of a table. Equal for all tables of the package."""
+    if name_or_path in energy_table_names():
+        return (0, 0)
+    try:
+        status = Path(name_or_path).stat()
+    except OSError:  # reading it will say why
+        return (0, 0)
+    return status.st_mtime_ns, status.st_size
 
 
 @cache
@@ -67,11 +83,19 @@ def _shipped(name: str) -> EnergyTable:
     return _read(_TABLES / f"{name}.toml")
 
 
+@lru_cache(maxsize=16)
+def _of_file(path: Path, stamp: tuple[int, int]) -> EnergyTable:
+    return _read(path)
+
+
 def _read(path: Path) -> EnergyTable:
     source = f"energy table {path.stem}"
     own = read_toml(path)
     if "base" in own:
         derived = validate(_Derived, {key: own.pop(key) for key in ("base", "scale") if key in own}, source)
+        if derived.base not in energy_table_names():
+            allowed = unknown_name(derived.base, energy_table_names())
+            raise InputError(f"{source}: base = {derived.base!r}: no such table; {allowed}")
         data = _scaled(derived, own.get("name", path.stem))
     else:
         data = read_toml(_TABLES / f"{_COMMON}.toml")
@@ -90,7 +114,7 @@ def _merged(data: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
     """Contents of the base table, its logic, SRAM and wires scaled."""
-    base = load_energy_table(derived.base)
+    base = _shipped(derived.base)
     data = base.model_dump()
     if derived.scale is None:
         return data

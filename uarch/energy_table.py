@@ -186,6 +186,20 @@ class EnergyTable(Entry):
     clock_tree_per_mm2_ghz: Watts
     """At nominal voltage."""
 
+    l1_byte: EventEnergy | None = None
+    """One byte of L1, whatever its size; if absent, from ``sram`` and ``l1_factor``."""
+    l2_byte: EventEnergy | None = None
+    """One byte of L2, whatever its size; if absent, from ``sram`` and ``l2_factor``."""
+    noc_byte: EventEnergy | None = None
+    """One byte between a core and an L2 slice, whatever the distance; if absent, from ``noc_byte_mm``."""
+    dram_byte: EventEnergy | None = None
+    """One byte read or written, interface included; if absent, from the DRAM standard's currents."""
+
+    @property
+    def direct_events(self) -> list[str]:
+        """Events that a table may state outright instead of what they are made of."""
+        return [name for name, field in type(self).model_fields.items() if not field.is_required()]
+
     @property
     def entries(self) -> dict[str, EventEnergy | Factor | Watts | SramEnergy]:
         """Every value by its name, such as ``vector_op`` or ``matrix_mac.fp16``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,20 +10,23 @@ import numpy as np
 
 from uarch.chip import Chip
 from uarch.chip_state import IntArray, Program, open_chip
-from uarch.contexts import MAX_STAGES
+from uarch.contexts import MAX_STAGES, NEVER
 from uarch.errors import InputError
-from uarch.event_loop import run
+from uarch.event_loop import PAUSED, run
 from uarch.events import Cause, Event
 from uarch.l2 import L2State, close_l2
 from uarch.machine import Machine, lower, lower_dram
 from uarch.operating_point import NOMINAL, OperatingPoint
 from uarch.program import NONE, LinkUse, Op, StructArray
 from uarch.rates import PS_PER_SECOND, picoseconds, rate_of
+from uarch.recorder import take
 from uarch.step_costs import step_costs
 from uarch.waves import longest_identical_run, watch_waves
 
 FEWEST_WAVES = 256
 """Shorter kernels are not worth extrapolating."""
+_RESUME = -1
+"""Instead of a launch time: go on where the loop paused."""
 ENGINE_FIDELITIES = ("tile", "burst")
 
 
@@ -130,10 +134,14 @@ def execute(
     launch_seconds: float = 0.0,
     fidelity: str = "tile",
     extrapolate: bool = True,
+    most_intervals: int = 0,
+    record: Callable[[StructArray], None] | None = None,
 ) -> tuple[KernelResult, L2State]:
     """Execute a program on a chip whose L2 holds ``l2_state`` (nothing if None); returns the result and the new L2 state.
 
     ``extrapolate``: skip waves that repeat what the machine has done before (see :mod:`uarch.waves`).
+    ``record`` is called with the intervals of the execution's timeline, part by part, ``most_intervals`` in all at most
+    (dtype :data:`uarch.recorder.INTERVAL`, times since the launch); nothing is extrapolated then.
 
     Pure: neither argument is changed, and equal arguments give equal results.
 
@@ -155,14 +163,21 @@ def execute(
         program.n_granules,
         program.n_counters,
         waiters,
+        most_intervals if record else 0,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
     arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
     run_of_equals = (0, 0)
-    if extrapolate and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
+    if extrapolate and record is None and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
         run_of_equals = longest_identical_run(arrays)
-    waves = watch_waves(machine.cores * resident, machine.cores, arrays, run_of_equals)
+    blocks_per_wave = machine.cores * resident if record is None else NEVER
+    waves = watch_waves(blocks_per_wave, machine.cores, arrays, run_of_equals)
     total_ps = run(state, arrays, waves, picoseconds(launch_seconds + device_launch_seconds(chip, program)))
+    while total_ps == PAUSED and record is not None:
+        record(take(state.recorder))
+        total_ps = run(state, arrays, waves, _RESUME)
+    if record is not None:
+        record(take(state.recorder))
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
     together = max(1, chip.memory.channels // dram_timing.units)

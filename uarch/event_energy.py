@@ -10,7 +10,7 @@ from uarch.area import die_area_mm2
 from uarch.chip import Chip
 from uarch.dram.energy import command_energy
 from uarch.dram.standards import load_standard
-from uarch.energy import load_energy_table
+from uarch.energy import load_energy_table, table_stamp
 from uarch.energy_table import EnergyTable, EventEnergy, Factor
 
 REGISTER_BYTES_PER_VECTOR_OP = 16
@@ -41,7 +41,6 @@ class StaticPower(NamedTuple):
     high: float
 
 
-@lru_cache(maxsize=256)
 def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
     """Energy of every event of ``COMPONENT_OF_EVENT`` at nominal voltage, matrix work being in ``dtype``.
 
@@ -50,6 +49,11 @@ def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
 
     Raises :class:`uarch.InputError` if the chip's energy table or DRAM standard cannot be loaded.
     """
+    return _event_energies(chip, dtype, table_stamp(chip.energy.table))
+
+
+@lru_cache(maxsize=256)
+def _event_energies(chip: Chip, dtype: str, stamp: tuple[int, int]) -> dict[str, EventEnergy]:
     table, l1, l2 = load_energy_table(chip.energy.table), chip.core.l1, chip.l2
     l1_macro = table.sram.per_byte(l1.bytes / l1.banks, l1.bank_bytes)
     l2_macro = table.sram.per_byte(l2.bytes / l2.slices, l2.bytes_per_cycle_per_slice)
@@ -59,9 +63,9 @@ def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
         "matrix_mac": mac,
         "vector_op": table.vector_op.plus(table.register_byte.times(REGISTER_BYTES_PER_VECTOR_OP)),
         "special_op": table.special_op.plus(table.register_byte.times(REGISTER_BYTES_PER_SPECIAL_OP)),
-        "l1_byte": _times(l1_macro, table.l1_factor),
-        "l2_byte": _times(l2_macro, table.l2_factor),
-        "noc_byte": table.noc_byte_mm.times(sqrt(die_area_mm2(chip)) * 2 / 3),
+        "l1_byte": table.l1_byte or _times(l1_macro, table.l1_factor),
+        "l2_byte": table.l2_byte or _times(l2_macro, table.l2_factor),
+        "noc_byte": table.noc_byte or table.noc_byte_mm.times(sqrt(die_area_mm2(chip)) * 2 / 3),
         **_dram_energies(chip, table),
         "link_byte": table.link_byte,
     }
@@ -78,8 +82,8 @@ def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:
 
     per_byte = 1 / standard.burst_bytes
     return {
-        "dram_read_byte": of_device((command.read_pj + command.io_pj) * per_byte).plus(interface),
-        "dram_write_byte": of_device((command.write_pj + command.io_pj) * per_byte).plus(interface),
+        "dram_read_byte": table.dram_byte or of_device((command.read_pj + command.io_pj) * per_byte).plus(interface),
+        "dram_write_byte": table.dram_byte or of_device((command.write_pj + command.io_pj) * per_byte).plus(interface),
         "dram_activate": of_device(command.activate_pj),
         "dram_refresh": of_device(command.refresh_all_pj),
     }
@@ -89,12 +93,16 @@ def _times(energy: EventEnergy, factor: Factor) -> EventEnergy:
     return energy.times(factor.factor, factor.low, factor.high)
 
 
-@lru_cache(maxsize=256)
 def static_power(chip: Chip) -> StaticPower:
     """Leakage and clock tree at the nominal clock.
 
     ``power.static_watts``, if the chip states it, replaces the sum; its range stays in proportion.
     """
+    return _static_power(chip, table_stamp(chip.energy.table))
+
+
+@lru_cache(maxsize=256)
+def _static_power(chip: Chip, stamp: tuple[int, int]) -> StaticPower:
     table, area, giga = load_energy_table(chip.energy.table), die_area_mm2(chip), chip.clock.tensor_hz * 1e-9
     leakage, clock = table.leakage_per_mm2, table.clock_tree_per_mm2_ghz
     low, high = area * (leakage.low + clock.low * giga), area * (leakage.high + clock.high * giga)

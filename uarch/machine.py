@@ -51,6 +51,8 @@ class Machine(NamedTuple):
     l2_group_bytes: int
     l2_group_byte: int
     l2_latency_ps: int
+    l2_eager: int
+    """1: granules are written back as soon as they are complete."""
     link_byte: int
     link_latency_ps: int
 
@@ -90,9 +92,10 @@ def lower(chip: Chip, dtype: str) -> Machine:
         multicast_cores=chip.noc.multicast_cores,
         multicast_ps=picoseconds(max(l2.latency_seconds, chip.noc.multicast_seconds)),
         l2_groups=groups,
-        l2_group_bytes=l2.bytes // groups,
+        l2_group_bytes=l2.bytes // l2.partitions // groups,
         l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
         l2_latency_ps=picoseconds(l2.latency_seconds),
+        l2_eager=int(chip.writes_back_eagerly),
         link_byte=rate_of(chip.link.bandwidth_bytes_per_second / overhead),
         link_latency_ps=picoseconds(chip.link.latency_seconds),
     )

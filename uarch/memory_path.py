@@ -274,6 +274,11 @@ def _write(
     add_rows(chip.granules, chip.groups, granule, group, rows)
     record["dirty"] |= rows
     taken_ps = _make_room(chip, group, now_ps)
+    if machine.l2_eager == 1 and row_count(record["dirty"]) == 1 << tensor["row_shift"]:
+        dirty_bytes = record["row_bytes"] << tensor["row_shift"]
+        record["dirty"] = 0
+        done_ps = enqueue_write(chip.dram, chip.dram_timing, record["address"], dirty_bytes, now_ps, chip.events)
+        taken_ps = max(taken_ps, done_ps)
     port["dram_write_ps"] = max(port["dram_write_ps"], taken_ps)
     return int(max(port_ps, group_ps, taken_ps))
 

@@ -103,6 +103,16 @@ class Function(IntEnum):
     """p * tanh(A / p)."""
     SCALE_ROWS = 18
     """A * B, with B one column: scales of quantised keys and values."""
+    MOMENTS = 19
+    """Adds count, sum and sum of squares of A's rows to OUT, three columns."""
+    RMS_SCALE = 20
+    """A / sqrt(mean square + p) * B, with the mean from the moments in ``state`` and B one row."""
+    LAYER_SCALE = 21
+    """(A - mean) / sqrt(variance + p) * B[0] + B[1], with the moments in ``state`` and B two rows."""
+    LARGEST = 22
+    """The largest absolute value of each row of A, 1 if that is 0: one column."""
+    DIVIDE_ROWS = 23
+    """A / B, with B one column."""
 
 
 class MaskKind(IntEnum):
@@ -163,8 +173,9 @@ STEP = np.dtype(
         (
             "array_m",
             np.int64,
-        ),  # what the arrays compute: m and n, or more in kernels that do not trim the tiles at the edges
+        ),  # what the arrays compute: m, n and k, or more in kernels that do not trim tiles at the edges
         ("array_n", np.int64),
+        ("array_k", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
@@ -176,6 +187,7 @@ STEP = np.dtype(
         ("state", np.int64),  # third slot of a vector step, or of a matrix step with N:M weights: indices; or NONE
         ("parameter", np.float64),
         ("vector_ops", np.int64),  # plain lane-operations of one execution
+        ("barriers", np.int64),  # at which all threads of the block meet after a vector step: latency, no unit is busy
         ("special_ops", np.int64),  # special-function lane-operations (exp, rsqrt, tanh, division)
         ("mask", np.int64),  # index into masks, or NONE
         ("mask_row", np.int64),  # query index of the tile's first row

@@ -69,17 +69,18 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
         step, cost = steps[s], costs[s]
         cost["drain_ps"] = machine.l1_latency_ps
         if step["op"] == _MATMUL:
-            cycles, a_reads, b_reads = _best_split(machine, step["array_m"], step["array_n"], step["k"])
+            cycles, a_reads, b_reads = _best_split(machine, step["array_m"], step["array_n"], step["array_k"])
             unit_ps = duration_ps(cycles, machine.array_cycle)
             a_bits, b_bits = _element_bits(tensors, operands[s, A]), _element_bits(tensors, operands[s, B])
             moved = (a_reads * a_bits * step["group"] // step["kept"] + b_reads * b_bits) // 8
             cost["drain_ps"] += chain_ps
-            cost["macs"] = step["array_m"] * step["array_n"] * step["k"]
+            cost["macs"] = step["array_m"] * step["array_n"] * step["array_k"]
         else:
             unit_ps = max(
                 duration_ps(step["vector_ops"], machine.vector_op), duration_ps(step["special_ops"], machine.special_op)
             )
             moved = _box_bytes(tensors, operands[s, A]) + _box_bytes(tensors, operands[s, B])
+            cost["drain_ps"] += step["barriers"] * machine.step_gap_ps
         for which in range(3):  # loads fill L1, results leave through it
             moved += _box_bytes(tensors, operands[s, which])
         l1_ps = duration_ps(moved, machine.l1_byte)

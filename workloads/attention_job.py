@@ -21,7 +21,6 @@ from kernels.sequences import Sequences, packed, paged, uniform
 from uarch.errors import InputError
 
 PACKINGS = ("packed", "padded")
-LARGEST_PAGE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +175,6 @@ class AttentionJob:
 def _scores(sequences: Sequences, mask: ScoreMask) -> int:
     lengths = zip(sequences.q_len.tolist(), sequences.kv_len.tolist(), strict=True)
     return sum(mask.kept(q_len, kv_len, (s, 0)).scores() for s, (q_len, kv_len) in enumerate(lengths))
-
-
-def check_page_size(page_size: int) -> None:
-    """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
-    if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
-        raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
 
 def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:

@@ -13,16 +13,15 @@ from kernels.kept_keys import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
 from kernels.program import TileProgram
-from kernels.score_masks import BlockSparseMask, PagesMask, ScoreMask, TreeMask
 from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.attention_job import PACKINGS, AttentionJob, check_lengths, check_page_size
+from workloads.attention_job import PACKINGS, AttentionJob, check_lengths
 from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, Mapped, run_programs
-from workloads.mask_option import parse_mask
-from workloads.phase import SCHEDULES, check_known, check_positive
+from workloads.mask_option import check_mask, parse_mask
+from workloads.phase import SCHEDULES, check_known, check_page_size, check_positive
 from workloads.residency import initial_l2
 from workloads.single_kernel import check_options, check_space, mapper_for
 
@@ -106,7 +105,7 @@ def simulate_attention(
     shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
     check_shape(shape, phase)
     score_mask = parse_mask(mask) if mask is not None else None
-    _check_mask(score_mask, mask, shape, phase)
+    check_mask(score_mask, mask, q_len, kv_len, phase)
     job = AttentionJob(
         shape,
         dtype,
@@ -227,14 +226,3 @@ def check_shape(shape: AttentionShape, phase: str) -> None:
         raise InputError(f"value_dim = {shape.value_dim}: must be from 1 to head_dim = {shape.head_dim} if latent")
     if not 0 <= shape.value_dim <= 1 << 24:
         raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {1 << 24}")
-
-
-def _check_mask(mask: ScoreMask | None, text: str | None, shape: AttentionShape, phase: str) -> None:
-    if isinstance(mask, PagesMask) and phase == "prefill":
-        raise InputError(f"mask = {text!r}: pages are selected for single new tokens, in decode")
-    if isinstance(mask, BlockSparseMask) and shape.kv_len > mask.block * len(mask.rows):
-        raise InputError(
-            f"mask = {text!r}: has {len(mask.rows)} rows of blocks of {mask.block}: fewer than {shape.kv_len} keys need"
-        )
-    if isinstance(mask, TreeMask) and shape.q_len != len(mask.parents):
-        raise InputError(f"mask = {text!r}: has {len(mask.parents)} nodes; q_len = {shape.q_len} must be as many")

@@ -79,6 +79,9 @@ class Buffers:
     """This chip's part of such a sum, before the all-reduce."""
     inner: Tensor
     activated: Tensor
+    new_keys: Tensor | None
+    """Before they are stored in the cache, if that takes a kernel of its own; so are the values."""
+    new_values: Tensor | None
     latent: LatentBuffers | None
     experts: ExpertBuffers | None
     scores: Tensor | None
@@ -111,6 +114,11 @@ def allocate(
     def matrix(name: str, rows: int, cols: int, *, batch: int = 1) -> Tensor:
         return space.allocate(name, rows, cols, bits, batch=batch)
 
+    def new_rows(name: str) -> Tensor | None:
+        if model.latent is not None or not phase.stores_new_keys:
+            return None
+        return matrix(name, phase.q_len, shard.kv_heads * model.head_dim, batch=phase.batch)
+
     layers = {index: allocator.layer(kinds[index], index) for index in simulated_layers(kinds)}
     value_dim = model.latent.value_dim if model.latent else model.head_dim
     rope_dim = model.latent.rope_dim if model.latent else model.head_dim
@@ -125,6 +133,8 @@ def allocate(
         partial=matrix("partial", phase.q_len, model.hidden, batch=phase.batch),
         inner=matrix("inner", tokens, ffn_in),
         activated=matrix("activated", tokens, shard.ffn),
+        new_keys=new_rows("new_keys"),
+        new_values=new_rows("new_values"),
         latent=_latent_buffers(space, model, shard, phase) if model.latent else None,
         experts=_expert_buffers(space, model, shard, phase, routing) if routing else None,
         scores=scores_tensor(space, "scores", attention, bits) if phase.unfused else None,

@@ -40,6 +40,8 @@ class Footprint:
     """Groups of chips that share out the batch (of which this is one group's part) and the routed experts."""
     weights: WeightFormat | None = None
     """How the weights of layers are stored; None: plainly."""
+    kv_bits: int = 0
+    """Bits of an element of the KV cache, scales shared out; 0: as activations."""
     pp: int = 1
     """Pipeline stages; ``tokens`` are then those of one micro-batch, ``batch`` still all sequences."""
 
@@ -79,6 +81,7 @@ def check_fits(
     logit_tokens: int | None = None,
     ep: int = 1,
     weights: WeightFormat | None = None,
+    kv_bits: int = 0,
     pp: int = 1,
 ) -> MemoryUse:
     """Memory that a phase takes on each chip; the parameters are the fields of :class:`Footprint`.
@@ -95,7 +98,7 @@ def check_fits(
     for name, value in (("batch", batch), ("kv_len", kv_len), ("tokens", tokens), ("logit_tokens", logits)):
         if value < 1:
             raise InputError(f"{name} = {value}: must be at least 1")
-    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, ep, weights, pp)
+    footprint = Footprint(batch, kv_len, tokens, logits, tp, dtype_bits, unfused, ep, weights, kv_bits, pp)
     use = memory_use(chip, model, footprint)
     if use.excess_bytes:
         raise InputError(_does_not_fit(chip, model, footprint, use))
@@ -105,7 +108,8 @@ def check_fits(
 def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
     """Bytes on each chip, whether they fit or not; ``InputError`` if the degrees do not suit the model."""
     shard = check_parallel(model, footprint.tp, footprint.ep)
-    kv_bytes = model.kv_cache_bytes(footprint.dtype_bits, footprint.kv_len, footprint.tp, footprint.pp)
+    kv_bits = footprint.kv_bits or footprint.dtype_bits
+    kv_bytes = model.kv_cache_bytes(kv_bits, footprint.kv_len, footprint.tp, footprint.pp)
     return MemoryUse(
         weight_bytes=_weight_bytes(model, footprint),
         kv_cache_bytes=kv_bytes * footprint.batch,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from kernels.program import TileProgram
@@ -12,17 +13,21 @@ from uarch.analytical import execute_analytically
 from uarch.capped import execute_capped
 from uarch.chip import Chip
 from uarch.energy_account import energy_joules
-from uarch.engine import KernelResult
+from uarch.engine import KernelResult, execute
 from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
 from uarch.l2 import L2State
-from uarch.power import at_highest_clock
+from uarch.power import at_clock, at_highest_clock
 from workloads.operator import Operator
 from workloads.predicted import PREDICTORS, execute_predicted
 from workloads.predictors.kernel import Kernel
+from workloads.result_store import remembered
 from workloads.stack import Stack
+from workloads.timeline import Timeline
 
 Work = TileProgram | Kernel
+
+OUTSIDE_LAYERS = -1
 
 SUSTAINED_CLOCK = "tensor_hz"
 """Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
@@ -50,11 +55,19 @@ class Executor:
     chip: Chip
     stack: Stack | None
     fidelity: str
+    timeline: Timeline | None = None
 
-    def run(self, operators: Sequence[Operator], l2: L2State) -> tuple[list[dict[str, Any]], L2State]:
-        """Trace fields of each operator (all but layer and start), and the L2 state after the last."""
+    def run(
+        self, operators: Sequence[Operator], l2: L2State, first_op: int = 0
+    ) -> tuple[list[dict[str, Any]], L2State]:
+        """Trace fields of each operator (all but layer and start), and the L2 state after the last.
+
+        ``first_op``: row of the first operator in the trace's table, for its timeline.
+        """
         rows = []
-        for operator in operators:
+        for number, operator in enumerate(operators):
+            if self.timeline is not None:
+                self.timeline.begin(first_op + number)
             results: list[tuple[Work, KernelResult]] = []
             launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
             if self.fidelity in PREDICTORS:
@@ -71,7 +84,21 @@ class Executor:
         """One program at this fidelity; on the engine under the chip's power cap."""
         if self.fidelity == "analytical":
             return execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds), l2
-        return execute_capped(self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        engine = partial(execute_capped, self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
+        result, l2_after = remembered(self.chip, program, l2, launch_seconds, self.fidelity, engine)
+        if self.timeline is None or self.timeline.left <= 0:
+            return result, l2_after
+        recorded, l2_after = execute(
+            at_clock(self.chip, result.point.clock_ratio),
+            program,
+            l2,
+            launch_seconds=launch_seconds,
+            fidelity=self.fidelity,
+            most_intervals=self.timeline.left,
+            record=self.timeline.add,
+        )
+        self.timeline.shift(recorded.total_ps)
+        return replace(recorded, point=result.point), l2_after
 
     def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
         if operator.kernel is None:

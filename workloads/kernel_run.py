@@ -22,6 +22,7 @@ from uarch.l2 import L2State
 from uarch.power import at_highest_clock
 from uarch.program import NONE
 from workloads.execution import SUSTAINED_CLOCK, Executor, peaks_of
+from workloads.kernel_trace import CURRENT
 from workloads.operator import Operator
 
 Mapped = Sequence[tuple[TileProgram, Search[Any] | None]]
@@ -97,7 +98,11 @@ def run_programs(
     """Run the programs of a kernel, each finding the L2 as the one before it left it, the first ``l2`` or nothing."""
     programs = [program for program, _ in mapped]
     operators = [Operator(program.name, kind, (program,)) for program in programs]
-    rows, _ = Executor(chip, None, fidelity).run(operators, l2 or L2State.empty())
+    tracing = CURRENT.get()
+    timeline = tracing.timeline(fidelity) if tracing else None
+    rows, _ = Executor(chip, None, fidelity, timeline).run(operators, l2 or L2State.empty())
+    if tracing:
+        tracing.finish(chip, kind, shape, programs[0].dtype, fidelity, rows)
     seconds, flops = _total(rows, "seconds"), _total(rows, "flops")
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}

@@ -97,7 +97,7 @@ class _LatentPart:
             self._rotate("k_rope", buffers.down, keys, (latent.kv_rank, 0), (nope, width)),
             self._product("k_up", k_shape, latents, Operand(self.weights.k_up, col=head * nope), k_parts),
             self._product("v_up", v_shape, latents, Operand(self.weights.v_up), v_parts),
-            builder.attention(builder.attention_shape, q, keys, values, builder.buffers.context),
+            builder.plain_attention(q, keys, values, builder.buffers.context, builder.phase.score_mask),
         ]
 
     def absorbed(self) -> list[Operator]:
@@ -120,7 +120,7 @@ class _LatentPart:
         return [
             self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim)),
             self._product("q_absorb", q_shape, queries, k_up, q_parts, transpose_b=True),
-            builder.attention(builder.attention_shape, absorbed, self.cache, self.cache, contexts),
+            builder.plain_attention(absorbed, self.cache, self.cache, contexts, builder.phase.score_mask),
             self._product("v_up", v_shape, of_head, v_up, v_parts),
         ]
 

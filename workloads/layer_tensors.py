@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.address_space import AddressSpace, Tensor
+from kernels.attention_shape import AttentionShape
+from kernels.kv_storage import PLAIN, KvStorage
+from kernels.sequences import Sequences
 from kernels.weights import WeightFormat, Weights, allocate_weights
+from workloads.attention_job import AttentionJob
 from workloads.model_shape import LayerKind, Model
 from workloads.parallel import Shard
 from workloads.phase import Phase
@@ -62,6 +66,10 @@ class LayerTensors:
     """After attention and after the feed-forward network."""
     ffn: FfnTensors | None
     experts: ExpertTensors | None
+    storage: KvStorage = PLAIN
+    """Scales and page table of the cache."""
+    sequences: Sequences | None = None
+    """Where the keys of each sequence lie; None: in its batch entry of the caches."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,16 @@ class LayerAllocator:
         norm1 = self._norm(f"norm1.{index}")
         qkv = self._qkv(index) if latent is None else None
         latent_tensors = self._latent(index) if latent else None
-        k_cache = self._matrix(f"k_cache.{index}", self.phase.kv_len, kv_width, batch=self.phase.batch)
-        v_cache = k_cache
-        if latent is None:
-            v_cache = self._matrix(f"v_cache.{index}", self.phase.kv_len, kv_width, batch=self.phase.batch)
+        storage, sequences = PLAIN, None
+        if self.phase.stores_new_keys and latent is None:
+            job = cache_job(model, self.shard, self.phase)
+            sequences = job.sequences
+            k_cache, v_cache, storage = job.allocate_cache(self.space, f"_cache.{index}", sequences)
+        else:
+            k_cache = self._matrix(f"k_cache.{index}", self.phase.kv_len, kv_width, batch=self.phase.batch)
+            v_cache = k_cache
+            if latent is None:
+                v_cache = self._matrix(f"v_cache.{index}", self.phase.kv_len, kv_width, batch=self.phase.batch)
         value_dim = latent.value_dim if latent else model.head_dim
         return LayerTensors(
             norm1=norm1,
@@ -98,6 +112,8 @@ class LayerAllocator:
             post_norms=self._pair(f"post_norm.{index}", self._norm_rows, model.hidden) if model.post_norms else None,
             ffn=None if kind.has_experts else self._ffn(f"ffn.{index}", self.shard.ffn),
             experts=self._experts(index) if kind.has_experts else None,
+            storage=storage,
+            sequences=sequences,
         )
 
     @property
@@ -148,3 +164,15 @@ class LayerAllocator:
             k_up=self._matrix(f"w_k_up.{index}", latent.kv_rank, heads * latent.nope_dim),
             v_up=self._matrix(f"w_v_up.{index}", latent.kv_rank, heads * latent.value_dim),
         )
+
+
+def cache_job(model: Model, shard: Shard, phase: Phase) -> AttentionJob:
+    """Attention of a layer without a latent, with what the phase says of its cache."""
+    sizes = (shard.q_heads, shard.kv_heads, model.head_dim, phase.q_len, phase.kv_len)
+    return AttentionJob(
+        AttentionShape(phase.batch, *sizes),
+        phase.dtype,
+        kv_dtype=phase.kv_dtype,
+        page_size=phase.page_size,
+        seed=phase.seed,
+    )

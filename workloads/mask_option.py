@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from uarch.errors import InputError
 from uarch.input_file import one_line, read_json, validate
 
 LARGEST = 1 << 24
+LARGEST_CHAIN = 1024
 
 ALLOWED = "causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET, tree:FILE"
 
@@ -87,6 +89,40 @@ def parse_mask(text: str) -> ScoreMask:
     if isinstance(mask, PagesMask) and mask.budget % mask.page:
         raise InputError(f"mask = {one_line(text)!r}: BUDGET must be a multiple of PAGE")
     return mask
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is verified for each request: the last certain token and the drafted ones."""
+
+    q_len: int
+    tree: TreeMask | None
+    """None: a chain, which is causal."""
+
+
+def parse_draft(text: str) -> Draft:
+    """``chain:K`` for K drafted tokens, or ``tree:FILE``; :class:`InputError` for anything else."""
+    kind, _, argument = text.partition(":")
+    if kind == "tree" and argument:
+        tree = read_tree(argument)
+        return Draft(len(tree.parents), tree)
+    if kind == "chain" and argument.isdecimal() and 1 <= int(argument) <= LARGEST_CHAIN:
+        return Draft(int(argument) + 1, None)
+    raise InputError(
+        f"draft = {one_line(text)!r}: not known; allowed: chain:K with K from 1 to {LARGEST_CHAIN}, tree:FILE"
+    )
+
+
+def check_mask(mask: ScoreMask | None, text: str | None, q_len: int, kv_len: int, phase: str) -> None:
+    """Raise :class:`InputError` for a mask that does not suit the lengths or the phase."""
+    if isinstance(mask, PagesMask) and phase == "prefill":
+        raise InputError(f"mask = {text!r}: pages are selected for single new tokens, in decode")
+    if isinstance(mask, BlockSparseMask) and kv_len > mask.block * len(mask.rows):
+        raise InputError(
+            f"mask = {text!r}: has {len(mask.rows)} rows of blocks of {mask.block}: fewer than {kv_len} keys need"
+        )
+    if isinstance(mask, TreeMask) and q_len != len(mask.parents):
+        raise InputError(f"mask = {text!r}: has {len(mask.parents)} nodes; q_len = {q_len} must be as many")
 
 
 _KINDS: dict[str, tuple[tuple[str, ...], Callable[..., ScoreMask]]] = {

@@ -12,22 +12,25 @@ from functools import cache
 import numpy as np
 
 from kernels.address_space import Tensor
-from kernels.attention import AttentionShape, FlashMapping, flash_attention
-from kernels.attention_load import AttentionLoad
+from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.collective import all_gather, all_reduce, point_to_point
 from kernels.elementwise import activation, residual, soft_cap
 from kernels.embedding import embedding
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.head_norm import head_norm
+from kernels.kv_storage import PLAIN
+from kernels.kv_store import kv_store
 from kernels.mapper import Mapper
 from kernels.norm import norm
 from kernels.program import TileProgram
 from kernels.rope import rope
 from kernels.score_masks import ScoreMask, WindowMask
+from kernels.sequences import uniform
 from kernels.soft_cap import soft_capped
 from kernels.unfused_attention import UnfusedAttention
 from kernels.weights import Weights
 from uarch.chip import Chip
+from workloads.attention_job import AttentionJob, JobTensors
 from workloads.buffers import Buffers
 from workloads.expert_exchange import ExpertRouting
 from workloads.expert_layers import expert_operators
@@ -191,22 +194,40 @@ class OperatorBuilder:
         ]
 
     def attention(
-        self, shape: AttentionShape, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mask: ScoreMask | None = None
+        self,
+        shape: AttentionShape,
+        tensors: JobTensors,
+        mask: ScoreMask | None = None,
+        kv_dtype: str | None = None,
     ) -> Operator:
-        """Streamed attention under ``mask``, or the shape's own."""
+        """Streamed attention under ``mask``, or the shape's own, over keys and values stored as ``kv_dtype``."""
         capped = self.model.attention_soft_cap is not None
-        load = AttentionLoad(shape, self.phase.dtype, mask=mask)
+        page_size = tensors.sequences.page_size
+        job = AttentionJob(shape, self.phase.dtype, mask, kv_dtype, page_size, seed=self.phase.seed)
 
         def build(mapping: FlashMapping) -> TileProgram:
-            program = flash_attention(
-                "attention", shape, q, k, v, out, mapping, self.buffers.space, dtype=self.phase.dtype, mask=mask
-            )
+            program = job.program("attention", tensors, mapping, self.buffers.space)
             return soft_capped(program) if capped else program
 
         sizes = (shape.batch, shape.q_heads, shape.kv_heads, shape.head_dim, shape.q_len, shape.kv_len)
-        plain = mask is None and not capped and not shape.latent and shape.value_dim in {0, shape.head_dim}
+        special = self.phase.stores_new_keys or mask is not None or capped or shape.latent
+        plain = not special and shape.value_dim in {0, shape.head_dim}
         kernel = Kernel("attention", sizes, self.phase.dtype) if plain else None
-        return Operator("attention", "attention", lambda: (build(self.mapper.attention(shape, build, load)),), kernel)
+        return Operator(
+            "attention", "attention", lambda: (build(self.mapper.attention(shape, build, job.load())),), kernel
+        )
+
+    def plain_attention(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mask: ScoreMask | None = None) -> Operator:
+        """The same where every sequence has its batch entry of plain tensors."""
+        shape = self.attention_shape
+        sequences = uniform(shape.batch, shape.q_len, shape.kv_len)
+        return self.attention(shape, JobTensors(q, k, v, out, PLAIN, sequences), mask)
+
+    def score_mask(self, kind: LayerKind) -> ScoreMask | None:
+        """Mask of a layer: its own window, or what the phase asks for; None: causal."""
+        if kind.window is not None and kind.window < self.phase.kv_len:
+            return WindowMask(kind.window)
+        return self.phase.score_mask
 
     def _attention(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
         if tensors.latent is not None:
@@ -216,6 +237,7 @@ class OperatorBuilder:
             self._qkv(tensors, tensors.qkv),
             *self._qk_norm(tensors),
             *self._rope(tensors),
+            *self._store(tensors),
             *(self._unfused(tensors) if self.phase.unfused else self._flash(kind, tensors)),
         ]
 
@@ -243,17 +265,18 @@ class OperatorBuilder:
     def _qk_norm(self, tensors: LayerTensors) -> list[Operator]:
         if tensors.qk_norms is None:
             return []
-        norms, shard = tensors.qk_norms, self.shard
+        norms, shard, new_keys = tensors.qk_norms, self.shard, self._new_keys(tensors)
+        kv_len = self.phase.q_len if self.buffers.new_keys else self.phase.kv_len
 
         def build() -> Programs:
             program = head_norm(
                 "qk_norm",
                 self.chip,
                 self.buffers.q,
-                tensors.k_cache,
+                new_keys,
                 *norms,
                 q_len=self.phase.q_len,
-                kv_len=self.phase.kv_len,
+                kv_len=kv_len,
                 eps=self.model.norm_eps,
                 dtype=self.phase.dtype,
             )
@@ -318,10 +341,13 @@ class OperatorBuilder:
         """One product for queries, keys and values; keys and values go to their places in the KV cache."""
         shard, head_dim = self.shard, self.model.head_dim
         q_width, kv_width = shard.q_heads * head_dim, shard.kv_heads * head_dim
+        keys, values = self._new_rows(tensors.k_cache), self._new_rows(tensors.v_cache)
+        if self.buffers.new_keys is not None and self.buffers.new_values is not None:
+            keys, values = Operand(self.buffers.new_keys.as_rows()), Operand(self.buffers.new_values.as_rows())
         outputs = [
             Output(Operand(self.buffers.q.as_rows()), 0, q_width),
-            Output(self._new_rows(tensors.k_cache), q_width, kv_width),
-            Output(self._new_rows(tensors.v_cache), q_width + kv_width, kv_width),
+            Output(keys, q_width, kv_width),
+            Output(values, q_width + kv_width, kv_width),
         ]
         return self.product_into("qkv", self.buffers.normed, weights, outputs)
 
@@ -341,21 +367,44 @@ class OperatorBuilder:
                 "rope",
                 self.chip,
                 self.buffers.q,
-                tensors.k_cache,
+                self._new_keys(tensors),
                 table,
                 head_dim=self.model.head_dim,
                 q_len=self.phase.q_len,
                 kv_len=self.phase.kv_len,
+                k_first=0 if self.buffers.new_keys else None,
                 dtype=self.phase.dtype,
             )
             return (program,)
 
         return [Operator("rope", "rope", build, Kernel("rope", (self.phase.tokens, width), self.phase.dtype))]
 
+    def _new_keys(self, tensors: LayerTensors) -> Tensor:
+        """Where the new keys are normalised and rotated."""
+        return self.buffers.new_keys or tensors.k_cache
+
+    def _store(self, tensors: LayerTensors) -> list[Operator]:
+        """New keys and values to the cache, if they are not there already."""
+        buffers = self.buffers
+        if buffers.new_keys is None or buffers.new_values is None or tensors.sequences is None:
+            return []
+        program = kv_store(
+            "kv_store",
+            (buffers.new_keys, buffers.new_values),
+            (tensors.k_cache, tensors.v_cache),
+            tensors.sequences,
+            tensors.storage,
+            head_dim=self.model.head_dim,
+            dtype=self.phase.dtype,
+        )
+        return [Operator("kv_store", "kv_store", (program,))]
+
     def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
-        mask = WindowMask(kind.window) if kind.window is not None and kind.window < self.phase.kv_len else None
-        q, out = self.buffers.q, self.buffers.context
-        return [self.attention(self.attention_shape, q, tensors.k_cache, tensors.v_cache, out, mask)]
+        q, out, mask = self.buffers.q, self.buffers.context, self.score_mask(kind)
+        if tensors.sequences is None:
+            return [self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
+        cache = (tensors.k_cache, tensors.v_cache, out, tensors.storage, tensors.sequences)
+        return [self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)]
 
     def _unfused(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
+from kernels.kv_storage import KV_BITS
+from kernels.score_masks import ScoreMask
 from uarch.errors import InputError
+from workloads.mask_option import Draft, check_mask, parse_draft, parse_mask
 
-PHASES = ("prefill", "decode")
+PHASES = ("prefill", "decode", "verify")
 SCHEDULES = ("flash", "unfused")
 LOGITS = ("last", "all")
 FIDELITIES = ("analytical", "lltile", "tile", "burst")
@@ -19,7 +23,7 @@ LARGEST_SEED = 2**63 - 1
 @dataclass(frozen=True)
 class Phase:
     """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
-    tokens, the new one included."""
+    tokens, the new one included, or the verification of drafted tokens of each, those included likewise."""
 
     name: str
     batch: int
@@ -36,6 +40,12 @@ class Phase:
     expert_load: str = "uniform"
     """Of the experts: see :func:`workloads.expert_load.parse_load`."""
     logits: str = "last"
+    mask: str | None = None
+    """Of layers without a window of their own: see :func:`workloads.mask_option.parse_mask`."""
+    kv_dtype: str | None = None
+    page_size: int = 0
+    draft: str | None = None
+    """What is verified: see :func:`workloads.mask_option.parse_draft`."""
     pp: int = 1
     """Pipeline stages, each of ``tp`` x ``ep`` chips."""
     micro_batches: int = 1
@@ -50,8 +60,11 @@ class Phase:
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
+        check_known("kv_dtype", self.stored_dtype, tuple(KV_BITS))
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
         check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
+        check_page_size(self.page_size)
+        self._check_mask()
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -60,6 +73,8 @@ class Phase:
     @property
     def q_len(self) -> int:
         """New tokens of each sequence."""
+        if self.drafted is not None:
+            return self.drafted.q_len
         return self.seq if self.name == "prefill" else 1
 
     @property
@@ -75,7 +90,7 @@ class Phase:
     @property
     def logit_tokens(self) -> int:
         """Of them, those that the LM head sees."""
-        return self.tokens if self.logits == "all" else self.batch
+        return self.tokens if self.logits == "all" or self.name == "verify" else self.batch
 
     @property
     def expands_latents(self) -> bool:
@@ -89,6 +104,39 @@ class Phase:
     def of_micro_batch(self) -> Phase:
         """The part of the batch that goes through the stages of a pipeline together."""
         return replace(self, batch=self.batch // self.micro_batches, micro_batches=1)
+
+    @cached_property
+    def drafted(self) -> Draft | None:
+        """What is verified for each sequence."""
+        return parse_draft(self.draft) if self.draft is not None else None
+
+    @cached_property
+    def score_mask(self) -> ScoreMask | None:
+        """Mask of layers without a window of their own; None: causal."""
+        if self.drafted is not None and self.drafted.tree is not None:
+            return self.drafted.tree
+        return parse_mask(self.mask) if self.mask is not None else None
+
+    @property
+    def stored_dtype(self) -> str:
+        """Datatype of keys and values in the cache."""
+        return self.kv_dtype or self.dtype
+
+    @property
+    def stores_new_keys(self) -> bool:
+        """New keys and values go to the cache in a kernel of their own: they are converted, scattered or several."""
+        return self.stored_dtype != self.dtype or self.page_size > 0 or self.q_len not in (1, self.kv_len)
+
+    def _check_mask(self) -> None:
+        if (self.draft is not None) != (self.name == "verify"):
+            raise InputError(f"draft = {self.draft!r}: must be given in phase verify, and only there")
+        if self.q_len > self.kv_len:
+            raise InputError(f"seq = {self.seq}: must be at least {self.q_len}, the new tokens, which it includes")
+        if self.drafted is not None and self.drafted.tree is not None and self.mask is not None:
+            raise InputError(f"mask = {self.mask!r}: the draft's tree is the mask; allowed with chain:K only")
+        check_mask(self.score_mask, self.mask, self.q_len, self.kv_len, self.name)
+        if self.unfused and (self.score_mask is not None or self.stores_new_keys):
+            raise InputError("attention = 'unfused': has no mask, kv_dtype, page_size or draft; use 'flash'")
 
     @property
     def element_bits(self) -> int:
@@ -117,9 +165,22 @@ class Phase:
             "weight_sparsity": self.weight_sparsity,
             "expert_load": self.expert_load,
             "logits": self.logits,
+            "mask": self.mask,
+            "kv_dtype": self.stored_dtype,
+            "page_size": self.page_size,
+            "draft": self.draft,
             "attention": self.attention,
             "fidelity": self.fidelity,
         }
+
+
+LARGEST_PAGE = 1024
+
+
+def check_page_size(page_size: int) -> None:
+    """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
+    if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
+        raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
 
 def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:

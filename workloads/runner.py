@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 import uarch
+from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
 from kernels.weights import weight_format
 from results.rollup import rollup
@@ -30,6 +33,7 @@ from workloads.parallel import check_parallel
 from workloads.phase import Phase
 from workloads.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.stack import Stack, load_stack
+from workloads.timeline import Sink, limit_of, open_timeline
 
 
 def simulate(
@@ -51,6 +55,12 @@ def simulate(
     weight_sparsity: str | None = None,
     expert_load: str = "uniform",
     logits: str = "last",
+    timeline_limit: int = 0,
+    record: Sink | None = None,
+    mask: str | None = None,
+    kv_dtype: str | None = None,
+    page_size: int = 0,
+    draft: str | None = None,
     pp: int = 1,
     micro_batches: int = 1,
     overlap_chunks: int = 1,
@@ -58,14 +68,20 @@ def simulate(
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
 
-    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, or one ``decode`` step at a context of ``seq`` tokens
-    (the new one included). ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
+    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
+    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``chip``, ``model`` and
+    ``stack`` are objects, names of presets, or paths of files.
     ``attention``: ``flash`` or ``unfused``; ``fidelity``: one of ``FIDELITIES``. ``seed`` draws the token
     ids whose embeddings are read.
     ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
     ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
     all but embeddings, LM head, norms and routers. ``expert_load``: see :func:`workloads.expert_load.parse_load`.
     ``logits``: of the ``last`` token of each sequence, or of ``all``.
+    ``mask``: of layers without a window of their own, see :func:`workloads.mask_option.parse_mask`. ``kv_dtype`` and
+    ``page_size`` of the KV cache. ``draft``: what phase ``verify`` verifies of each sequence, see
+    :func:`workloads.mask_option.parse_draft`.
+    ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
+    if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
     ``pp`` stages take ``micro_batches`` equal parts of the batch one after the other; the trace is then the critical path
     (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces run behind the products before them
     (:mod:`workloads.overlap`).
@@ -94,12 +110,20 @@ def simulate(
         weight_sparsity,
         expert_load,
         logits,
+        mask,
+        kv_dtype,
+        page_size,
+        draft,
         pp,
         micro_batches,
         overlap_chunks,
     )
     shard = check_parallel(model, tp, ep)
     check_pipeline(model, pp, batch // ep, micro_batches)
+    if timeline_limit and (pp, micro_batches, overlap_chunks) != (1, 1, 1):
+        raise InputError(
+            f"timeline_limit = {timeline_limit}: must be 0 with pp, micro_batches or overlap_chunks above 1"
+        )
     _check_attention(model, work)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
     group = work.of_group()
@@ -116,13 +140,15 @@ def simulate(
         logit_tokens=part.logit_tokens,
         ep=ep,
         weights=form,
+        kv_bits=KV_BITS[part.stored_dtype],
         pp=pp,
     )
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
+    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
-    stages = _execute(builder, Executor(chip, stack, fidelity), progress or _silent)
+    stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
     peaks = peaks_of(chip, dtype)
     layers = layer_table(in_sequence(critical_path(stages, micro_batches, peaks), chip.clock.tensor_hz))
     rolled_up = rollup(
@@ -139,11 +165,12 @@ def simulate(
         rolled_up |= energy_per_token(rolled_up, joules)
     return Trace(
         chip=chip.model_dump(mode="json"),
-        workload={"model": model.name, **work.describe(), "stack": stack.name},
+        workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
         package_version=uarch.__version__,
         seed=seed,
         layers=layers,
         rollup=rolled_up,
+        timeline=np.concatenate(recorded) if recorded else None,
     )
 
 
@@ -161,17 +188,19 @@ def _execute(
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
     simulated: dict[int, tuple[list[Row], L2State]] = {}
     layers: list[list[Row]] = []
+    done = len(before)
     for layer, stand_in in enumerate(stand_ins(kinds)):
         if stand_in == layer:
             progress(f"layer {layer}")
             operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
-            rows, l2 = executor.run(operators, l2)
+            rows, l2 = executor.run(operators, l2, done)
             simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
         of_layer, l2 = simulated[stand_in]
         layers.append(of_layer)
+        done += len(of_layer)
     transfer, l2 = executor.run([builder.stage_transfer()] if work.pp > 1 else [], l2)
     progress("LM head")
-    after, _ = executor.run(builder.after_layers(), l2)
+    after, _ = executor.run(builder.after_layers(), l2, done)
     return stages_of(before, layers, after, transfer, work.pp)
 
 
@@ -183,6 +212,10 @@ def _check_attention(model: Model, work: Phase) -> None:
     special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
     if work.unfused and special:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+    if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
+        raise InputError(
+            f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"
+        )
 
 
 def _silent(_: str) -> None:

@@ -15,7 +15,9 @@ from kernels.embedding import embedding
 from kernels.norm import NORMS, norm
 from kernels.program import TileProgram
 from kernels.rope import rope
+from kernels.row_walk import row_norm, row_rope, row_silu_mul
 from kernels.softmax import softmax
+from kernels.vector_library import IDEAL, row_kernel
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.program import GRANULE_ROW_BYTES, GRANULE_ROWS
@@ -38,6 +40,7 @@ class _Site:
     cols: int
     dtype: str
     space: AddressSpace
+    library: str
 
     def tensor(self, name: str, rows: int = 0, cols: int = 0, *, granule_rows: int = GRANULE_ROWS) -> Tensor:
         """A tensor, ``rows x cols`` of the kernel unless given."""
@@ -51,12 +54,15 @@ _Built = tuple[TileProgram, list[Tensor]]
 
 def _residual_add(site: _Site) -> _Built:
     hidden, delta = site.tensor("hidden"), site.tensor("delta")
-    return residual("residual_add", site.chip, hidden, delta, dtype=site.dtype), [hidden, delta]
+    return residual("residual_add", site.chip, hidden, delta, dtype=site.dtype), [delta]
 
 
 def _norm(kind: str) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, weights, out = site.tensor("x"), site.tensor("weights", NORMS[kind].weight_rows), site.tensor("out")
+        if kernel := row_kernel(site.library, kind):
+            program = row_norm(kind, site.chip, x, weights, out, kernel, norm=kind, eps=1e-5, dtype=site.dtype)
+            return program, [x, weights]
         return norm(kind, site.chip, x, weights, out, norm=kind, eps=1e-5, dtype=site.dtype), [x]
 
     return build
@@ -65,14 +71,24 @@ def _norm(kind: str) -> Callable[[_Site], _Built]:
 def _activation(kind: str, *, gated: bool) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, out = site.tensor("x", cols=site.cols * (1 + gated)), site.tensor("out")
-        return activation(kind, site.chip, x, out, activation=kind, gated=gated, dtype=site.dtype), [x]
+        if gated and (kernel := row_kernel(site.library, "silu_mul")):
+            return row_silu_mul("silu_mul", site.chip, x, out, kernel, dtype=site.dtype), [x]
+        issued = _issued(site, kind)
+        return activation(kind, site.chip, x, out, activation=kind, gated=gated, dtype=site.dtype, issued=issued), [x]
 
     return build
 
 
+def _issued(site: _Site, op: str) -> float:
+    """Lane-operations per element that the library's kernel issues; 0 for an ideal one."""
+    kernel = row_kernel(site.library, op)
+    return kernel.lane_ops(site.chip) if kernel else 0.0
+
+
 def _softmax(site: _Site) -> _Built:
     x, out = site.tensor("x"), site.tensor("out")
-    return softmax("softmax", site.chip, x, out, scale=1.0, causal_diagonal=None, dtype=site.dtype), [x]
+    issued = _issued(site, "softmax")
+    return softmax("softmax", site.chip, x, out, scale=1.0, causal_diagonal=None, dtype=site.dtype, issued=issued), [x]
 
 
 def _copy(site: _Site) -> _Built:
@@ -86,6 +102,9 @@ def _rope(site: _Site) -> _Built:
     head_dim -= head_dim % 2
     q, k = site.tensor("q", cols=site.cols - head_dim), site.tensor("k", cols=head_dim)
     table = site.tensor("table", cols=head_dim)
+    if kernel := row_kernel(site.library, "rope"):
+        program = row_rope("rope", site.chip, q, k, table, kernel, head_dim=head_dim, dtype=site.dtype)
+        return program, [table, q, k]
     sizes = {"head_dim": head_dim, "q_len": site.rows, "kv_len": site.rows}
     return rope("rope", site.chip, q, k, table, **sizes, dtype=site.dtype), [table, q, k]
 
@@ -121,11 +140,13 @@ def simulate_vector_kernel(
     dtype: str = "fp16",
     fidelity: str = "tile",
     residency: str = "cold",
+    library: str = IDEAL,
 ) -> KernelRun:
     """Run one of :data:`VECTOR_KERNELS` whose result has ``rows x cols`` elements.
 
     ``silu_mul`` reads twice as many columns as it writes; ``rope`` works in place on ``cols`` columns of queries and keys.
-    ``chip``, ``fidelity`` and ``residency`` as in :func:`workloads.single_kernel.simulate_gemm`.
+    ``library``: who wrote the kernel, one of :func:`kernels.vector_library.vector_library_names`. ``chip``, ``fidelity`` and
+    ``residency`` as in :func:`workloads.single_kernel.simulate_gemm`.
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
@@ -135,7 +156,7 @@ def simulate_vector_kernel(
     if op in _POINTWISE:
         rows, cols = _folded(rows, cols)
     check_positive(rows=rows, cols=cols)
-    site = _Site(chip, rows, cols, dtype, AddressSpace())
+    site = _Site(chip, rows, cols, dtype, AddressSpace(), library)
     program, inputs = _BUILDERS[op](site)
     check_space(chip, f"{op} {rows} x {cols}", site.space)
     l2 = initial_l2(chip, residency, fidelity, inputs, [program])

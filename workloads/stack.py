@@ -35,6 +35,8 @@ class Overheads(_Table):
     lm_head: Seconds
     all_reduce: Seconds
     all_gather: Seconds
+    kv_store: Seconds
+    """New keys and values to a cache that is paged or stored narrower."""
     permutation: Seconds
     """Copies of tokens to experts, and back."""
     all_to_all: Seconds

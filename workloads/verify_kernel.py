@@ -12,21 +12,18 @@ from kernels.attention_shape import AttentionShape
 from kernels.decomposition import PiecePacking, key_tiles_of_blocks, pack_pieces
 from kernels.kv_storage import KV_BITS
 from kernels.program import TileProgram
-from kernels.score_masks import CausalMask, ScoreMask
+from kernels.score_masks import CausalMask
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
-from uarch.errors import InputError
-from uarch.input_file import one_line
-from workloads.attention_job import AttentionJob, check_page_size
+from workloads.attention_job import AttentionJob
 from workloads.attention_kernel import check_shape, streamed
 from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, run_programs
-from workloads.mask_option import read_tree
-from workloads.phase import check_known
+from workloads.mask_option import parse_draft
+from workloads.phase import check_known, check_page_size
 from workloads.single_kernel import check_options, mapper_for
 
 VERIFY_PACKINGS = ("padded", "decomposed")
-LARGEST_CHAIN = 1024
 MAX_ROWS = 256
 """Rows of a block: drafted tokens times the query heads that share a K/V head."""
 
@@ -53,27 +50,6 @@ class VerifyRun(KernelRun):
     """Time padded over the time of this run."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """What is verified for each request: the last certain token and the drafted ones."""
-
-    q_len: int
-    mask: ScoreMask
-
-
-def parse_draft(text: str) -> Draft:
-    """``chain:K`` for K drafted tokens, or ``tree:FILE``; :class:`InputError` for anything else."""
-    kind, _, argument = text.partition(":")
-    if kind == "tree" and argument:
-        tree = read_tree(argument)
-        return Draft(len(tree.parents), tree)
-    if kind == "chain" and argument.isdecimal() and 1 <= int(argument) <= LARGEST_CHAIN:
-        return Draft(int(argument) + 1, CausalMask())
-    raise InputError(
-        f"draft = {one_line(text)!r}: not known; allowed: chain:K with K from 1 to {LARGEST_CHAIN}, tree:FILE"
-    )
-
-
 def simulate_verify(
     chip: Chip | str,
     *,
@@ -92,7 +68,8 @@ def simulate_verify(
 ) -> VerifyRun:
     """Run the attention that verifies drafted tokens of ``batch`` requests against their contexts.
 
-    ``draft``: see :func:`parse_draft`; ``contexts``: tokens of each request before its draft, see :func:`context_lengths`.
+    ``draft``: see :func:`workloads.mask_option.parse_draft`; ``contexts``: tokens of each request before its draft, see
+    :func:`context_lengths`.
     ``pack``: all requests ``padded`` to the longest, or long ones ``decomposed`` into pieces that are merged exactly.
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
@@ -110,7 +87,7 @@ def simulate_verify(
     job = AttentionJob(
         shape,
         dtype,
-        mask=drafted.mask,
+        mask=drafted.tree or CausalMask(),
         kv_dtype=kv_dtype,
         page_size=page_size,
         lengths=(np.full(batch, drafted.q_len), kv_len),

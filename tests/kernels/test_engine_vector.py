@@ -127,8 +127,8 @@ CASES = (
 @pytest.mark.parametrize("build", CASES)
 @pytest.mark.parametrize("chip_name", CHIPS)
 def test_a_cold_cache_is_filled_once_and_never_faster_than_dram(chip_name: str, build: Callable[[Chip], Case]) -> None:
-    """All outputs fit into L2, so that DRAM sees exactly the compulsory reads."""
-    chip = load_chip(chip_name)
+    """All outputs fit into L2 and stay there, so that DRAM sees exactly the compulsory reads."""
+    chip = load_chip(chip_name, ["l2.eager_write_back=false"])
     case = build(chip)
     result, _ = execute(chip, case.program)
     assert result.count(Event.DRAM_READ_BYTES) == case.read_bytes
@@ -140,6 +140,17 @@ def test_a_cold_cache_is_filled_once_and_never_faster_than_dram(chip_name: str, 
     assert result.count(Event.SPECIAL_OPS) == case.special_ops
     assert result.count(Event.MACS) == 0
     assert result.count(Event.LINK_BYTES) == 0
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_complete_granules_go_to_memory_at_once_or_when_they_must(eager: bool) -> None:
+    """128 x 1024 in fp16: 32 granules, all complete; 130 rows have a row of granules with two rows each."""
+    chip = load_chip("a100", [f"l2.eager_write_back={str(eager).lower()}"])
+    for rows, complete_bytes in ((128, 128 * 1024 * 2), (130, 128 * 1024 * 2)):
+        x, out = (AddressSpace().allocate(name, rows, 1024, 16) for name in ("x", "out"))
+        result, state = execute(chip, elementwise.fill("fill", chip, out))
+        assert result.count(Event.DRAM_WRITE_BYTES) == (complete_bytes if eager else 0)
+        assert state.resident_bytes == out.size_bytes == x.size_bytes
 
 
 def test_what_one_kernel_leaves_in_l2_the_next_does_not_read_again() -> None:

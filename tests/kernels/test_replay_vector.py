@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace
-from kernels.elementwise import activation, residual
+from kernels.elementwise import activation, residual, soft_cap
 from kernels.embedding import embedding
 from kernels.norm import norm
 from kernels.program import TileProgram
@@ -81,23 +81,35 @@ def test_norm(chip: Chip, rows: int, cols: int, bits: int, kind: str, fused: boo
 
 
 @settings(deadline=None)
-@given(chips, row_counts, col_counts, element_bits, st.booleans(), seeds)
-def test_activation(chip: Chip, rows: int, cols: int, bits: int, gated: bool, seed: int) -> None:
+@given(
+    *(chips, row_counts, col_counts, element_bits),
+    st.sampled_from([("gelu", False), ("gelu", True), ("silu", True)]),
+    seeds,
+)
+def test_activation(chip: Chip, rows: int, cols: int, bits: int, kind: tuple[str, bool], seed: int) -> None:
     space = AddressSpace()
+    function, gated = kind
     wide = cols * (1 + gated)
     x, out = space.allocate("x", rows, wide, bits), space.allocate("out", rows, cols, bits)
     value = matrix(seed, rows, wide)
     memory = {"x": value.copy()}
 
-    run(activation("act", chip, x, out, activation="silu" if gated else "gelu", gated=gated), memory, {"out"})
+    run(activation("act", chip, x, out, activation=function, gated=gated), memory, {"out"})
 
-    if gated:
-        gate, up = value[:, :cols], value[:, cols:]
-        expected = gate * up / (1 + np.exp(-gate))
-    else:
-        inner = np.sqrt(2 / np.pi) * (value + 0.044715 * value**3)
-        expected = value / (1 + np.exp(-2 * inner))  # (1 + tanh z) / 2 is the logistic function of 2z
-    assert_close(memory["out"], expected)
+    gate, up = value[:, :cols], value[:, cols:] if gated else 1.0
+    # (1 + tanh z) / 2 is the logistic function of 2z
+    slope = gate if function == "silu" else 2 * np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)
+    assert_close(memory["out"], gate * up / (1 + np.exp(-slope)))
+
+
+@settings(deadline=None)
+@given(chips, row_counts, col_counts, element_bits, seeds)
+def test_soft_cap(chip: Chip, rows: int, cols: int, bits: int, seed: int) -> None:
+    x = AddressSpace().allocate("x", rows, cols, bits)
+    value = 40 * matrix(seed, rows, cols)
+    memory = {"x": value.copy()}
+    run(soft_cap("cap", chip, x, cap=30.0), memory, {"x"})
+    assert_close(memory["x"], 30 * np.tanh(value / 30))
 
 
 @settings(deadline=None)
@@ -233,7 +245,7 @@ def test_unknown_norms_and_activations_name_what_is_allowed() -> None:
     x = AddressSpace().allocate("x", 2, 8, 16)
     with pytest.raises(InputError, match="rmsnorm, layernorm"):
         norm("n", small_chip(1, 8 << 10), x, x, x, norm="batchnorm", eps=EPS)
-    with pytest.raises(InputError, match=r"gelu \(not gated\), silu \(gated\)"):
+    with pytest.raises(InputError, match=r"gelu \(not gated\), gelu \(gated\), silu \(gated\)"):
         activation("a", small_chip(1, 8 << 10), x, x, activation="silu", gated=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,36 @@ def test_timeline_that_is_added_in_parts(tmp_path: Path) -> None:
     parts = list(trace_file.read_intervals(path, 70))
     assert max(map(len, parts)) == 70
     assert np.concatenate(parts).tobytes() == trace.timeline.tobytes()
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    action()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_of_a_timeline_does_not_grow_with_it(tmp_path: Path) -> None:
+    trace = make_trace()
+    part = np.zeros(5000, TIMELINE_DTYPE)
+    part["end_ps"] = np.arange(5000)
+    part["op"] = 1
+
+    def write(path: Path, parts: int) -> None:
+        with trace_file.open_writer(path) as writer:
+            for _ in range(parts):
+                writer.add_intervals(part)
+            writer.finish(trace_file.Contents(**vars(trace)))
+
+    def read(path: Path) -> int:
+        return sum(map(len, trace_file.read_intervals(path, 10_000)))
+
+    short, long = tmp_path / "short.h5", tmp_path / "long.h5"
+    write(short, 1)  # what is imported and set up the first time does not count
+    assert peak_bytes(lambda: write(long, 40)) < 1.2 * peak_bytes(lambda: write(short, 8)) < 40 * part.nbytes
+    assert read(long) == 40 * 5000
+    assert peak_bytes(lambda: read(long)) < 1.2 * peak_bytes(lambda: read(short)) < 40 * part.nbytes
 
 
 def assert_refused(path: Path, *words: str) -> None:

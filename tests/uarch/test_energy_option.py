@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 import uarch.cli
+from tests.workloads.tiny_model import write_tiny_llama
 from uarch.events import COMPONENTS
 
-KERNEL = ["kernel", "gemm", "--chip", "h100", "--set", "core.count=4", "-m", "128", "-n", "128", "-k", "256"]
-RUN = ["run", "--chip", "h100", "--model", "llama-3-8b", "--phase", "decode", "--batch", "1", "--seq", "32"]
+CHIP = ["--chip", "h100", "--set", "core.count=4", "--fidelity", "analytical"]
+KERNEL = ["kernel", "gemm", *CHIP, "-m", "128", "-n", "128", "-k", "256"]
 TABLE = 'name = "mine"\nbase = "n4"\n[link_byte]\npj = 1.0\nlow = 1.0\nhigh = 1.0\nsource = "test"\n'
 MAC = '[matrix_mac.fp16]\npj = 81.0\nlow = 80.0\nhigh = 82.0\nsource = "test"\n'
 
@@ -43,10 +44,11 @@ def test_a_kernel_with_ones_own_table(capsys: pytest.CaptureFixture[str], tmp_pa
         assert payload["tensor_hz"] == 1.83e9
 
 
-def test_a_run_has_ranges_and_components_of_every_operator(capsys: pytest.CaptureFixture[str]) -> None:
-    payload = payload_of(capsys, [*RUN, "--energy", "n7"])
-    newer = payload_of(capsys, RUN)
-    assert payload["energy_joules"] > newer["energy_joules"]
+def test_a_run_has_ranges_and_components_of_every_operator(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = str(write_tiny_llama(tmp_path))
+    run = ["run", *CHIP, "--model", model, "--phase", "decode", "--batch", "1", "--seq", "32"]
+    payload, newer = payload_of(capsys, [*run, "--energy", "n7"]), payload_of(capsys, run)
+    assert payload["energy_matrix_joules"] > newer["energy_matrix_joules"]
     for name in ("energy_{}joules", "average_power_{}watts", "energy_per_token_{}joules"):
         low, expected, high = (payload[name.format(end)] for end in ("low_", "", "high_"))
         assert low < expected < high
@@ -65,7 +67,7 @@ def test_people_see_the_range(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('base = "n3"\nname = "mine"', "energy.table = 'n3': no such table or TOML file; "),
+        ('base = "n3"\nname = "mine"', "energy table mine: base = 'n3': no such table; "),
         (TABLE + "[vector_ops]\npj = 1", "energy table mine: vector_ops is not a field; did you mean 'vector_op'?"),
         (TABLE + "[scale.logic]\nfactor = 1", "energy table mine: scale.logic.low is missing (and 4 more)"),
         (TABLE.replace("low = 1.0", "low = 2.0"), "link_byte = "),

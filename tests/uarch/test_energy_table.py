@@ -138,7 +138,7 @@ def test_an_unknown_entry_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n6, n7, n8"):
+    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"):
         load_energy_table("n3")
 
 
@@ -170,6 +170,8 @@ def test_a_table_that_states_only_what_differs(tmp_path: Path) -> None:
     chip = load_chip("h100", [f"energy.table={path}"])
     assert event_energies(chip, "fp16")["matrix_mac"].pj == 0.5
     assert event_energies(chip, "bf16")["matrix_mac"].pj == event_energies(load_chip("h100"), "bf16")["matrix_mac"].pj
+    path.write_text(path.read_text().replace("pj = 0.5\n", "pj = 0.55\n"))
+    assert event_energies(chip, "fp16")["matrix_mac"].pj == 0.55
 
 
 @pytest.mark.parametrize(

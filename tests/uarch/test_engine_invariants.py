@@ -32,8 +32,8 @@ fidelities = st.sampled_from(["tile", "burst"])
 
 
 def with_ample_l2(chip: Chip) -> Chip:
-    """The same chip with an L2 that holds all of a small kernel, however unevenly its groups are used."""
-    return chip.model_copy(update={"l2": chip.l2.model_copy(update={"bytes": 1 << 26})})
+    """The same chip with an L2 that holds all of a small kernel, however unevenly its groups are used, and keeps it."""
+    return chip.model_copy(update={"l2": chip.l2.model_copy(update={"bytes": 1 << 26, "eager_write_back": False})})
 
 
 def rows_set(state: L2State, field: str) -> int:

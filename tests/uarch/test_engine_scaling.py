@@ -86,7 +86,7 @@ def test_every_field_of_the_machine_is_a_count_a_size_or_a_time() -> None:
     """A new time that is not named like one would not be scaled, and the next test would prove nothing of it."""
     lowered = Lowered(lower(small_chip(), "fp16"), lower_dram(small_chip(), "tile"))
     counts = {"cores", "max_resident_blocks", "lanes", "rows", "cols", "dataflow", "mac_stages", "multicast_cores"}
-    counts |= {"l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes"}
+    counts |= {"l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
     assert set(lowered.machine._fields) - set(times_of(lowered.machine)) == counts
     dram_counts = {"units", "banks", "chunk_bytes", "row_span_bytes"}
     assert set(lowered.dram._fields) - set(times_of(lowered.dram)) == dram_counts

@@ -148,8 +148,9 @@ def test_scalesim_files_become_a_chip_and_a_suite(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_chips_survive_being_written(name: str) -> None:
-    data = load_chip(name).model_dump(mode="json")
-    assert tomllib.loads(to_toml(data, {"core.count": "a comment"})) == data
+    chip = load_chip(name)
+    written = to_toml(chip.model_dump(mode="json"), {"core.count": "a comment"})
+    assert tomllib.loads(written) == chip.model_dump(mode="json", exclude_none=True)
 
 
 VALUES = st.one_of(

@@ -17,6 +17,7 @@ from workloads.architectures import model_of_config
 from workloads.buffers import allocate
 from workloads.expert_exchange import route
 from workloads.expert_load import parse_load
+from workloads.layer_tensors import LayerTensors
 from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
 from workloads.parallel import check_parallel
@@ -66,11 +67,24 @@ def model_of(architecture: str) -> Model:
     return model_of_config(config, "tiny", architecture)
 
 
-@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
+    check_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None))
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
+@pytest.mark.parametrize("cache", [{"page_size": 4}, {"kv_dtype": "fp8"}, {"kv_dtype": "int8", "page_size": 8}])
+@pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM"])
+def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache: dict[str, Any], phase: str) -> None:
+    """Paged and narrow caches: what is stored, divided by its scales, is multiplied with them again."""
+    check_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
+
+
+def check_layers(architecture: str, work: Phase) -> None:
+    """Every simulated layer of a tiny model gives what NumPy gives."""
     model, chip = model_of(architecture), small_chip()
-    work, shard = Phase(phase, 2, 21), check_parallel(model, 1)
+    shard = check_parallel(model, 1)
     routing = route(model, shard, work.tokens, parse_load("zipf:1"), seed=5)
     buffers = allocate(model, shard, work, attention_shape(model, shard, work), plain("fp16"), routing)
     mapper = Mapper(chip, on_engine=False)
@@ -81,8 +95,9 @@ def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
         operators = builder.layer(kind, tensors, first=False)
         programs = [program for operator in operators for program in operator.programs]
         memory = _memory_of(programs)
+        caches = _unpaged(tensors, work, memory)
         layer = NaiveLayer(
-            *(model, kind, index, {name: values.copy() for name, values in memory.items()}),
+            *(model, kind, index, {name: values.copy() for name, values in (memory | caches).items()}),
             *(work.batch, work.q_len, work.kv_len, routing.own.experts if routing else None),
         )
         for program in programs:
@@ -97,9 +112,25 @@ def _memory_of(programs: list[Any]) -> dict[str, Any]:
     for program in programs:
         for name, tensor in zip(program.tensor_names, program.tensors, strict=True):
             if name.startswith(
-                ("w_", "norm", "q_norm", "kv_norm", "qk_norm", "post_norm", "k_cache", "v_cache", "rope")
+                ("w_", "norm", "q_norm", "kv_norm", "qk_norm", "post_norm", "k_cache", "v_cache", "kv_cache", "rope")
             ):
                 memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
             if name in ("hidden", "delta"):
                 memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
     return memory
+
+
+def _unpaged(tensors: LayerTensors, work: Phase, memory: dict[str, Any]) -> dict[str, Any]:
+    """Caches as the layer in NumPy has them: keys of every sequence one after the other, scales multiplied in."""
+    sequences, storage = tensors.sequences, tensors.storage
+    if sequences is None:
+        return {}
+    keys = np.arange(work.kv_len)
+    rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, keys) for s in range(work.batch)])
+    caches = {}
+    for cache, scales in ((tensors.k_cache, storage.k_scales), (tensors.v_cache, storage.v_scales)):
+        values = memory[cache.name][rows]
+        if scales is not None:
+            values = values * memory[scales.name][rows].repeat(cache.cols // scales.cols, axis=1)
+        caches[cache.name] = values
+    return caches

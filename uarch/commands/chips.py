@@ -88,7 +88,8 @@ def _row(chip: Chip) -> Iterator[str]:
 
 
 def _render_one(chip: Chip) -> None:
-    fields = [(name, _text(value)) for name, value in _flat(chip.model_dump(mode="json"), "")]
+    stated = chip.model_dump(mode="json", exclude_none=True)
+    fields = [(name, _text(value)) for name, value in _flat(stated, "")]
     peaks = [(name, _text(value)) for name, value in _flat(derived(chip), "") if name not in dict(fields)]
     screen = console()
     screen.print(table(f"{chip.name}: {chip.description}", ["field", "value"], fields, left=2))

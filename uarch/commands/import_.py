@@ -1,4 +1,4 @@
-"""``uarch import``: chips and suites from the files of other tools."""
+"""``uarch import``: chips, suites and energy tables from the files of other tools."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.toml
 LikeOption = Annotated[
     str, typer.Option("--like", metavar="NAME_OR_FILE", help="Chip from which everything comes that the file lacks.")
 ]
+MapOption = Annotated[
+    list[str],
+    typer.Option(
+        "--map",
+        metavar="EVENT=COMPONENT.ACTION[/BYTES]",
+        help="The action that an event is, and how many bytes it moves. Repeatable.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,11 +29,12 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(_import)
     group.command()(llmcompass)
     group.command()(scalesim)
+    group.command()(accelergy)
     app.add_typer(group, name="import")
 
 
 def _import(context: typer.Context) -> None:
-    """Make a chip file from the file of another tool. A Hugging Face config.json needs no import: give it as --model."""
+    """Make a chip file or an energy table from a file of another tool. A Hugging Face config.json is given as --model."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -68,6 +77,22 @@ def scalesim(
         _write(target, layers)
         written["suite"] = str(target)
     emit(written, as_json, lambda: typer.echo(", ".join(written.values())))
+
+
+def accelergy(
+    file: Annotated[Path, typer.Argument(metavar="ERT.yaml", help="An ERT of Accelergy 0.3 or 0.4, YAML or JSON.")],
+    assignments: MapOption,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The energy table to write.")],
+    base: Annotated[str, typer.Option("--base", metavar="NAME", help="Table of all other values.")] = "n7",
+    as_json: JsonOption = False,
+) -> None:
+    """An energy table from the actions of an energy reference table (ERT) of Accelergy."""
+    from uarch.importers.accelergy import import_ert, parse_assignment, read_ert
+
+    chosen = [parse_assignment(text) for text in assignments]
+    _write(output, import_ert(read_ert(file), chosen, base, output.stem, file.name))
+    written = {"table": str(output), "base": base, "events": [assignment.event for assignment in chosen]}
+    emit(written, as_json, lambda: typer.echo(str(output)))
 
 
 def _write(target: Path, text: str) -> None:

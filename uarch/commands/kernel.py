@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from uarch.commands.options import (
     with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, emit
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +50,8 @@ def gemm(
     group_size: GroupSizeOption = None,
     weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
     energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -56,7 +60,8 @@ def gemm(
     from uarch.chip_file import load_chip
     from workloads.single_kernel import simulate_gemm
 
-    run = simulate_gemm(
+    simulation = partial(
+        simulate_gemm,
         load_chip(chip, with_energy(overrides, energy)),
         m,
         n,
@@ -67,4 +72,5 @@ def gemm(
         group_size=group_size,
         weight_sparsity=weight_sparsity,
     )
+    run = traced_kernel(simulation, output, timeline)
     emit(payload(run), as_json, lambda: render(run))

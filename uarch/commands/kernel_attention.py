@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -19,6 +20,7 @@ from uarch.commands.options import (
     with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 if TYPE_CHECKING:
     from workloads.attention_kernel import AttentionRun, MaskReport
@@ -61,6 +63,8 @@ def attention(
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
     energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -69,7 +73,8 @@ def attention(
     from uarch.chip_file import load_chip
     from workloads.attention_kernel import simulate_attention
 
-    run = simulate_attention(
+    simulation = partial(
+        simulate_attention,
         load_chip(chip, with_energy(overrides, energy)),
         phase,
         batch=batch,
@@ -90,6 +95,7 @@ def attention(
         dtype=dtype,
         fidelity=fidelity,
     )
+    run = traced_kernel(simulation, output, timeline)
     emit(payload(run), as_json, lambda: _render(run))
 
 

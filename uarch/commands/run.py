@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from uarch.commands.attention_options import KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.options import (
     BatchOption,
     ChipOption,
@@ -16,7 +18,6 @@ from uarch.commands.options import (
     ExpertLoadOption,
     GroupSizeOption,
     PhaseFidelityOption,
-    PhaseOption,
     WeightDtypeOption,
     WeightSparsityOption,
     with_energy,
@@ -33,6 +34,7 @@ from uarch.commands.output import (
     table,
     uses,
 )
+from uarch.commands.recording import OutputOption, TimelineOption, traced
 
 if TYPE_CHECKING:
     from results.trace import Trace
@@ -48,6 +50,14 @@ EpOption = Annotated[
     typer.Option(
         "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
     ),
+]
+RunPhaseOption = Annotated[
+    Literal["prefill", "decode", "verify"],
+    typer.Option("--phase", help="All prompt tokens, one new token each, or the drafted tokens of --draft."),
+]
+DraftOption = Annotated[
+    str | None,
+    typer.Option("--draft", metavar="DRAFT", help="Of phase verify: chain:K drafted tokens, or tree:FILE."),
 ]
 LogitsOption = Annotated[
     Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
@@ -68,9 +78,6 @@ OverlapOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
 ]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
-]
 
 _LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
 
@@ -83,7 +90,7 @@ def register(app: typer.Typer) -> None:
 def run(
     chip: ChipOption,
     model: ModelOption,
-    phase: PhaseOption,
+    phase: RunPhaseOption,
     batch: BatchOption,
     seq: SeqOption,
     tp: TpOption = 1,
@@ -95,6 +102,10 @@ def run(
     attention: AttentionOption = "flash",
     expert_load: ExpertLoadOption = "uniform",
     logits: LogitsOption = "last",
+    mask: MaskOption = None,
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    draft: DraftOption = None,
     stack: StackOption = "graph",
     fidelity: PhaseFidelityOption = "tile",
     pp: PpOption = 1,
@@ -102,22 +113,21 @@ def run(
     overlap_chunks: OverlapOption = 1,
     seed: SeedOption = 0,
     output: OutputOption = None,
+    timeline: TimelineOption = 0,
     energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a prefill, or one decode step: latency, energy, and what bounds every operator."""
-    from results.files import check_replaceable
+    """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
     from uarch.chip_file import load_chip
     from workloads.model import load_model
     from workloads.runner import parts_of, simulate
 
-    if output is not None:
-        check_replaceable(output)
     loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
     parts = parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
-        trace = simulate(
+        run_it = partial(
+            simulate,
             loaded_chip,
             loaded_model,
             phase,
@@ -131,6 +141,10 @@ def run(
             weight_sparsity=weight_sparsity,
             expert_load=expert_load,
             logits=logits,
+            mask=mask,
+            kv_dtype=kv_dtype,
+            page_size=page_size,
+            draft=draft,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
@@ -140,8 +154,7 @@ def run(
             overlap_chunks=overlap_chunks,
             progress=lambda part: show(part, parts.index(part)),
         )
-    if output is not None:
-        trace.save(output)
+        trace = traced(lambda limit, record: run_it(timeline_limit=limit, record=record), output, timeline)
     emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
@@ -189,7 +202,7 @@ def render(trace: Trace, output: Path | None) -> None:
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]
     total = float(layer["seconds"].sum())
-    columns = ("operator", "shape", "bound by", "time", "arrays", "DRAM")
+    columns = ("operator", "shape", "bound by", "time", "energy", "arrays", "DRAM")
     rows = (_operator_row(operator_payload(row)) for row in layer)
     screen.print(table(f"Layer {middle}: {quantity(total, 's')}", columns, rows, left=3, wrapping="shape"))
     if output is not None:
@@ -236,5 +249,6 @@ def _operator_row(operator: dict[str, Any]) -> Iterator[str]:
     yield operator["shape"]
     yield operator["bound_by"]
     yield quantity(seconds, "s")
+    yield quantity(operator["energy_joules"], "J")
     yield percent(operator["utilization"]) if operator["flops"] else "-"
     yield quantity(operator["dram_bytes"] / seconds, "B/s")

@@ -11,6 +11,9 @@ from uarch.chip_file import load_chip
 from uarch.chip_toml import to_toml
 from uarch.input_file import validate
 
+_OF_ONE_DIE = ("area_mm2", "cores", "l2_bytes", "memory_interfaces")
+"""What another chip's die has is not taken over: the area is modelled."""
+
 
 def chip_text(name: str, like: str, fields: Mapping[str, tuple[Any, str]], source: str, description: str) -> str:
     """TOML of a chip that takes ``fields`` from another tool's file and everything else from the chip ``like``.
@@ -31,6 +34,7 @@ def chip_text(name: str, like: str, fields: Mapping[str, tuple[Any, str]], sourc
         "kind": "model",
         "sources": [source, f"the chip {like} for every value without a comment"],
     }
+    data["die"] |= dict.fromkeys(_OF_ONE_DIE)
     for path, (value, _) in fields.items():
         *tables, field = path.split(".")
         table = data

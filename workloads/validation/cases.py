@@ -58,13 +58,14 @@ def case_of(suite: str, row: Measurement, chip: str) -> Case:
 def _asked(row: Measurement, source: Source) -> tuple[Request, str, str, str]:
     """Request, label, class, and the operation by which a source's floors go."""
     if isinstance(row, GemmRow):
-        residency = row.l2 or source.residency.gemm
-        request = GemmRequest(row.M, row.N, row.K, 1, row.dtype, residency)
+        request = GemmRequest(row.M, row.N, row.K, 1, row.dtype, row.l2 or source.residency.gemm)
         return request, f"{row.M} x {row.N} x {row.K}", _m_class(row.M), "gemm"
     if isinstance(row, AttentionRow):
         return _attention(row, source), _attention_label(row), row.phase, "attention"
     if isinstance(row, ElementwiseRow):
-        vector = VectorRequest(row.op, row.rows, row.cols, row.dtype, row.l2 or source.residency.elementwise)
+        vector = VectorRequest(
+            row.op, row.rows, row.cols, row.dtype, row.l2 or source.residency.elementwise, source.vector_kernels
+        )
         return vector, f"{row.op} {row.rows} x {row.cols}", row.op, row.op
     if isinstance(row, CollectiveRow):
         reduce = AllReduceRequest(
@@ -112,7 +113,8 @@ def _transformer(row: TransformerRow, source: Source) -> tuple[Request, str, str
         reduce = AllReduceRequest(size_bytes, ranks, row.dtype, source.residency.collective, source.collectives)
         return reduce, label, row.op, "all_reduce"
     residency = row.l2 or source.residency.elementwise
-    return VectorRequest(row.kind, row.rows_M, row.cols_N, row.dtype, residency), label, row.op, row.kind
+    request = VectorRequest(row.kind, row.rows_M, row.cols_N, row.dtype, residency, source.vector_kernels)
+    return request, label, row.op, row.kind
 
 
 def distinct(cases: Sequence[Case]) -> list[tuple[str, Request]]:

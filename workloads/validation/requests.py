@@ -81,11 +81,19 @@ class VectorRequest:
     cols: int
     dtype: str
     residency: str
+    library: str
 
     def run(self, chip: Chip, fidelity: str) -> KernelRun:
         """The kernel alone on ``chip``."""
         return simulate_vector_kernel(
-            chip, self.op, self.rows, self.cols, dtype=self.dtype, fidelity=fidelity, residency=self.residency
+            chip,
+            self.op,
+            self.rows,
+            self.cols,
+            dtype=self.dtype,
+            fidelity=fidelity,
+            residency=self.residency,
+            library=self.library,
         )
 
 

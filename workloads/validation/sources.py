@@ -42,6 +42,8 @@ class Source(_Table):
     """Attention's time includes the kernel that puts new keys and values into the cache."""
     collectives: Text = "nccl"
     """Communication library; see :mod:`kernels.collective_library`."""
+    vector_kernels: Text = "vectors"
+    """Library of norms, activations and the like; see :mod:`kernels.vector_library`."""
     host_floor_seconds: dict[str, dict[str, Seconds]] = {}
     """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
 

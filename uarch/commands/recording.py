@@ -1,0 +1,66 @@
+"""Traces of simulations with or without a timeline, written as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from uarch.errors import InputError
+
+if TYPE_CHECKING:
+    from results.schema import Table
+    from results.trace import Trace
+
+Run = TypeVar("Run")
+
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="Write the trace of every operator (HDF5).")
+]
+TimelineOption = Annotated[
+    int,
+    typer.Option(
+        "--timeline", metavar="N", help="Also record what every core does when, at most N intervals; needs --output."
+    ),
+]
+
+Simulation = Callable[[int, "Callable[[Table], None] | None"], "Trace"]
+"""Runs with a limit of intervals and what takes them."""
+
+
+def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
+    """Run a simulation, and write its trace to ``output`` if there is one: intervals while it runs, all else at its end."""
+    from results.files import check_replaceable
+    from results.trace_file import Contents, open_writer
+
+    if output is None:
+        if timeline:
+            raise InputError(f"--timeline {timeline}: needs --output FILE.h5, where the intervals go")
+        return simulation(0, None)
+    check_replaceable(output)
+    if not timeline:
+        trace = simulation(0, None)
+        trace.save(output)
+        return trace
+    with open_writer(output) as writer:
+        trace = simulation(timeline, writer.add_intervals)
+        fields: dict[str, Any] = {name: getattr(trace, name) for name in Contents._fields}
+        writer.finish(Contents(**fields))
+    return trace
+
+
+def traced_kernel(simulation: Callable[[], Run], output: Path | None, timeline: int) -> Run:
+    """Simulate a kernel, and write its trace to ``output`` if there is one."""
+    from workloads.kernel_trace import tracing_kernel
+
+    runs = []
+
+    def simulate(limit: int, record: Callable[[Table], None] | None) -> Trace:
+        with tracing_kernel(limit, record) as seen:
+            runs.append(simulation())
+        return seen.trace
+
+    traced(simulate, output, timeline)
+    return runs[0]

@@ -1,0 +1,76 @@
+"""Results of long kernels, remembered on disk: by chip, program, what L2 held, and the simulator's sources.
+
+Identifying a kernel means hashing its program, which is worth it where executing it takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kernels.program import TileProgram
+from uarch.chip import Chip
+from uarch.engine import KernelResult
+from uarch.jit import cache_directory
+from uarch.l2 import L2State
+from uarch.machine import lower_dram
+
+LONG_STEPS = 500_000
+"""Kernels that execute so many steps are remembered."""
+
+Outcome = tuple[KernelResult, L2State]
+
+
+def remembered(
+    chip: Chip,
+    program: TileProgram,
+    l2: L2State,
+    launch_seconds: float,
+    fidelity: str,
+    execute: Callable[[], Outcome],
+) -> Outcome:
+    """What ``execute`` returns for these arguments, from disk if it is there.
+
+    A file appears whole or not at all; one that cannot be read or written costs time only.
+    """
+    if program.dynamic_steps < LONG_STEPS:
+        return execute()
+    path = cache_directory() / "results" / f"{_key(chip, program, l2, launch_seconds, fidelity)}.pickle"
+    try:
+        known: Outcome = pickle.loads(path.read_bytes())
+    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError):
+        known = execute()
+        _write(path, pickle.dumps(known, protocol=5))
+    return known
+
+
+def _key(chip: Chip, program: TileProgram, l2: L2State, launch_seconds: float, fidelity: str) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    sizes = program.dtype, program.n_counters, program.n_granules, launch_seconds, fidelity
+    digest.update(repr((sizes, lower_dram(chip, "tile"))).encode())
+    digest.update(chip.model_dump_json().encode())
+    for array in (program.tensors, program.blocks, program.steps, program.operands, program.tables):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    for array in (l2.granules, l2.records):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
