@@ -118,7 +118,9 @@ class AttentionLoad:
                 n_tiles = ceil(q_len / tile_q)
                 chosen = np.unique(np.linspace(0, n_tiles - 1, min(n_tiles, SAMPLED_TILES)).round().astype(np.int64))
                 scores = kept.queries(chosen, tile_q).tile_counts(tile_q, tile_k) / (tile_q * tile_k)
-                visits = np.minimum(1, 4 * scores) if kept.gathers else np.ceil(scores)
+                visits = np.ceil(scores)
+                if kept.gathers:
+                    visits = np.minimum(1, scores * (4 if kept.gathers == 1 else 1))
                 of_tiles = np.full(len(visits), visits.shape[1]) if self.visit_all else visits.sum(axis=1)
                 total += float(times * of_tiles.mean() * n_tiles)
                 longest = max(longest, float(of_tiles.max()))

@@ -72,7 +72,7 @@ class _KeyTiles:
     table: IntArray
     masks: IntArray
     repeat: IntArray
-    step: int
+    step: Ints
     """Table entries from a tile to the next."""
 
 
@@ -144,14 +144,15 @@ class StreamSteps:
             ),
         ]
         if tiles.n_gathered.any():
+            gathered_runs = tile_k // units["gather_run"]
             gathered = _KeyTiles(
                 tile_k,
-                1,
-                tile_k,
-                units["gathered_key_table"] + tiles.first_gathered * tile_k,
+                units["gather_run"],
+                gathered_runs,
+                units["gathered_key_table"] + tiles.first_gathered * gathered_runs,
                 units["gathered_mask_table"] + tiles.first_gathered,
                 tiles.n_gathered,
-                tile_k,
+                gathered_runs,
             )
             loops.append(gathered)
         return loops

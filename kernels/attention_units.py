@@ -30,6 +30,7 @@ UNIT = np.dtype(
         ("short_tiles", np.int64),  # 0 or 1: the last key tile of a sequence, of short_width keys
         ("short_width", np.int64),
         ("gathered_tiles", np.int64),
+        ("gather_run", np.int64),  # consecutive rows of a gathered tile
         ("key_table", np.int64),  # where the rows of its key tiles stand in the tables
         ("mask_table", np.int64),  # ... and their masks
         ("gathered_key_table", np.int64),
@@ -148,14 +149,15 @@ class _Builder:
         units["short_width"] = mask.last_width
         units["whole_tiles"] = np.diff(mask.starts) - units["short_tiles"]
         units["gathered_tiles"] = np.diff(mask.gathered_starts)
+        units["gather_run"] = mask.gather_run
         run = self.sequences.run(width)
         units["key_table"] = self.writer.table(self._rows(s, mask, run)) + first * (width // run)
         numbers = np.array([*map(self.writer.element_mask, mask.patterns), NONE])
         units["mask_table"] = self.writer.table(numbers[mask.pattern]) + first
         if len(mask.gathered_keys):
             first = mask.gathered_starts[:-1]
-            rows = self.sequences.rows(s, mask.gathered_keys.ravel())
-            units["gathered_key_table"] = self.writer.table(rows) + first * width
+            rows = self.sequences.rows(s, mask.gathered_keys[:, :: mask.gather_run].ravel())
+            units["gathered_key_table"] = self.writer.table(rows) + first * (width // mask.gather_run)
             units["gathered_mask_table"] = self.writer.table(numbers[mask.gathered_pattern]) + first
         if self.sequences.page_size:
             units["first_page"], units["pages"] = self._pages(mask)
@@ -170,11 +172,12 @@ class _Builder:
     def _pages(self, mask: BlockMask) -> tuple[IntArray, IntArray]:
         """First page-table entry of each query tile and how many it reads: an entry for each page of its key tiles."""
         page = self.sequences.page_size
-        per_tile = max(1, mask.tile_k // page)
-        tiles = np.diff(mask.starts)
-        first = mask.key_tile[np.minimum(mask.starts[:-1], len(mask.key_tile) - 1)] * mask.tile_k // page
+        runs = np.diff(mask.starts) * max(1, mask.tile_k // page)
+        runs += np.diff(mask.gathered_starts) * (mask.tile_k // mask.gather_run)
+        tile = np.append(mask.key_tile, 0)[np.minimum(mask.starts[:-1], len(mask.key_tile))]
+        first = np.where(np.diff(mask.gathered_starts) > 0, 0, tile * mask.tile_k // page)
         in_table = -(-mask.kv_len // page)
-        return first, np.minimum(np.maximum(tiles * per_tile, 1), in_table - first)
+        return first, np.minimum(np.maximum(runs, 1), in_table - first)
 
 
 def attention_units(

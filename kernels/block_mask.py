@@ -7,6 +7,7 @@ as they are, partial ones with an element mask. Attention programs are built fro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from uarch.program import NONE
 BoolArray = npt.NDArray[np.bool_]
 
 GATHERED_BELOW = 4
-"""A block of keys is not loaded if its queries keep less than one in so many of its keys: those are gathered instead."""
+"""A tile is not loaded as it is if its queries keep less than one in so many of its keys, and those are gathered singly."""
 
 COUNTED_TILES = 128
 """Query tiles whose kept scores are counted at a time."""
@@ -42,6 +43,8 @@ class BlockMask:
     starts: IntArray
     key_tile: IntArray
     pattern: IntArray
+    gather_run: int
+    """Consecutive keys in a gathered tile."""
     gathered_starts: IntArray
     gathered_keys: IntArray
     gathered_pattern: IntArray
@@ -96,7 +99,7 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
     patterns, kept_scores = _Patterns(), 0
     rows: list[IntArray] = []
     numbers: list[IntArray] = []
-    gathered = _Gathered(tile_k)
+    gathered = _Gathered(tile_k, gcd(kept.gathers, tile_k, run if run > 1 else 0) if kept.gathers else 1)
     for t in range(n_tiles):
         if t % COUNTED_TILES == 0:
             chunk = np.arange(t, min(t + COUNTED_TILES, n_tiles))
@@ -106,7 +109,7 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
         q0 = t * tile_q
         n_q = min(tile_q, kept.q_len - q0)
         visited = np.arange(last_tile + 1) if visit_all else np.flatnonzero(of_tile)
-        if kept.gathers:
+        if kept.gathers and not visit_all:
             visited = gathered.take(kept, q0, n_q, visited, patterns)
         widths = np.where(visited == last_tile, last_width, tile_k)
         pattern = np.full(len(visited), NONE)
@@ -124,6 +127,7 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
         starts=np.cumsum([0, *map(len, rows)]),
         key_tile=np.concatenate(rows),
         pattern=np.concatenate(numbers),
+        gather_run=gathered.run,
         gathered_starts=np.array(gathered.starts),
         gathered_keys=np.array(gathered.keys, np.int64).reshape(-1, tile_k),
         gathered_pattern=np.array(gathered.numbers, np.int64),
@@ -137,20 +141,29 @@ class _Gathered:
     """Tiles of keys that do not lie together, collected over the query tiles."""
 
     tile_k: int
+    run: int
     starts: list[int] = field(default_factory=lambda: [0])
     keys: list[IntArray] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
     def take(self, kept: KeptKeys, q0: int, n_q: int, visited: IntArray, patterns: _Patterns) -> IntArray:
-        """Gather the few kept keys of sparsely kept tiles; returns the visited tiles without those."""
-        seen = np.flatnonzero(kept.key_union(q0, n_q))
-        per_tile = np.bincount(seen // self.tile_k, minlength=int(visited.max(initial=0)) + 1)
-        sparse = visited[GATHERED_BELOW * per_tile[visited] < self.tile_k]
-        keys = seen[np.isin(seen // self.tile_k, sparse)]
+        """Gather the kept keys of sparsely kept tiles; returns the visited tiles without those.
+
+        Single keys are gathered where they are few, longer runs from all tiles that are not seen from end to end. The last
+        tile, which may be shorter, is always visited as it is.
+        """
+        runs = np.unique(np.flatnonzero(kept.key_union(q0, n_q)) // self.run)
+        runs_of_tile = self.tile_k // self.run
+        per_tile = np.bincount(runs // runs_of_tile, minlength=int(visited.max(initial=0)) + 1)
+        least = runs_of_tile if self.run > 1 else -(-runs_of_tile // GATHERED_BELOW)
+        sparse = visited[(per_tile[visited] < least) & (visited < (kept.kv_len - 1) // self.tile_k)]
+        runs = runs[np.isin(runs // runs_of_tile, sparse)]
+        keys = (runs[:, None] * self.run + np.arange(self.run)).ravel()
         for first in range(0, len(keys), self.tile_k):
             some = keys[first : first + self.tile_k]
             elements = np.zeros((n_q, self.tile_k), np.bool_)
             elements[:, : len(some)] = kept.elements(q0, n_q, some)
-            self.keys.append(np.pad(some, (0, self.tile_k - len(some)), mode="edge"))
+            last_run = np.tile(some[-self.run :], (self.tile_k - len(some)) // self.run)
+            self.keys.append(np.concatenate([some, last_run]))
             self.numbers.append(patterns.number(elements))
         return np.setdiff1d(visited, sparse)

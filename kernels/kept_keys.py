@@ -34,8 +34,8 @@ class KeptKeys:
     starts: IntArray
     begin: IntArray
     end: IntArray
-    gathers: bool = False
-    """Keys of which a schedule should load single rows where a block of keys has only few."""
+    gathers: int = 0
+    """Keys that a schedule should gather in groups of so many where a tile of keys is kept in part only; 0: in none."""
 
     @property
     def q_len(self) -> int:
@@ -92,7 +92,7 @@ def from_limits(kv_len: int, first: IntArray, limit: IntArray) -> KeptKeys:
 
 
 def from_blocks(
-    kv_len: int, list_of: IntArray, limit: IntArray, block: int, kept: Iterable[IntArray], *, gathers: bool = False
+    kv_len: int, list_of: IntArray, limit: IntArray, block: int, kept: Iterable[IntArray], *, gathers: int = 0
 ) -> KeptKeys:
     """Queries that see whole blocks of ``block`` keys; ``kept[r]``: ascending block numbers of list r."""
     runs = [_runs(numbers) for numbers in kept]

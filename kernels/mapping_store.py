@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from uarch.chip import Chip
+from uarch.dram.standards import load_standard
 from uarch.jit import cache_directory
-from uarch.machine import lower_dram
 
 _REMEMBERED: dict[str, dict[str, Any]] = {}
 
@@ -21,7 +21,7 @@ def store_key(chip: Chip, kernel: bytes) -> str:
     """Key of a search: everything that its outcome depends on; ``kernel`` identifies the kernel whatever its mapping."""
     digest = hashlib.sha256(_builders_key().encode())
     digest.update(chip.model_dump_json().encode())
-    digest.update(repr(lower_dram(chip, "tile")).encode())
+    digest.update(load_standard(chip.memory.standard).model_dump_json().encode())
     digest.update(kernel)
     return digest.hexdigest()
 

@@ -148,7 +148,7 @@ class VerticalSlashMask:
         position = positions(q_len, kv_len)
         first_row = int(position[0]) // SLASH_BLOCK
         rows = (self._row(r, kv_len, columns, distances) for r in range(first_row, -(-kv_len // SLASH_BLOCK)))
-        return from_blocks(kv_len, position // SLASH_BLOCK - first_row, position + 1, 1, rows, gathers=True)
+        return from_blocks(kv_len, position // SLASH_BLOCK - first_row, position + 1, 1, rows, gathers=1)
 
     def _row(self, row: int, kv_len: int, columns: IntArray, distances: IntArray) -> IntArray:
         first = row * SLASH_BLOCK - distances
@@ -164,6 +164,7 @@ class PagesMask:
     """``budget`` keys on whole pages of ``page`` keys, the newest page among them (Quest, arXiv 2406.10774).
 
     All queries of a sequence share their pages, which are drawn evenly: what a selection pass chooses depends on the values.
+    Tiles of keys are gathered from pages.
     """
 
     page: int
@@ -182,7 +183,7 @@ class PagesMask:
 def pages_kept(q_len: int, kv_len: int, page: int, chosen: IntArray) -> KeptKeys:
     """Queries that see the given pages, as far as they are causal."""
     position = positions(q_len, kv_len)
-    return from_blocks(kv_len, np.zeros(q_len, np.int64), position + 1, page, [chosen])
+    return from_blocks(kv_len, np.zeros(q_len, np.int64), position + 1, page, [chosen], gathers=page)
 
 
 @dataclass(frozen=True)

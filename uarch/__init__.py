@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from uarch.importers.llmcompass import llmcompass_chip
     from uarch.importers.scalesim import scalesim_chip
     from workloads.attention_kernel import simulate_attention
+    from workloads.bench.study import study
+    from workloads.bench.suite import load_suite
     from workloads.model import load_model
     from workloads.runner import simulate
     from workloads.single_kernel import simulate_gemm
@@ -37,6 +39,7 @@ __all__ = [
     "llmcompass_chip",
     "load_chip",
     "load_model",
+    "load_suite",
     "plot",
     "save",
     "scalesim_chip",
@@ -44,6 +47,7 @@ __all__ = [
     "simulate_attention",
     "simulate_channel",
     "simulate_gemm",
+    "study",
     "write_report",
 ]
 
@@ -58,6 +62,7 @@ _MODULE_OF = {
     "llmcompass_chip": "uarch.importers.llmcompass",
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
+    "load_suite": "workloads.bench.suite",
     "plot": "results.plots.catalogue",
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
@@ -65,6 +70,7 @@ _MODULE_OF = {
     "simulate_channel": "uarch.dram.channel",
     "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
+    "study": "workloads.bench.study",
     "write_report": "results.report.page",
 }
 

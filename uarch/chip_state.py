@@ -14,11 +14,9 @@ from uarch.jit import inline
 from uarch.l2 import FETCH, NO_FETCH, L2State, open_l2
 from uarch.machine import Machine
 from uarch.program import NONE, StructArray
-from uarch.recorder import Recorder, Track, new_recorder, record, recording
+from uarch.recorder import AnyRecorder, new_recorder, record_core_time
 
 IntArray = npt.NDArray[np.int64]
-
-_CORE_TRACK = int(Track.CORE)
 
 CORE = np.dtype(
     [
@@ -99,7 +97,7 @@ class ChipState(NamedTuple):
     events: IntArray
     shared: StructArray
     """One record."""
-    recorder: Recorder
+    recorder: AnyRecorder
 
 
 def open_chip(
@@ -156,8 +154,7 @@ def charge(chip: ChipState, core: int, now_ps: int) -> None:
     for c in range(core + chip.machine.cores, len(chip.contexts), chip.machine.cores):
         first = min(first, chip.contexts[c]["cause"])
     chip.cores[core]["cause_ps"][first] += elapsed_ps
-    if recording(chip.recorder):
-        record(chip.recorder, core, NONE, _CORE_TRACK, first, now_ps - elapsed_ps, now_ps, 0)
+    record_core_time(chip.recorder, core, first, now_ps - elapsed_ps, now_ps)
     chip.cores[core]["charged_ps"] = now_ps
 
 

@@ -29,9 +29,11 @@ COMMANDS = (
     "report",
     "export",
     "import_",
+    "bench_model",
     "systolic",
     "scalesim",
     "dram",
+    "fidelity",
     "demo",
     "experiment",
 )

@@ -33,8 +33,8 @@ def event_counts(result: KernelResult) -> dict[str, int]:
         "noc_byte": result.count(Event.NOC_BYTES),
         "dram_read_byte": result.count(Event.DRAM_READ_BYTES),
         "dram_write_byte": result.count(Event.DRAM_WRITE_BYTES),
-        "dram_activate": result.count(Event.DRAM_ROW_MISSES) * result.channels_per_activate,
-        "dram_refresh": result.count(Event.DRAM_REFRESHES) * result.channels_per_activate,
+        "dram_activate": result.count(Event.DRAM_ROW_MISSES),
+        "dram_refresh": result.count(Event.DRAM_REFRESHES),
         "link_byte": result.count(Event.LINK_BYTES),
     }
 
@@ -61,9 +61,10 @@ def component_ranges(chip: Chip, dtype: str) -> dict[str, Range]:
     The widest of the ranges of the events that a component counts; events of one component are taken to be wrong together.
     """
     static = static_power(chip)
-    ranges = {"static": Range(static.low / static.watts, static.high / static.watts)}
-    for event, energy in event_energies(chip, dtype).items():
-        component = COMPONENT_OF_EVENT[event]
-        low, high = ranges.get(component, Range(1.0, 1.0))
-        ranges[component] = Range(min(low, energy.low / energy.pj), max(high, energy.high / energy.pj))
+    ranges = dict.fromkeys(COMPONENTS, Range(1.0, 1.0))
+    parts = [(COMPONENT_OF_EVENT[event], (e.low, e.pj, e.high)) for event, e in event_energies(chip, dtype).items()]
+    for component, (low, value, high) in [*parts, ("static", (static.low, static.watts, static.high))]:
+        if value:
+            before = ranges[component]
+            ranges[component] = Range(min(before.low, low / value), max(before.high, high / value))
     return ranges

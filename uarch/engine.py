@@ -90,8 +90,6 @@ class KernelResult:
     causes_ps: IntArray
     events: IntArray
     tensor_hz: float
-    channels_per_activate: int
-    """DRAM channels that open a row in one activate event: those that act together."""
     extrapolated_ps: int = 0
     """Part of ``total_ps`` that stands for repeated waves, which were not executed."""
     point: OperatingPoint = NOMINAL
@@ -180,13 +178,11 @@ def execute(
         record(take(state.recorder))
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
-    together = max(1, chip.memory.channels // dram_timing.units)
     result = KernelResult(
         total_ps,
         state.cores["cause_ps"].copy(),
         state.events,
         chip.clock.tensor_hz,
-        together,
         extrapolated_ps=int(waves.taken[1]),
     )
     return result, close_l2(state.granules, state.groups)

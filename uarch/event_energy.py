@@ -39,6 +39,8 @@ class StaticPower(NamedTuple):
     watts: float
     low: float
     high: float
+    clock_share: float
+    """Part that the clock tree draws, which falls with the clock; the rest is leakage."""
 
 
 def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
@@ -107,9 +109,10 @@ def _static_power(chip: Chip, stamp: tuple[int, int]) -> StaticPower:
     leakage, clock = table.leakage_per_mm2, table.clock_tree_per_mm2_ghz
     low, high = area * (leakage.low + clock.low * giga), area * (leakage.high + clock.high * giga)
     watts, stated = area * (leakage.watts + clock.watts * giga), chip.power.static_watts
-    if stated is None:
-        return StaticPower(watts, low, high)
-    return StaticPower(stated, low * stated / watts, high * stated / watts)
+    clock_share = area * clock.watts * giga / watts if watts else 0.0
+    if stated is None or not watts:
+        return StaticPower(stated or watts, stated or low, stated or high, clock_share)
+    return StaticPower(stated, low * stated / watts, high * stated / watts, clock_share)
 
 
 @lru_cache(maxsize=256)

@@ -30,7 +30,7 @@ from uarch.events import Cause, Event
 from uarch.jit import constant, inline, loop_kernel
 from uarch.memory_path import fill, move_box
 from uarch.program import NONE, OUT, A, B, Op, StructArray
-from uarch.recorder import Track, is_full, record, recording
+from uarch.recorder import is_full, record_block, record_block_start, record_request, record_step, record_store
 from uarch.waves import Waves, end_of_wave
 
 _MATMUL = int(Op.MATMUL)
@@ -38,8 +38,6 @@ _MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM, _LINK, _DEPENDENCY, _LAUNCH, _IDLE = (con
 _NO_STAGE = constant(NONE)
 _MACS, _VECTOR_OPS, _SPECIAL_OPS = int(Event.MACS), int(Event.VECTOR_OPS), int(Event.SPECIAL_OPS)
 _L1_BYTES, _STEPS = int(Event.L1_BYTES), int(Event.STEPS)
-_BLOCK_TRACK, _LOAD_TRACK, _STORE_TRACK = int(Track.BLOCK), int(Track.LOAD), int(Track.STORE)
-_MATRIX_TRACK, _VECTOR_TRACK = int(Track.MATRIX), int(Track.VECTOR)
 
 DEADLOCK, PAUSED = -1, -2
 """Results of :func:`run` that are no time."""
@@ -48,16 +46,6 @@ DEADLOCK, PAUSED = -1, -2
 @inline
 def _has_loads(program: Program, pc: int) -> bool:
     return bool(program.operands[pc, A]["tensor"] != NONE or program.operands[pc, B]["tensor"] != NONE)
-
-
-@inline
-def _box_bytes(program: Program, pc: int, which: int) -> int:
-    """Bytes of an operand's box in memory."""
-    operand = program.operands[pc, which]
-    if operand["tensor"] == NONE:
-        return 0
-    elements = operand["n_batch"] * operand["n_rows"] * operand["n_cols"]
-    return int((elements * program.tensors[operand["tensor"]]["element_bits"] + 7) >> 3)
 
 
 @inline
@@ -76,9 +64,7 @@ def _issue_loads(chip: ChipState, program: Program, c: int, now_ps: int) -> None
             stage["pending"] = 0
             stage["ready_ps"] = now_ps
             stage["cause"] = _L2_NOC
-            if recording(chip.recorder):
-                chip.recorder.load_start_ps[c, number] = now_ps
-                chip.recorder.load_bytes[c, number] = _box_bytes(program, pc, A) + _box_bytes(program, pc, B)
+            record_request(chip.recorder, program, pc, c, number, now_ps)
             for which in range(2):
                 operand = program.operands[pc, which]
                 if operand["tensor"] != NONE:
@@ -106,8 +92,7 @@ def _begin_block(chip: ChipState, program: Program, c: int, now_ps: int) -> None
         set_wake(chip.wake, c, NEVER)
         return
     context["phase"] = STARTING
-    if recording(chip.recorder):
-        chip.recorder.block_start_ps[c] = now_ps
+    record_block_start(chip.recorder, c, now_ps)
     context["end_pc"] = block["first_step"] + block["n_steps"]
     context["first_stage"] = 0
     context["n_stages"] = 0
@@ -122,9 +107,7 @@ def _end_block(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
     """Signal the block's counter and wake those who wait for one."""
     context = chip.contexts[c]
     counter = program.blocks[context["block"]]["signal_counter"]
-    if recording(chip.recorder):
-        start_ps = chip.recorder.block_start_ps[c]
-        record(chip.recorder, c % chip.machine.cores, context["block"], _BLOCK_TRACK, 0, start_ps, now_ps, 0)
+    record_block(chip.recorder, c % chip.machine.cores, c, context["block"], now_ps)
     context["block"] = NONE
     context["phase"] = NO_BLOCK
     chip.shared[0]["ended_blocks"] += 1
@@ -172,29 +155,12 @@ def _start_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
     chip.events[_STEPS] += 1
     chip.events[_L1_BYTES] += cost["l1_bytes"]
     chip.contexts[c]["phase"] = EXECUTING
-    if recording(chip.recorder):
-        _record_step(chip, program, c, end_ps)
+    record_step(chip.recorder, chip, program, c, end_ps)
     if step["op"] == _MATMUL:
         end_ps += chip.machine.step_gap_ps
     if step["op"] != _MATMUL or not _continues(program, walk, chip.contexts[c]["end_pc"]):
         end_ps += cost["drain_ps"]
     set_wake(chip.wake, c, end_ps)
-
-
-@inline
-def _record_step(chip: ChipState, program: Program, c: int, end_ps: int) -> None:
-    """The unit's interval, and that of the loads which the step has waited for."""
-    core, block, pc = c % chip.machine.cores, chip.contexts[c]["block"], chip.walks[c, EXECUTE]["pc"]
-    is_matrix = program.steps[pc]["op"] == _MATMUL
-    track = _MATRIX_TRACK if is_matrix else _VECTOR_TRACK
-    cause = _MATRIX if is_matrix else _VECTOR
-    if _has_loads(program, pc):
-        number = chip.contexts[c]["first_stage"]
-        stage, start_ps = chip.stages[c, number], chip.recorder.load_start_ps[c, number]
-        size_bytes = chip.recorder.load_bytes[c, number]
-        record(chip.recorder, core, block, _LOAD_TRACK, stage["cause"], start_ps, stage["ready_ps"], size_bytes)
-    if recording(chip.recorder):
-        record(chip.recorder, core, block, track, cause, end_ps - program.costs[pc]["busy_ps"], end_ps, 0)
 
 
 @inline
@@ -233,9 +199,8 @@ def _finish_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None
         out = program.operands[pc, OUT]
         if out["tensor"] != NONE:
             accepted_ps = move_box(chip, program, out, walk["iteration"], c, _NO_STAGE, now_ps)
-            if recording(chip.recorder):
-                core, size_bytes = c % chip.machine.cores, _box_bytes(program, pc, OUT)
-                record(chip.recorder, core, context["block"], _STORE_TRACK, _L2_NOC, now_ps, accepted_ps, size_bytes)
+            core = c % chip.machine.cores
+            record_store(chip.recorder, program, pc, core, context["block"], now_ps, accepted_ps)
             if accepted_ps > now_ps:
                 context["phase"] = STORING
                 held_by_dram = chip.cores[c % chip.machine.cores]["dram_write_ps"] >= accepted_ps

@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from uarch.chip import Chip
-from uarch.dram.bank_bus import BankBusTiming
 from uarch.dram.burst_channels import lower_burst_channels
 from uarch.dram.interface import DramTiming
 from uarch.dram.placement import placement
 from uarch.dram.standards import load_standard
+from uarch.dram.tile_channels import lower_tile_channels
 from uarch.errors import InputError
 from uarch.program import GRANULE_BYTES
 from uarch.rates import picoseconds, rate_of
@@ -108,36 +108,12 @@ def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
     Raises :class:`InputError` if the standard does not have the chip's address mapping or refresh.
     """
     memory = chip.memory
-    if fidelity == "burst":
-        return lower_burst_channels(
-            load_standard(memory.standard),
-            placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
-            mapping=memory.mapping,
-            refresh=memory.refresh,
-            bytes_per_second=memory.bandwidth_bytes_per_second / memory.channels,
-            latency_ps=picoseconds(memory.latency_seconds),
-        )
-    return _bank_bus(chip)
-
-
-def _bank_bus(chip: Chip) -> BankBusTiming:
-    memory = chip.memory
-    standard = load_standard(memory.standard)
-    stripe = min(memory.channels, max(1, GRANULE_BYTES // memory.interleave_bytes))
-    groups = max(1, memory.channels // stripe)
-    units = groups
-    return BankBusTiming(
-        units=units,
-        banks=standard.banks,
-        chunk_bytes=GRANULE_BYTES,
-        row_span_bytes=max(1, standard.row_bytes * stripe // GRANULE_BYTES) * GRANULE_BYTES,
-        byte=rate_of(memory.data_bytes_per_second / units),
-        row_to_column_ps=standard.picoseconds("nRCD"),
-        precharge_ps=standard.picoseconds("nRP"),
-        row_cycle_ps=standard.picoseconds("nRC"),
-        column_to_data_ps=standard.picoseconds("nCL"),
-        turnaround_ps=standard.picoseconds("nRTW"),
-        refresh_interval_ps=standard.picoseconds("nREFI"),
-        refresh_ps=standard.picoseconds("nRFC"),
+    lower_channels = lower_burst_channels if fidelity == "burst" else lower_tile_channels
+    return lower_channels(
+        load_standard(memory.standard),
+        placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
+        mapping=memory.mapping,
+        refresh=memory.refresh,
+        bytes_per_second=memory.data_bytes_per_second / memory.channels,
         latency_ps=picoseconds(memory.latency_seconds),
     )

@@ -47,7 +47,9 @@ def peak_power(chip: Chip, dtype: str) -> PeakPower:
         "dram_read_byte": from_memory,
         "dram_activate": from_memory / _ROW_BYTES,
     }
-    parts = [_power(energies[event], rate) for event, rate in rates.items()] + [PeakPower(*static)]
+    parts = [_power(energies[event], rate) for event, rate in rates.items()] + [
+        PeakPower(static.watts, static.low, static.high)
+    ]
     watts = sum(part.watts for part in parts) + dram_background_watts(chip)
     below = sqrt(sum((part.watts - part.low) ** 2 for part in parts))
     above = sqrt(sum((part.high - part.watts) ** 2 for part in parts))

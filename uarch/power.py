@@ -19,8 +19,6 @@ from uarch.operating_point import OperatingPoint
 from uarch.tdp import tdp_watts
 from uarch.voltage import VoltageFrequency
 
-CLOCK_TREE_SHARE = 0.5
-"""Of static power at the nominal clock, the part that falls with the clock; the rest is leakage (assumed, 0.3 to 0.7)."""
 LOWEST_CLOCK_RATIO = 0.15
 """Below this clock (210 of 1410 MHz on an A100) memory and link are slowed together with the core."""
 CLOCK_STEPS = 1024
@@ -59,7 +57,8 @@ def operating_point(chip: Chip, clock_ratio: float) -> OperatingPoint:
     """Voltage effects of running the core at ``clock_ratio`` of its nominal clock."""
     curve, hz = voltage_frequency(chip), chip.clock.tensor_hz
     relative = curve.energy_factor(hz * clock_ratio) / curve.energy_factor(hz)
-    clocked = 1 - CLOCK_TREE_SHARE + CLOCK_TREE_SHARE * clock_ratio
+    clock_share = static_power(chip).clock_share
+    clocked = 1 - clock_share + clock_share * clock_ratio
     return OperatingPoint(clock_ratio, curve.energy_factor(hz * clock_ratio), relative * clocked)
 
 

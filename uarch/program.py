@@ -113,6 +113,12 @@ class Function(IntEnum):
     """The largest absolute value of each row of A, 1 if that is 0: one column."""
     DIVIDE_ROWS = 23
     """A / B, with B one column."""
+    POSITIVE = 24
+    """max(A, 0)."""
+    NEGATIVE = 25
+    """min(A, 0)."""
+    COLUMN_MAXIMUM = 26
+    """The largest value of each column of A, as one row."""
 
 
 class MaskKind(IntEnum):

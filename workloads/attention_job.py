@@ -15,8 +15,9 @@ from kernels.datatypes import ELEMENT_BITS
 from kernels.kept_keys import IntArray
 from kernels.kv_storage import DEQUANTISE_OPS, KV_BITS, KvStorage, kv_storage
 from kernels.padding import PaddedMask
+from kernels.page_selection import PageBounds, page_bounds, select_pages
 from kernels.program import TileProgram
-from kernels.score_masks import CausalMask, FullMask, ScoreMask
+from kernels.score_masks import CausalMask, FullMask, PagesMask, ScoreMask
 from kernels.sequences import Sequences, packed, paged, uniform
 from uarch.errors import InputError
 
@@ -149,6 +150,19 @@ class AttentionJob:
             latent=shape.latent,
         )
         return k, v, storage
+
+    def page_metadata(self, space: AddressSpace, suffix: str = "") -> PageBounds | None:
+        """Metadata of the pages that the mask selects from; None if it selects none."""
+        if not isinstance(self.mask, PagesMask):
+            return None
+        return page_bounds(space, self.shape, self.mask.page, self.dtype, suffix=suffix)
+
+    def selection(self, q: Tensor, metadata: PageBounds | None, space: AddressSpace) -> tuple[TileProgram, ...]:
+        """Programs that select the pages which attention reads; none for other masks."""
+        if metadata is None or not isinstance(self.mask, PagesMask):
+            return ()
+        pages = self.mask.budget // self.mask.page
+        return select_pages(self.shape, q, metadata, self.sequences, space, pages=pages, dtype=self.dtype)
 
     def program(self, name: str, tensors: JobTensors, mapping: FlashMapping, space: AddressSpace) -> TileProgram:
         """The tile program; useful work is that of the real sequences."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,51 +124,38 @@ def simulate_attention(
         l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
         run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
         return AttentionRun(**vars(run))
-    run = run_job(chip, job, mapper, fidelity, residency)
-    return AttentionRun(**vars(run), mask=_report(chip, job, run, mask, mapper, fidelity, residency))
+    run, program = run_job(chip, job, mapper, fidelity, residency)
+    if mask is None:
+        return AttentionRun(**vars(run))
+    dense, _ = run_job(chip, replace(job, mask=None), mapper, fidelity, residency)
+    return AttentionRun(**vars(run), mask=_report(job, program, mask, run.seconds, dense.seconds))
 
 
-def run_job(chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str, residency: str = "cold") -> KernelRun:
-    """Run a streamed attention on tensors of its own."""
+def run_job(
+    chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str, residency: str = "cold"
+) -> tuple[KernelRun, TileProgram]:
+    """Run a streamed attention on tensors of its own, after the selection of pages if its mask has one; also its program."""
     mapped, queries = streamed(chip, job, mapper, AddressSpace())
     l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
-    return run_programs(chip, "attention", str(job.shape), fidelity, mapped, l2)
+    return run_programs(chip, "attention", str(job.shape), fidelity, mapped, l2), mapped[-1][0]
 
 
 def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
-    """The program of a streamed attention with the search for its mapping, and its queries."""
+    """The programs of a streamed attention, the last with the search for its mapping, and its queries."""
     tensors = job.allocate(space)
+    selection = job.selection(tensors.q, job.page_metadata(space), space)
     check_space(chip, f"attention {job.shape}", space)
 
     def build(mapping: FlashMapping) -> TileProgram:
         return job.program("attention", tensors, mapping, space)
 
     search = mapper.search_attention(job.shape, build, job.load())
-    return [(build(search.mapping), search)], tensors.q
+    return [*((program, None) for program in selection), (build(search.mapping), search)], tensors.q
 
 
-def _report(
-    chip: Chip, job: AttentionJob, run: KernelRun, mask: str | None, mapper: Mapper, fidelity: str, residency: str
-) -> MaskReport | None:
-    if job.mask is None or mask is None:
-        return None
-    dense = run_job(
-        chip,
-        AttentionJob(
-            job.shape,
-            job.dtype,
-            kv_dtype=job.kv_dtype,
-            page_size=job.page_size,
-            lengths=job.lengths,
-            padded=job.padded,
-            seed=job.seed,
-        ),
-        mapper,
-        fidelity,
-        residency,
-    )
+def _report(job: AttentionJob, program: TileProgram, mask: str, seconds: float, dense_seconds: float) -> MaskReport:
     per_score = job.shape.flops_of(1)
-    kept, computed, dense_scores = run.flops // per_score, 2 * run.macs // per_score, job.dense_scores()
+    kept, computed, dense_scores = program.useful_flops // per_score, 2 * program.macs // per_score, job.dense_scores()
     return MaskReport(
         mask=mask,
         kept_scores=kept,
@@ -176,8 +163,8 @@ def _report(
         dense_scores=dense_scores,
         kept_fraction=kept / dense_scores,
         padding_fraction=1 - kept / computed,
-        dense_seconds=dense.seconds,
-        speedup=dense.seconds / run.seconds,
+        dense_seconds=dense_seconds,
+        speedup=dense_seconds / seconds,
     )
 
 

@@ -108,8 +108,8 @@ def check_fits(
 def memory_use(chip: Chip, model: Model, footprint: Footprint) -> MemoryUse:
     """Bytes on each chip, whether they fit or not; ``InputError`` if the degrees do not suit the model."""
     shard = check_parallel(model, footprint.tp, footprint.ep)
-    kv_bits = footprint.kv_bits or footprint.dtype_bits
-    kv_bytes = model.kv_cache_bytes(kv_bits, footprint.kv_len, footprint.tp, footprint.pp)
+    bits = footprint.kv_bits or footprint.dtype_bits
+    kv_bytes = model.kv_cache_bytes(bits, footprint.kv_len, footprint.tp, footprint.pp)
     return MemoryUse(
         weight_bytes=_weight_bytes(model, footprint),
         kv_cache_bytes=kv_bytes * footprint.batch,

@@ -27,8 +27,6 @@ from workloads.timeline import Timeline
 
 Work = TileProgram | Kernel
 
-OUTSIDE_LAYERS = -1
-
 SUSTAINED_CLOCK = "tensor_hz"
 """Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
 

@@ -15,7 +15,8 @@ from results.schema import layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.energy_account import component_ranges
-from workloads.execution import OUTSIDE_LAYERS, in_sequence, peaks_of
+from workloads.execution import in_sequence, peaks_of
+from workloads.pipeline import OUTSIDE_LAYERS
 from workloads.timeline import Sink, Timeline, limit_of, open_timeline
 
 
@@ -40,7 +41,7 @@ class KernelTracing:
         if self._made is not None:
             return
         layers = layer_table(in_sequence([(OUTSIDE_LAYERS, row) for row in rows], chip.clock.tensor_hz))
-        described = {"model": f"{kind} {shape}", "phase": "kernel", "dtype": dtype, "fidelity": fidelity}
+        described = {"model": kind, "phase": "kernel", "shape": shape, "dtype": dtype, "fidelity": fidelity}
         self._made = Trace(
             chip=chip.model_dump(mode="json"),
             workload=described | limit_of(self._limit),

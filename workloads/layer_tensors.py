@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape
 from kernels.kv_storage import PLAIN, KvStorage
+from kernels.page_selection import PageBounds
 from kernels.sequences import Sequences
 from kernels.weights import WeightFormat, Weights, allocate_weights
 from workloads.attention_job import AttentionJob
@@ -68,6 +69,8 @@ class LayerTensors:
     experts: ExpertTensors | None
     storage: KvStorage = PLAIN
     """Scales and page table of the cache."""
+    page_bounds: PageBounds | None = None
+    """What pages are selected by, if attention reads some of them only."""
     sequences: Sequences | None = None
     """Where the keys of each sequence lie; None: in its batch entry of the caches."""
 
@@ -113,8 +116,15 @@ class LayerAllocator:
             ffn=None if kind.has_experts else self._ffn(f"ffn.{index}", self.shard.ffn),
             experts=self._experts(index) if kind.has_experts else None,
             storage=storage,
+            page_bounds=self._page_bounds(index),
             sequences=sequences,
         )
+
+    def _page_bounds(self, index: int) -> PageBounds | None:
+        mask = self.phase.score_mask
+        if mask is None or self.model.latent is not None:
+            return None
+        return replace(cache_job(self.model, self.shard, self.phase), mask=mask).page_metadata(self.space, f".{index}")
 
     @property
     def _norm_rows(self) -> int:

@@ -210,8 +210,7 @@ class OperatorBuilder:
             return soft_capped(program) if capped else program
 
         sizes = (shape.batch, shape.q_heads, shape.kv_heads, shape.head_dim, shape.q_len, shape.kv_len)
-        special = self.phase.stores_new_keys or mask is not None or capped or shape.latent
-        plain = not special and shape.value_dim in {0, shape.head_dim}
+        plain = job.is_plain and not capped and not shape.latent and shape.value_dim in {0, shape.head_dim}
         kernel = Kernel("attention", sizes, self.phase.dtype) if plain else None
         return Operator(
             "attention", "attention", lambda: (build(self.mapper.attention(shape, build, job.load())),), kernel
@@ -265,18 +264,17 @@ class OperatorBuilder:
     def _qk_norm(self, tensors: LayerTensors) -> list[Operator]:
         if tensors.qk_norms is None:
             return []
-        norms, shard, new_keys = tensors.qk_norms, self.shard, self._new_keys(tensors)
-        kv_len = self.phase.q_len if self.buffers.new_keys else self.phase.kv_len
+        norms, shard = tensors.qk_norms, self.shard
 
         def build() -> Programs:
             program = head_norm(
                 "qk_norm",
                 self.chip,
                 self.buffers.q,
-                new_keys,
+                self._new_keys(tensors),
                 *norms,
                 q_len=self.phase.q_len,
-                kv_len=kv_len,
+                kv_len=self.phase.q_len if self.buffers.new_keys else self.phase.kv_len,
                 eps=self.model.norm_eps,
                 dtype=self.phase.dtype,
             )
@@ -401,10 +399,17 @@ class OperatorBuilder:
 
     def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
         q, out, mask = self.buffers.q, self.buffers.context, self.score_mask(kind)
+        selection = self._select_pages(tensors, mask)
         if tensors.sequences is None:
-            return [self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
+            return [*selection, self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
         cache = (tensors.k_cache, tensors.v_cache, out, tensors.storage, tensors.sequences)
-        return [self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)]
+        attention = self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)
+        return [*selection, attention]
+
+    def _select_pages(self, tensors: LayerTensors, mask: ScoreMask | None) -> list[Operator]:
+        job = AttentionJob(self.attention_shape, self.phase.dtype, mask)
+        programs = job.selection(self.buffers.q, tensors.page_bounds, self.buffers.space)
+        return [Operator(program.name, "attention", (program,)) for program in programs]
 
     def _unfused(self, tensors: LayerTensors) -> list[Operator]:
         shape, buffers = self.attention_shape, self.buffers

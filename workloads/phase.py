@@ -62,9 +62,9 @@ class Phase:
         check_known("logits", self.logits, LOGITS)
         check_known("kv_dtype", self.stored_dtype, tuple(KV_BITS))
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
-        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         check_page_size(self.page_size)
         self._check_mask()
+        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:

@@ -11,12 +11,12 @@ from typing import Any
 
 from results.bounds import Peaks, bound_by
 from uarch.errors import InputError
-from workloads.execution import OUTSIDE_LAYERS
 from workloads.model_shape import Model, stage_sizes
 
 Row = dict[str, Any]
 """Trace fields of one operator instance, layer and start left out."""
 
+OUTSIDE_LAYERS = -1
 _NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by", "tensor_hz")
 
 

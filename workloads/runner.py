@@ -9,6 +9,7 @@ import numpy as np
 import uarch
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
+from kernels.score_masks import PagesMask
 from kernels.weights import weight_format
 from results.rollup import rollup
 from results.schema import layer_table
@@ -120,10 +121,10 @@ def simulate(
     )
     shard = check_parallel(model, tp, ep)
     check_pipeline(model, pp, batch // ep, micro_batches)
-    if timeline_limit and (pp, micro_batches, overlap_chunks) != (1, 1, 1):
-        raise InputError(
-            f"timeline_limit = {timeline_limit}: must be 0 with pp, micro_batches or overlap_chunks above 1"
-        )
+    if timeline_limit and pp > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
+    if timeline_limit and overlap_chunks > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
     _check_attention(model, work)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
     group = work.of_group()
@@ -146,8 +147,8 @@ def simulate(
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
     mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
-    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
+    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
     peaks = peaks_of(chip, dtype)
     layers = layer_table(in_sequence(critical_path(stages, micro_batches, peaks), chip.clock.tensor_hz))
@@ -188,19 +189,19 @@ def _execute(
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
     simulated: dict[int, tuple[list[Row], L2State]] = {}
     layers: list[list[Row]] = []
-    done = len(before)
+    placed = len(before)
     for layer, stand_in in enumerate(stand_ins(kinds)):
         if stand_in == layer:
             progress(f"layer {layer}")
             operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
-            rows, l2 = executor.run(operators, l2, done)
+            rows, l2 = executor.run(operators, l2, placed)
             simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
         of_layer, l2 = simulated[stand_in]
         layers.append(of_layer)
-        done += len(of_layer)
+        placed += len(of_layer)
     transfer, l2 = executor.run([builder.stage_transfer()] if work.pp > 1 else [], l2)
     progress("LM head")
-    after, _ = executor.run(builder.after_layers(), l2, done)
+    after, _ = executor.run(builder.after_layers(), l2, placed)
     return stages_of(before, layers, after, transfer, work.pp)
 
 
@@ -212,6 +213,8 @@ def _check_attention(model: Model, work: Phase) -> None:
     special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
     if work.unfused and special:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+    if model.latent is not None and isinstance(work.score_mask, PagesMask):
+        raise InputError(f"mask = {work.mask!r}: pages of the latent cache of {model.name} cannot be selected")
     if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
         raise InputError(
             f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"

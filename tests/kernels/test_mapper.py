@@ -36,6 +36,8 @@ SHAPES = [
     GemmShape(33, 4096, 256),
     GemmShape(256, 256, 4096),
 ]
+SEARCHING = small_chip("h100", "mapping=search")
+"""A chip that is free of a library's menu."""
 needs_jit = pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
 
 sizes = st.one_of(st.integers(1, 40), st.integers(41, 3000))
@@ -140,7 +142,7 @@ def test_against_all_candidates_on_the_engine(chip_name: str) -> None:
 
 
 def test_the_choice_is_the_best_of_those_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    chip, shape = small_chip(), GemmShape(48, 40, 64) if WITHOUT_JIT else GemmShape(500, 300, 400)
+    chip, shape = SEARCHING, GemmShape(48, 40, 64) if WITHOUT_JIT else GemmShape(500, 300, 400)
     tried: dict[GemmMapping, float] = {}
     build = build_gemm(shape)
     ranked = rank_gemm(chip, shape)
@@ -181,7 +183,7 @@ def searched(offset_rows: int, counted: list[GemmMapping]) -> GemmMapping:
         a, b, c = space.allocate("a", 40, 64, 16), space.allocate("b", 64, 48, 16), space.allocate("c", 40, 48, 16)
         return gemm("g", shape, Operand(a), Operand(b), [Output(Operand(c), 0, 48)], mapping, space)
 
-    return Mapper(small_chip()).gemm(shape, build)
+    return Mapper(SEARCHING).gemm(shape, build)
 
 
 def test_a_search_is_remembered_wherever_the_operands_lie() -> None:
@@ -269,7 +271,7 @@ def test_writers_at_the_same_time_leave_one_whole_file(store: Path) -> None:
 
 @needs_jit
 def test_flash_mapping_of_a_prefill_is_near_the_best_candidate() -> None:
-    chip, shape = small_chip(), AttentionShape(1, 4, 2, 64, 512, 512)
+    chip, shape = SEARCHING, AttentionShape(1, 4, 2, 64, 512, 512)
 
     def build(mapping: FlashMapping) -> TileProgram:
         return flash_program(shape, mapping)

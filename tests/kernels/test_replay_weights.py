@@ -193,3 +193,20 @@ def test_scales_where_nothing_is_said() -> None:
 def test_a_mapping_that_cuts_through_groups_is_refused() -> None:
     with pytest.raises(ValueError, match="tile_k 32 does not suit weights in int4 g128"):
         weighted(WeightFormat("int4", "fp16", True, 128), 8, 8, 256, GemmMapping(8, 8, 32, 2))
+
+
+@given(st.lists(st.sampled_from([0, 0, 1, 9, 70]), min_size=1, max_size=6).filter(any), formats)
+def test_a_grouped_product_reads_the_weights_of_experts_with_rows_once(rows: list[int], form: WeightFormat) -> None:
+    """192 x 128 weights: values, indices and scales of every expert that has rows, and every row of A."""
+    n, k, space = 192, 128, AddressSpace()
+    total = sum(rows)
+    a, c = space.allocate("a", total, k, 16), space.allocate("c", total, n, 16)
+    weights = allocate_weights(space, "w", k, n, form, batch=len(rows))
+    mapping = GemmMapping(32, 64, GROUP_SIZE if form.scales_sums else 64, 2)
+    shape = GroupedShape(tuple(rows), n, k)
+    program = grouped_gemm("g", shape, a, weights, c, mapping, space, dtype=form.matrix_dtype)
+    traffic = compulsory_traffic(program)
+    of_expert = form.matrix_bits(k, n) // 8
+    # Experts' rows of a tensor may share a granule, but never a row of it.
+    assert traffic.read_bytes == total * k * 2 + np.count_nonzero(rows) * of_expert
+    assert traffic.written_bytes == total * n * 2

@@ -12,6 +12,7 @@ from uarch.chip import DATATYPES
 from uarch.chip_file import load_chip, preset_names
 from uarch.dram.standards import load_standard
 from uarch.energy import EnergyTable, energy_table_names, load_energy_table
+from uarch.energy_account import component_ranges
 from uarch.errors import InputError
 from uarch.event_energy import COMPONENT_OF_EVENT, dram_background_watts, event_energies, static_power
 from uarch.peak_power import peak_power
@@ -130,6 +131,19 @@ def test_static_power_is_stated_or_derived() -> None:
     assert stated.high / stated.watts == pytest.approx(derived.high / derived.watts)
 
 
+def test_what_costs_nothing_has_no_range(tmp_path: Path) -> None:
+    path = tmp_path / "free.toml"
+    nothing = '{} = 0.0\nlow = 0.0\nhigh = 0.0\nsource = "test"\n'
+    sections = {"leakage_per_mm2": "watts", "clock_tree_per_mm2_ghz": "watts", "link_byte": "pj"}
+    path.write_text(
+        'name = "free"\nbase = "n7"\n' + "".join(f"[{name}]\n{nothing.format(unit)}" for name, unit in sections.items())
+    )
+    chip = load_chip("a100", [f"energy.table={path}"])
+    assert static_power(chip) == (0, 0, 0, 0)
+    assert component_ranges(chip, "fp16")["static"] == component_ranges(chip, "fp16")["link"] == (1, 1)
+    assert static_power(load_chip("a100", [f"energy.table={path}", "power.static_watts=50"])) == (50, 50, 50, 0)
+
+
 def test_an_unknown_entry_is_refused_with_the_nearest() -> None:
     with pytest.raises(
         InputError, match=r"no entry 'vector_ops'; did you mean 'vector_op'\? allowed: matrix_mac.fp32, "
@@ -138,7 +152,9 @@ def test_an_unknown_entry_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"):
+    with pytest.raises(
+        InputError, match=r"energy.table = 'n3': no such table or TOML file; .*allowed: n4, n5, n6, n7, n8"
+    ):
         load_energy_table("n3")
 
 

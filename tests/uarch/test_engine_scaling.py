@@ -21,8 +21,8 @@ from kernels.gemm import GemmMapping
 from kernels.program import TileProgram
 from tests.oracles.small_programs import chips, gemm_program, programs, small_chip
 from uarch.chip import Chip
-from uarch.dram.bank_bus import BankBusTiming
 from uarch.dram.interface import DramTiming
+from uarch.dram.tile_channels import TileTiming
 from uarch.engine import KernelResult, execute
 from uarch.events import Cause, Event
 from uarch.l2 import L2State
@@ -51,7 +51,7 @@ class Lowered(NamedTuple):
         rates = {name: max(1, round(getattr(self.machine, name) / ONE_PS)) * ONE_PS for name in rates_of(self.machine)}
         latency_ps = self.machine.l2_latency_ps // 2 * 2
         dram = {name: max(1, round(getattr(self.dram, name) / ONE_PS)) * ONE_PS for name in rates_of(self.dram)}
-        if isinstance(self.dram, BankBusTiming):
+        if isinstance(self.dram, TileTiming):  # a multiple of the channel groups, which refresh one after the other
             dram["refresh_interval_ps"] = self.dram.refresh_interval_ps // self.dram.units * self.dram.units
         return Lowered(
             self.machine._replace(l2_latency_ps=latency_ps, **rates),
@@ -88,8 +88,15 @@ def test_every_field_of_the_machine_is_a_count_a_size_or_a_time() -> None:
     counts = {"cores", "max_resident_blocks", "lanes", "rows", "cols", "dataflow", "mac_stages", "multicast_cores"}
     counts |= {"l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
     assert set(lowered.machine._fields) - set(times_of(lowered.machine)) == counts
-    dram_counts = {"units", "banks", "chunk_bytes", "row_span_bytes"}
-    assert set(lowered.dram._fields) - set(times_of(lowered.dram)) == dram_counts
+    places = {"place", "locations", "bursts", "burst_bytes"}
+    assert set(lowered.dram._fields) - set(times_of(lowered.dram)) == places | {
+        "bank_sets",
+        "set_bits",
+        "set_banks",
+        "recent_bursts",
+    }
+    burst = lower_dram(small_chip(), "burst")
+    assert set(burst._fields) - set(times_of(burst)) == places | {"idle_channel"}
 
 
 @given(kernels, chips(), st.sampled_from(["tile", "burst"]), st.integers(2, 5))
@@ -112,7 +119,7 @@ def test_a_machine_that_is_slower_throughout_takes_exactly_as_much_longer(
 def test_doubling_all_of_a_chip_halves_the_time() -> None:
     """The same through the chip file, within 0.5 %: latencies are rounded to picoseconds, which changes who comes first.
 
-    DRAM timings are the standard's, and are halved in lowered form.
+    Those of DRAM, which are the standard's, are halved in lowered form.
     """
     chip = small_chip()
     fast = chip.model_copy(
@@ -130,8 +137,8 @@ def test_doubling_all_of_a_chip_halves_the_time() -> None:
     )
     program = gemm_program(700, 900, 1100, GemmMapping(64, 64, 64, 4))
     result, _ = execute(chip, program)
-    dram = lower_dram(fast, "tile")
-    halved = {name: getattr(dram, name) // 2 for name in times_of(dram) if name not in ("byte", "latency_ps")}
+    dram = lower_dram(chip, "tile")
+    halved = {name: getattr(dram, name) // 2 for name in times_of(dram)}
     fast_result, _ = executed(fast, program, Lowered(lower(fast, "fp16"), dram._replace(**halved)))
     assert 2 * fast_result.total_ps == pytest.approx(result.total_ps, rel=5e-3)
 

@@ -14,7 +14,7 @@ from uarch.energy import energy_table_names, load_energy_table
 from uarch.energy_account import energy_joules
 from uarch.engine import execute
 from uarch.errors import InputError
-from uarch.event_energy import dram_background_watts, event_energies
+from uarch.event_energy import dram_background_watts, event_energies, static_power
 from uarch.events import Event
 from uarch.power import (
     CLOCK_STEPS,
@@ -63,9 +63,11 @@ def test_more_energy_never_means_a_higher_clock(name: str, draw: Draw, more: flo
 
 
 def test_a_flat_curve_gives_the_closed_form() -> None:
-    """All time with the core clock r: 60 W of leakage, 60 r W of clock tree and 1160 r W."""
+    """All time with the core clock r: 120 W of leakage and clock tree, of which the latter falls with r, and 1160 r W."""
     curve = "power.voltage_frequency={nominal_volts=1.0, hz=[1e9], volts=[1.0], source='test'}"
     chip = load_chip("h100", ["power.static_watts=120", "power.delivery_efficiency=1", curve])
+    share = static_power(chip).clock_share
+    assert share == pytest.approx(0.036 * 1.83 / (0.06 + 0.036 * 1.83))
     draw = Draw(core_joules=1.16, memory_joules=0.0, seconds=1e-3, clock_ratio=1.0)
     assert sustained_clock_ratio(chip, draw) == pytest.approx(
         (640 - dram_background_watts(chip)) / 1220, abs=1 / CLOCK_STEPS

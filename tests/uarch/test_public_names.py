@@ -17,6 +17,7 @@ PUBLIC = {
     "llmcompass_chip": "uarch.importers.llmcompass",
     "load_chip": "uarch.chip_file",
     "load_model": "workloads.model",
+    "load_suite": "workloads.bench.suite",
     "plot": "results.plots.catalogue",
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
@@ -24,6 +25,7 @@ PUBLIC = {
     "simulate_channel": "uarch.dram.channel",
     "simulate_attention": "workloads.attention_kernel",
     "simulate_gemm": "workloads.single_kernel",
+    "study": "workloads.bench.study",
     "write_report": "results.report.page",
 }
 

@@ -100,6 +100,19 @@ class AddressMapping:
         location = self.locate(index * self.standard.burst_bytes)
         return (location.row << ROW_SHIFT) | (location.bank << BANK_SHIFT) | location.column
 
+    def row_sets(self, most_bursts: int) -> tuple[int, IntArray]:
+        """What consecutive bursts share: the number of low bits within a *set* of rows, and the set of banks by bank.
+
+        A set is what the bits up to the highest column bit address: one row, or one in each of the banks among which
+        bursts alternate; at most ``most_bursts``. Shape of the second: ``(banks,)``, int64, numbered from 0.
+        """
+        ends = np.cumsum([width for _, _, width in self.parts])
+        highest = max(end for end, (name, _, _) in zip(ends, self.parts, strict=True) if name == "co")
+        bits = min(int(highest), most_bursts.bit_length() - 1)
+        within = np.unique(self.locate(np.arange(1 << bits, dtype=np.int64) * self.standard.burst_bytes).bank)
+        first = (np.arange(self.standard.banks, dtype=np.int64)[:, np.newaxis] ^ within).min(axis=1)
+        return bits, np.unique(first, return_inverse=True)[1].astype(np.int64)
+
 
 def mapping_of(standard: Standard, text: str) -> str:
     """A mapping by name or as it is: in ``interleaved``, bursts alternate between bank groups, or else two banks."""

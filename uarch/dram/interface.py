@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.bank_bus import BankBus, BankBusTiming, enqueue_read_chunks, enqueue_write_chunks, open_bank_bus
 from uarch.dram.burst_channels import (
     BurstChannels,
     BurstTiming,
@@ -22,39 +21,46 @@ from uarch.dram.burst_channels import (
     open_burst_channels,
 )
 from uarch.dram.completions import first_completion, take_completion
+from uarch.dram.tile_channels import (
+    TileChannels,
+    TileTiming,
+    enqueue_read_visits,
+    enqueue_write_visits,
+    open_tile_channels,
+)
 from uarch.jit import by_type, inline
 
 IntArray = npt.NDArray[np.int64]
-DramTiming = BankBusTiming | BurstTiming
-Dram = BankBus | BurstChannels
+DramTiming = TileTiming | BurstTiming
+Dram = TileChannels | BurstChannels
 
 
 def open_dram(timing: DramTiming, n_fetches: int) -> Dram:
     """Idle channels with room for ``n_fetches`` reads at a time."""
     if isinstance(timing, BurstTiming):
         return open_burst_channels(timing, n_fetches)
-    return open_bank_bus(timing, n_fetches)
+    return open_tile_channels(timing, n_fetches)
 
 
-@by_type({BankBus: enqueue_read_chunks, BurstChannels: enqueue_read_bursts})
+@by_type({TileChannels: enqueue_read_visits, BurstChannels: enqueue_read_bursts})
 def enqueue_read(
     dram: Any, timing: Any, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
     """Ask for ``size_bytes`` from ``address`` on, under the number of a fetch."""
 
 
-@by_type({BankBus: enqueue_write_chunks, BurstChannels: enqueue_write_bursts})
+@by_type({TileChannels: enqueue_write_visits, BurstChannels: enqueue_write_bursts})
 def enqueue_write(dram: Any, timing: Any, address: int, size_bytes: int, now_ps: int, events: IntArray) -> int:
     """Hand over dirty bytes; returns when the write buffers have taken them."""
     raise NotImplementedError
 
 
 @inline
-def _next_known_completion(dram: BankBus, timing: BankBusTiming, before_ps: int, events: IntArray) -> int:
+def _next_known_completion(dram: TileChannels, timing: TileTiming, before_ps: int, events: IntArray) -> int:
     return first_completion(dram.completions)
 
 
-@by_type({BankBus: _next_known_completion, BurstChannels: next_burst_completion})
+@by_type({TileChannels: _next_known_completion, BurstChannels: next_burst_completion})
 def next_completion(dram: Any, timing: Any, before_ps: int, events: IntArray) -> int:
     """Time of the next read completion, or NEVER; exact if it is not after ``before_ps``."""
     raise NotImplementedError

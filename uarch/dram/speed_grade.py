@@ -22,6 +22,7 @@ def at_bandwidth(standard: Standard, bytes_per_second: float) -> tuple[Standard,
     clocks_per_second = bytes_per_second / standard.burst_bytes * max(timing.nBL, timing.nCCD_S)
     scaled = standard.model_copy(
         update={
+            "assumed": {},
             "tCK_ps": max(1, round(1e12 / clocks_per_second)),
             "timing": timing.model_copy(update=changed),
         }

@@ -1,0 +1,111 @@
+"""Masks, caches and drafts of a model run: what changes in a layer, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.trace import Trace
+from tests.oracles.small_programs import small_chip
+from tests.workloads.tiny_model import write_tiny_llama
+from uarch.errors import InputError
+from workloads.runner import simulate
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    return str(write_tiny_llama(tmp_path))
+
+
+def run(model: str, phase: str, seq: int = 96, **options: Any) -> Trace:
+    return simulate(small_chip(), model, phase, batch=2, seq=seq, **{"fidelity": "analytical", **options})
+
+
+def of_layer(trace: Trace, name: str) -> Any:
+    (row,) = trace.layers[(trace.layers["layer"] == 1) & (trace.layers["name"] == name.encode())]
+    return row
+
+
+def names(trace: Trace) -> list[str]:
+    return [name.decode() for name in trace.layers[trace.layers["layer"] == 1]["name"]]
+
+
+def test_a_window_keeps_its_share(tiny: str) -> None:
+    dense, window = (of_layer(run(tiny, "prefill", mask=mask), "attention") for mask in (None, "window:16"))
+    kept = 16 * 17 // 2 + 80 * 16
+    assert window["flops"] == dense["flops"] * kept / (96 * 97 // 2)
+    assert window["flops"] / 2 < window["macs"] <= dense["macs"]
+
+
+def test_a_draft_is_verified_for_every_sequence(tiny: str, tmp_path: Path) -> None:
+    """Five new tokens of each sequence, logits for all of them."""
+    tree = tmp_path / "tree.json"
+    tree.write_text(json.dumps({"parents": [-1, 0, 0, 1, 2]}))
+    decode, chain = run(tiny, "decode"), run(tiny, "verify", draft="chain:4")
+    treed = run(tiny, "verify", draft=f"tree:{tree}")
+    assert chain.rollup["tokens_per_second"] * chain.rollup["seconds"] == pytest.approx(10)
+    assert of_layer(chain, "qkv")["flops"] == 5 * of_layer(decode, "qkv")["flops"]
+    assert of_layer(chain, "attention")["flops"] * 96 == of_layer(decode, "attention")["flops"] * sum(range(92, 97))
+    assert of_layer(treed, "attention")["flops"] * 96 == of_layer(decode, "attention")["flops"] * (
+        5 * 91 + 1 + 2 + 2 + 3 + 3
+    )
+    heads = [trace.layers[trace.layers["name"] == b"lm_head"]["flops"][0] for trace in (decode, chain)]
+    assert heads[1] == 5 * heads[0]
+
+
+def test_a_paged_narrow_cache_is_stored_and_read(tiny: str) -> None:
+    plain, stored = run(tiny, "decode"), run(tiny, "decode", kv_dtype="int8", page_size=16)
+    assert "kv_store" in names(stored)
+    assert "kv_store" not in names(plain)
+    narrow, wide = (of_layer(trace, "attention")["dram_read_bytes"] for trace in (stored, plain))
+    assert 0.4 < narrow / wide < 0.8
+    assert stored.workload["kv_dtype"] == "int8"
+
+
+def test_selected_pages_are_chosen_first(tiny: str) -> None:
+    trace = run(tiny, "decode", seq=512, mask="topk:16,64")
+    position = names(trace).index("page_bounds")
+    assert names(trace)[position : position + 3] == ["page_bounds", "page_choice", "attention"]
+    dense = of_layer(run(tiny, "decode", seq=512), "attention")
+    assert of_layer(trace, "attention")["flops"] == dense["flops"] * 64 / 512
+
+
+def test_the_engine_runs_them_too(tiny: str) -> None:
+    options: dict[str, Any] = {"fidelity": "tile", "kv_dtype": "fp8", "page_size": 8}
+    for phase, more in (("prefill", {"mask": "sink:4,20"}), ("verify", {"draft": "chain:2", "mask": "window:40"})):
+        trace, bound = (run(tiny, phase, **{**options, **more, "fidelity": f}) for f in ("tile", "analytical"))
+        assert trace.rollup["seconds"] >= bound.rollup["seconds"]
+        assert trace.rollup["flops"] == bound.rollup["flops"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "options", "expected"),
+    [
+        ("verify", {}, "draft = None: must be given in phase verify, and only there"),
+        ("decode", {"draft": "chain:2"}, "draft = 'chain:2': must be given in phase verify, and only there"),
+        ("verify", {"draft": "chain:200"}, "seq = 96: must be at least 201, the new tokens, which it includes"),
+        ("prefill", {"mask": "topk:16,64"}, "pages are selected for single new tokens"),
+        ("prefill", {"mask": "window"}, "mask = 'window': not known; allowed: causal, full"),
+        ("decode", {"page_size": 3}, "page_size = 3: must be a power of two"),
+        ("decode", {"kv_dtype": "int3"}, "kv_dtype = 'int3': not known; allowed:"),
+        (
+            "decode",
+            {"attention": "unfused", "page_size": 16},
+            "attention = 'unfused': has no mask, kv_dtype, page_size",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(tiny: str, phase: str, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(tiny, phase, **options)
+    assert expected in str(error.value)
+
+
+def test_a_tree_is_its_own_mask(tiny: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree.json"
+    tree.write_text(json.dumps({"parents": [-1, 0]}))
+    with pytest.raises(InputError, match="the draft's tree is the mask; allowed with chain:K only"):
+        run(tiny, "verify", draft=f"tree:{tree}", mask="window:8")

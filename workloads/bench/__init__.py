@@ -1,0 +1,1 @@
+"""A bench for analytical models: how far off they are, where, and which effect they lack."""
