@@ -123,6 +123,8 @@ def simulate(
     check_pipeline(model, pp, batch // ep, micro_batches)
     if timeline_limit and pp > 1:
         raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
+    if timeline_limit and overlap_chunks > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
     _check_attention(model, work)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
     group = work.of_group()

@@ -21,7 +21,7 @@ def plot(
     series: Mapping[str, npt.NDArray[np.float64]],
     reference: float,
 ) -> Figure:
-    """Up to four series over the same values; those that are all NaN are left out.
+    """Up to four series over the same values; those with fewer than two numbers are left out.
 
     Args:
         title: what is shown.
@@ -36,7 +36,7 @@ def plot(
     name, values = x
     for (label, numbers), (colour, marker, line) in zip(series.items(), _STYLES, strict=False):
         known = np.isfinite(numbers)
-        if known.any():
+        if known.sum() > 1:
             ax.plot(np.array(values)[known], numbers[known], color=colour, marker=marker, linestyle=line, label=label)
     ax.axvline(reference, color=LIGHT_GREY, zorder=0)
     if max(values) >= 8 * min(values):

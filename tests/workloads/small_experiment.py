@@ -38,7 +38,7 @@ values = [1e12, 3.352e12]
 reference = 3.352e12
 paper = [1.5, 1.0]
 tolerance = 10
-engine = true
+engine = [3.352e12]
 
 [[grid]]
 name = "map"

@@ -19,8 +19,8 @@ def all_points(experiment: Experiment, engine: bool) -> list[Point]:
     fidelities = (MODEL, ENGINE) if engine else (MODEL,)
     for fidelity in fidelities:
         for curve in experiment.curve:
-            if fidelity == MODEL or curve.engine:
-                points += [curve_point(experiment, curve, value, fidelity) for value in curve.values]
+            values = curve.values if fidelity == MODEL else curve.engine
+            points += [curve_point(experiment, curve, value, fidelity) for value in values]
         for grid in experiment.grid:
             cells = grid_cells(grid) if fidelity == MODEL else grid.engine
             for chip in (grid.baseline, *grid.chips):

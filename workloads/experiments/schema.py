@@ -54,13 +54,16 @@ class Curve(_Table):
     reference: float
     paper: Values = ()
     tolerance: Positive | None = None
-    engine: bool = False
+    engine: Values = ()
+    """Those of the values, the reference among them, that the engine runs as well."""
     note: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Curve:
         if self.reference not in self.values:
             raise ValueError(f"must have reference among values, not {self.reference:g}")
+        if self.engine and not {self.reference} <= set(self.engine) <= set(self.values):
+            raise ValueError("must have values in engine, the reference among them")
         if self.paper and len(self.paper) != len(self.values):
             raise ValueError(f"must have as many numbers in paper as values, {len(self.values)}")
         return self
