@@ -170,7 +170,7 @@ def execute(
         run_of_equals = longest_identical_run(arrays)
     blocks_per_wave = machine.cores * resident if record is None else NEVER
     waves = watch_waves(blocks_per_wave, machine.cores, arrays, run_of_equals)
-    total_ps = run(state, arrays, waves, picoseconds(launch_seconds + device_launch_seconds(chip, program)))
+    total_ps = run(state, arrays, waves, picoseconds(launch_seconds) + device_launch_ps(machine, program))
     while total_ps == PAUSED and record is not None:
         record(take(state.recorder))
         total_ps = run(state, arrays, waves, _RESUME)
@@ -195,16 +195,16 @@ def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:
     return machine._replace(link_byte=rate, link_latency_ps=picoseconds(use.latency_seconds))
 
 
-def device_launch_seconds(chip: Chip, program: TileProgramArrays) -> float:
+def device_launch_ps(machine: Machine, program: TileProgramArrays) -> int:
     """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.Launch`.
 
     Blocks that wait for others are a kernel of their own.
     """
     if program.launch_seconds is not None:
-        return program.launch_seconds
+        return picoseconds(program.launch_seconds)
     uses_arrays = bool((program.steps["op"] == Op.MATMUL).any())
     phases = 2 if program.n_counters else 1
-    return phases * chip.launch.kernel_seconds + (chip.launch.matrix_kernel_seconds if uses_arrays else 0.0)
+    return phases * machine.kernel_launch_ps + (machine.matrix_launch_ps if uses_arrays else 0)
 
 
 def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str) -> int:

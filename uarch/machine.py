@@ -25,6 +25,8 @@ class Machine(NamedTuple):
 
     cores: int
     max_resident_blocks: int
+    kernel_launch_ps: int
+    matrix_launch_ps: int
     block_launch_ps: int
     step_gap_ps: int
     lanes: int
@@ -73,6 +75,8 @@ def lower(chip: Chip, dtype: str) -> Machine:
     return Machine(
         cores=core.count,
         max_resident_blocks=core.max_resident_blocks,
+        kernel_launch_ps=picoseconds(chip.launch.kernel_seconds),
+        matrix_launch_ps=picoseconds(chip.launch.matrix_kernel_seconds),
         block_launch_ps=picoseconds(core.block_launch_seconds),
         step_gap_ps=picoseconds(core.step_gap_cycles / clock.tensor_hz),
         lanes=core.lanes,

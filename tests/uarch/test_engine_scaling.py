@@ -124,7 +124,9 @@ def test_doubling_all_of_a_chip_halves_the_time() -> None:
     chip = small_chip()
     fast = chip.model_copy(
         update={
-            "clock": chip.clock.model_copy(update={name: 2 * value for name, value in chip.clock}),
+            "clock": chip.clock.model_copy(update={name: 2 * value for name, value in chip.clock if value is not None}),
+            "launch": chip.launch.model_copy(update={name: value / 2 for name, value in chip.launch}),
+            "noc": chip.noc.model_copy(update={"multicast_seconds": chip.noc.multicast_seconds / 2}),
             "core": chip.core.model_copy(update={"block_launch_seconds": chip.core.block_launch_seconds / 2}),
             "l2": chip.l2.model_copy(update={"latency_seconds": chip.l2.latency_seconds / 2}),
             "memory": chip.memory.model_copy(

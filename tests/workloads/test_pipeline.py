@@ -25,7 +25,7 @@ from workloads.pipeline import critical_path, group_joules, stage_seconds, stage
 from workloads.runner import simulate
 from workloads.stack import load_stack
 
-CHIP = load_chip("h100", ["core.count=4"])
+CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
 SMALL: dict[str, Any] = {"chip": CHIP, "phase": "prefill", "batch": 4, "seq": 32, "fidelity": "lltile"}
 
 

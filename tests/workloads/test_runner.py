@@ -21,7 +21,7 @@ from workloads.runner import parts_of, simulate
 from workloads.stack import load_stack
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
-CHIP = load_chip("h100", ["core.count=4"])
+CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
 
 TINY: dict[str, Any] = {"chip": CHIP, "phase": "prefill", "batch": 1, "seq": 48}
 

@@ -20,7 +20,7 @@ from workloads.model import load_model
 from workloads.model_shape import LayerKind
 from workloads.runner import parts_of, simulate
 
-CHIP = load_chip("h100", ["core.count=4"])
+CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
 RUN: dict[str, Any] = {"chip": CHIP, "phase": "prefill", "batch": 2, "seq": 40}
 ARCHITECTURES = ("DeepseekV3ForCausalLM", "Gemma2ForCausalLM", "Qwen3MoeForCausalLM")
 

@@ -17,7 +17,7 @@ from workloads.attention_kernel import simulate_attention
 from workloads.kernel_run import KernelRun
 from workloads.single_kernel import simulate_gemm
 
-SMALL_CHIP = load_chip("h100", ["core.count=4"])
+SMALL_CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
 SMALL_ATTENTION: dict[str, Any] = {"batch": 2, "q_heads": 4, "kv_heads": 2, "head_dim": 32, "kv_len": 96}
 sizes = st.integers(1, 200)
 
@@ -91,7 +91,16 @@ def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
     """A product with few rows waits for DRAM most of its time; twice the bandwidth takes away half of that wait or more,
     and nothing else."""
     chips = [
-        load_chip("h100", ["core.count=16", f"memory.bandwidth_bytes_per_second={bandwidth}"])
+        load_chip(
+            "h100",
+            [
+                "core.count=16",
+                "mapping=search",
+                "launch.kernel_seconds=0",
+                "launch.matrix_kernel_seconds=0",
+                f"memory.bandwidth_bytes_per_second={bandwidth}",
+            ],
+        )
         for bandwidth in (5e10, 1e11)
     ]
     slow, fast = (simulate_gemm(chip, 16, 512, 1024) for chip in chips)
