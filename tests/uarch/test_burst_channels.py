@@ -154,10 +154,10 @@ def test_a_long_stream_reaches_peak_bandwidth_less_refresh(chip_name: str) -> No
     granules = 40 * chip.memory.channels
     result = served(timing, [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(granules)])
     seconds = int(result.done_ps.max()) * 1e-12
-    jedec = load_standard(chip.memory.standard).timing
+    jedec, refreshes = load_standard(chip.memory.standard).timing, chip.memory.refresh != "none"
     fraction = granules * GRANULE_BYTES / seconds / chip.memory.data_bytes_per_second
-    assert 0.86 * (1 - jedec.nRFCab / jedec.nREFI) < fraction < 1
-    assert result.events[Event.DRAM_REFRESHES] > 0
+    assert 0.86 * (1 - refreshes * jedec.nRFCab / jedec.nREFI) < fraction < 1
+    assert (result.events[Event.DRAM_REFRESHES] > 0) == refreshes
 
 
 @given(

@@ -137,7 +137,7 @@ def test_progress_goes_to_standard_error(
         ("--chip", "h1000", "did you mean 'h100'? allowed: a100, "),
         ("--model", "llama-4", "did you mean 'llama-"),
         ("--model", "absent.json", "absent.json: cannot be read"),
-        ("--phase", "verify", "'--phase': 'verify' is not one of 'prefill', 'decode'"),
+        ("--phase", "verify", "draft = None: must be given in phase verify"),
         ("--batch", "0", "batch = 0: must be at least 1"),
         ("--batch", "two", "'--batch': must be a valid integer"),
         ("--batch", "10000000", "does not fit on h100, "),

@@ -159,7 +159,7 @@ def test_progress_names_each_part_before_it_runs(tiny: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"phase": "verify"}, "phase = 'verify': not known; allowed: prefill, decode"),
+        ({"phase": "verify"}, "draft = None: must be given in phase verify, and only there"),
         ({"attention": "ring"}, "attention = 'ring': not known; allowed: flash, unfused"),
         ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, lltile, tile, burst"),
         ({"dtype": "fp17"}, "dtype = 'fp17': not known; allowed: fp32, "),

@@ -66,7 +66,8 @@ def test_new_tokens_if_not_told(phase: str, q_len: int) -> None:
 
 def test_scores_stay_in_l2_from_one_kernel_to_the_next() -> None:
     """Scores and probabilities (4 x 96 x 96 each, twice) are far smaller than L2: only Q, K and V come from memory."""
-    run = simulate_attention(SMALL_CHIP, "prefill", **SMALL_ATTENTION, schedule="unfused")
+    chip = load_chip("h100", ["core.count=4", "mapping=search", "l2.eager_write_back=false"])
+    run = simulate_attention(chip, "prefill", **SMALL_ATTENTION, schedule="unfused")
     assert run.dram_bytes == 2 * 2 * 96 * 32 * (4 + 2 + 2)
     assert run.l2_bytes > 4 * 2 * 2 * 4 * 96 * 96
 
@@ -96,6 +97,7 @@ def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
             [
                 "core.count=16",
                 "mapping=search",
+                "core.step_gap_cycles=0",
                 "launch.kernel_seconds=0",
                 "launch.matrix_kernel_seconds=0",
                 f"memory.bandwidth_bytes_per_second={bandwidth}",
