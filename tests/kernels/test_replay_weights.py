@@ -121,7 +121,7 @@ def test_structured_sparsity_pays_where_the_arrays_skip_zeros() -> None:
     skipped, _ = execute(chip, weighted(forms["h100"], *sizes, mapping))
     expanded, _ = execute(small_chip("spad-h100"), weighted(forms["spad-h100"], *sizes, mapping))
     assert skipped.count(Event.MACS) * 2 == dense.count(Event.MACS)
-    assert 1.2 < dense.seconds / skipped.seconds < 2
+    assert 1.05 < dense.seconds / skipped.seconds < 2
     assert skipped.count(Event.VECTOR_OPS) == dense.count(Event.VECTOR_OPS)
     assert expanded.count(Event.MACS) == dense.count(Event.MACS)
     # eight rows of tiles, each of which puts every one of the 1024 x 512 weights back

@@ -17,6 +17,7 @@ from uarch.dram.placement import placement
 from uarch.dram.service import MIX_STEPS, service_ticks
 from uarch.dram.standards import load_standard, standard_names
 from uarch.dram.tile_channels import TileTiming, lower_tile_channels
+from uarch.errors import InputError
 from uarch.events import Event
 from uarch.jit import kernel
 from uarch.machine import lower_dram
@@ -160,3 +161,8 @@ def test_sets_of_rows() -> None:
     bits, bank_sets = AddressMapping(load_standard("hbm3-5200"), "ro-sid-ba^ro-co-bg").row_sets(512)
     assert bits == 7
     assert bank_sets.tolist() == [0, 1, 2, 3] * 4 + [4, 5, 6, 7] * 4
+
+
+def test_a_rate_that_no_such_memory_has_is_refused() -> None:
+    with pytest.raises(InputError, match="memory.bandwidth_bytes_per_second: 6.25e.12 for each .* at most 256 times"):
+        lower_dram(load_chip("h100", ["memory.bandwidth_bytes_per_second=1e15"]), "tile")

@@ -28,7 +28,16 @@ from workloads.predictors.scalesim_forms import product_cycles, scalesim
 from workloads.single_kernel import simulate_gemm
 
 H100 = load_chip("h100")
-SMALL = load_chip("h100", ["core.count=2", "l2.slices=4", "memory.channels=4", "noc.multicast_cores=1"])
+SMALL = load_chip(
+    "h100",
+    [
+        "core.count=2",
+        "l2.slices=4",
+        "memory.channels=4",
+        "memory.bandwidth_bytes_per_second=8.4e10",
+        "noc.multicast_cores=1",
+    ],
+)
 SIZE = st.integers(1, 5000)
 
 

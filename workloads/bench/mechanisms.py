@@ -44,7 +44,10 @@ def _known(chip: Chip) -> list[Mechanism]:
         Mechanism(
             "DRAM bandwidth",
             "a memory that limits, with refresh and row misses",
-            {"memory.bandwidth_bytes_per_second": 1e15},
+            {
+                "memory.bandwidth_bytes_per_second": 16 * chip.memory.bandwidth_bytes_per_second,
+                "memory.refresh": "none",
+            },
         ),
         Mechanism(
             "launches on the device",
