@@ -164,5 +164,5 @@ def test_sets_of_rows() -> None:
 
 
 def test_a_rate_that_no_such_memory_has_is_refused() -> None:
-    with pytest.raises(InputError, match="memory.bandwidth_bytes_per_second: 6.25e.12 for each .* at most 256 times"):
+    with pytest.raises(InputError, match=r"memory.bandwidth_bytes_per_second: 6.25e.12 for each .* at most 256 times"):
         lower_dram(load_chip("h100", ["memory.bandwidth_bytes_per_second=1e15"]), "tile")
