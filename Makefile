@@ -11,6 +11,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
 WORKERS := 2
+# What the jitted kernels compute, by the interpreter and with array bounds checked; commands and files are compiled code's.
+INTERPRETED := $(addprefix tests/kernels/test_replay_,gemm.py attention.py vector.py faults.py) \
+  $(addprefix tests/uarch/test_,systolic_oracle.py systolic_sparsity.py l2.py dram_controller.py engine_oracle.py tile_channels.py)
+BOUNDS_CHECKED := tests/kernels/test_engine_vector.py \
+  $(addprefix tests/uarch/test_,systolic_oracle.py l2.py dram_controller.py dram_golden.py engine_oracle.py engine_invariants.py)
 # Machine code of each way to compile is kept apart.
 CACHE := $(CURDIR)/build/numba
 
@@ -40,10 +45,10 @@ tests-interpreted: $(INSTALLED)
 	    there=$(CACHE)/interpreted/$$(basename $$(dirname $$measured)); mkdir -p $$there && cp $$measured $$there/; \
 	  fi; \
 	done
-	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted $(BIN)/pytest -n $(WORKERS) tests/uarch tests/kernels
+	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted $(BIN)/pytest -n $(WORKERS) $(INTERPRETED)
 
 tests-bounds-checked: $(INSTALLED)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked $(BIN)/pytest -n $(WORKERS) tests/uarch tests/kernels
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked $(BIN)/pytest -n $(WORKERS) $(BOUNDS_CHECKED)
 
 benchmark: $(INSTALLED)
 	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest tests/benchmarks --benchmark-only
