@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/installed
 WORKERS := 2
 # What the jitted kernels compute, by the interpreter and with array bounds checked; commands and files are compiled code's.
 INTERPRETED := $(addprefix tests/kernels/test_replay_,gemm.py attention.py vector.py faults.py) \
-  $(addprefix tests/uarch/test_,systolic_oracle.py systolic_sparsity.py l2.py dram_controller.py engine_oracle.py tile_channels.py)
+  $(addprefix tests/uarch/test_,systolic_oracle.py systolic_sparsity.py l2.py dram_controller.py engine_oracle.py)
 BOUNDS_CHECKED := tests/kernels/test_engine_vector.py \
   $(addprefix tests/uarch/test_,systolic_oracle.py l2.py dram_controller.py dram_golden.py engine_oracle.py engine_invariants.py)
 # Machine code of each way to compile is kept apart.

@@ -108,7 +108,7 @@ def test_instructions_take_issue_slots_of_the_core() -> None:
 
 
 def test_a_scheduler_issues_for_more_lanes_than_compute_fp32() -> None:
-    narrow = seconds_of(1024, 1000.0, core__vector__width=16)
+    narrow = seconds_of(1024, 1000.0, core__vector__width=16, core__vector__issue_width=16)
     assert narrow == pytest.approx(2 * seconds_of(1024, 1000.0), rel=0.1)
     assert seconds_of(1024, 1000.0, core__vector__width=16, core__vector__issue_width=32) < 0.6 * narrow
 

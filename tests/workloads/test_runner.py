@@ -138,7 +138,7 @@ def test_a_chip_from_a_file(tiny: str, tmp_path: Path) -> None:
     preset = Path(uarch.__file__).parent / "chips" / "h100.toml"
     custom = tmp_path / "custom.toml"
     text_of_four_cores = preset.read_text().replace("count = 132", "count = 4", 1)
-    custom.write_text(text_of_four_cores.replace('name = "h100"', 'name = "custom"', 1))
+    custom.write_text(text_of_four_cores.replace('name = "h100"', 'name = "custom"\nmapping = "search"', 1))
     trace = simulate(model=tiny, **{**TINY, "chip": str(custom)})
     assert trace.chip["name"] == "custom"
     assert trace.rollup == simulate(model=tiny, **TINY).rollup
