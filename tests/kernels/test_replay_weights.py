@@ -109,6 +109,9 @@ def test_bytes_are_those_of_values_scales_and_indices(form: WeightFormat, bits_p
     assert result.seconds >= execute_analytically(small_chip(), program).seconds
 
 
+@pytest.mark.xfail(
+    strict=True, reason="ports and L1 bound the sparse product since blocks meet at barriers: not explained yet"
+)
 def test_structured_sparsity_pays_where_the_arrays_skip_zeros() -> None:
     """A product that the arrays bound: half the MACs, but every one of A's columns is still read from L1, which then bounds.
 
@@ -121,7 +124,7 @@ def test_structured_sparsity_pays_where_the_arrays_skip_zeros() -> None:
     skipped, _ = execute(chip, weighted(forms["h100"], *sizes, mapping))
     expanded, _ = execute(small_chip("spad-h100"), weighted(forms["spad-h100"], *sizes, mapping))
     assert skipped.count(Event.MACS) * 2 == dense.count(Event.MACS)
-    assert 1.05 < dense.seconds / skipped.seconds < 2
+    assert 1.2 < dense.seconds / skipped.seconds < 2
     assert skipped.count(Event.VECTOR_OPS) == dense.count(Event.VECTOR_OPS)
     assert expanded.count(Event.MACS) == dense.count(Event.MACS)
     # eight rows of tiles, each of which puts every one of the 1024 x 512 weights back

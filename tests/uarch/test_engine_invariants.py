@@ -212,14 +212,26 @@ def test_readers_of_a_granule_that_others_fetch_row_by_row() -> None:
 
 
 @pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
-@pytest.mark.parametrize("chip_name", ["h100", "spad-prefill", "spad-decode"])
-@pytest.mark.parametrize(("m", "n", "k"), [(128, 8192, 8192), (2048, 4096, 2048)])
+@pytest.mark.parametrize(
+    ("chip_name", "m", "n", "k"),
+    [
+        ("h100", 128, 8192, 8192),
+        ("h100", 2048, 4096, 2048),
+        pytest.param(
+            *("spad-prefill", 128, 8192, 8192),
+            marks=pytest.mark.xfail(strict=True, reason="7 % apart on GDDR7: see README, Limits"),
+        ),
+        ("spad-prefill", 2048, 4096, 2048),
+        ("spad-decode", 128, 8192, 8192),
+        ("spad-decode", 2048, 4096, 2048),
+    ],
+)
 def test_burst_and_tile_fidelity_agree_on_streams(chip_name: str, m: int, n: int, k: int) -> None:
-    """A GEMM that streams its weights, and one that computes: within 8 %, the first from above by uneven channels."""
+    """A GEMM that streams its weights, and one that computes: within 6 %, the first from above by uneven channels."""
     program = gemm_program(m, n, k, GemmMapping(128, 128, 64, 4, raster_rows=8))
     chip = load_chip(chip_name)
     tile, burst = (execute(chip, program, fidelity=fidelity)[0] for fidelity in ("tile", "burst"))
-    assert burst.total_ps == pytest.approx(tile.total_ps, rel=0.08)
+    assert burst.total_ps == pytest.approx(tile.total_ps, rel=0.06)
     assert burst.count(Event.DRAM_READ_BYTES) == pytest.approx(tile.count(Event.DRAM_READ_BYTES), rel=0.02)
     activates = [result.count(Event.DRAM_ROW_MISSES) for result in (tile, burst)]
     assert activates[1] == pytest.approx(activates[0], rel=0.15)

@@ -41,7 +41,7 @@ def test_the_busiest_resource_buys_what_its_use_promises(shape: tuple[int, int, 
 
 @pytest.mark.parametrize(("shape", "resource"), [(DECODE, "compute"), (PREFILL, "dram")])
 def test_a_resource_that_is_not_busy_buys_little(shape: tuple[int, int, int], resource: str) -> None:
-    assert 0.95 <= time_ratio(shape, CHANGES[resource][1]) <= 1.05
+    assert 0.95 <= time_ratio(shape, CHANGES[resource][1]) <= 1.01
 
 
 def test_more_cores_buy_compute_and_no_bandwidth() -> None:

@@ -88,9 +88,10 @@ def test_analytical_is_the_roofline() -> None:
     assert run.programs[0].trials == 0
 
 
+@pytest.mark.xfail(strict=True, reason="latency and idle cores take what waits for DRAM should: not explained yet")
 def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
-    """A product with few rows waits for DRAM for much of its time; twice the bandwidth takes away half of that wait or more,
-    and little else."""
+    """A product with few rows waits for DRAM most of its time; twice the bandwidth takes away half of that wait or more,
+    and nothing else."""
     chips = [
         load_chip(
             "h100",
@@ -106,9 +107,9 @@ def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
         for bandwidth in (5e10, 1e11)
     ]
     slow, fast = (simulate_gemm(chip, 16, 512, 1024) for chip in chips)
-    assert slow.seconds_by_cause["dram"] > 0.35 * slow.seconds
+    assert slow.seconds_by_cause["dram"] > 0.7 * slow.seconds
     saved = slow.seconds - fast.seconds
-    assert 0.45 * slow.seconds_by_cause["dram"] < saved < 1.3 * slow.seconds_by_cause["dram"]
+    assert 0.45 * slow.seconds_by_cause["dram"] < saved < slow.seconds_by_cause["dram"]
 
 
 def test_rungs_of_fidelity_agree_on_the_work() -> None:
