@@ -30,7 +30,7 @@ class Estimate(Generic[M]):
 
 def refreshed(chip: Chip) -> float:
     """Fraction of time in which DRAM is not refreshing."""
-    if chip.memory.refresh == "none":
+    if chip.memory.refresh_mode == "none":
         return 1.0
     timing = load_standard(chip.memory.standard).timing
     return 1 - timing.nRFCab / timing.nREFI

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uarch.chip import Chip
 from uarch.dram.burst_channels import lower_burst_channels
 from uarch.dram.interface import DramTiming
+from uarch.dram.options import ControllerOptions
 from uarch.dram.placement import placement
 from uarch.dram.standards import load_standard
 from uarch.dram.tile_channels import lower_tile_channels
@@ -117,7 +118,7 @@ def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
         load_standard(memory.standard),
         placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
         mapping=memory.mapping,
-        refresh=memory.refresh,
+        options=ControllerOptions(refresh=memory.refresh_mode, queue=memory.queue),
         bytes_per_second=memory.data_bytes_per_second / memory.channels,
         latency_ps=picoseconds(memory.latency_seconds),
     )

@@ -112,8 +112,8 @@ def at_clock(chip: Chip, clock_ratio: float) -> Chip:
 
 def highest_clock_ratio(chip: Chip) -> float:
     """Clock over the nominal one that the chip reaches when power allows; 1 without a power cap."""
-    highest = chip.clock.max_tensor_hz
-    return highest / chip.clock.tensor_hz if chip.power_capped and highest else 1.0
+    highest = chip.clock.max_tensor_hz or chip.clock.tensor_hz
+    return max(1.0, highest / chip.clock.tensor_hz) if chip.power_capped else 1.0
 
 
 def at_highest_clock(chip: Chip) -> Chip:

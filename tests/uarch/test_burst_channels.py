@@ -131,7 +131,12 @@ def test_completions_are_those_of_the_naive_controller(
     bytes_per_second = standard.bytes_per_second * faster
     place = placement(channels, interleave_bytes, hashed=True)
     timing = lower_burst_channels(
-        standard, place, mapping=INTERLEAVED, refresh="none", bytes_per_second=bytes_per_second, latency_ps=LATENCY_PS
+        standard,
+        place,
+        mapping=INTERLEAVED,
+        options=ControllerOptions(refresh="none"),
+        bytes_per_second=bytes_per_second,
+        latency_ps=LATENCY_PS,
     )
     table, now_ps = [], 0
     for gap_ps, granule, first_row, rows, is_write in drawn:
@@ -154,7 +159,7 @@ def test_a_long_stream_reaches_peak_bandwidth_less_refresh(chip_name: str) -> No
     granules = 40 * chip.memory.channels
     result = served(timing, [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(granules)])
     seconds = int(result.done_ps.max()) * 1e-12
-    jedec, refreshes = load_standard(chip.memory.standard).timing, chip.memory.refresh != "none"
+    jedec, refreshes = load_standard(chip.memory.standard).timing, chip.memory.refresh_mode != "none"
     fraction = granules * GRANULE_BYTES / seconds / chip.memory.data_bytes_per_second
     assert 0.86 * (1 - refreshes * jedec.nRFCab / jedec.nREFI) < fraction < 1
     assert (result.events[Event.DRAM_REFRESHES] > 0) == refreshes

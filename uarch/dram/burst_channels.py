@@ -20,7 +20,7 @@ from uarch.dram import timing as T  # noqa: N812
 from uarch.dram.addresses import BANK_SHIFT, ROW_SHIFT, AddressMapping, mapping_of
 from uarch.dram.completions import NEVER, first_completion, open_completions, push_completion
 from uarch.dram.frfcfs import FORWARDED_AT_ONCE, enqueue, next_event, step
-from uarch.dram.options import ControllerOptions, RefreshMode, check_options
+from uarch.dram.options import ControllerOptions, check_options
 from uarch.dram.placement import Placement, channel_of
 from uarch.dram.speed_grade import at_bandwidth
 from uarch.dram.standards import Standard
@@ -120,7 +120,7 @@ def lower_burst_channels(
     place: Placement,
     *,
     mapping: str,
-    refresh: RefreshMode,
+    options: ControllerOptions,
     bytes_per_second: float,
     latency_ps: int,
 ) -> BurstTiming:
@@ -128,7 +128,6 @@ def lower_burst_channels(
 
     Raises :class:`InputError` if the standard does not have the mapping or the refresh.
     """
-    options = ControllerOptions(refresh=refresh)
     check_options(standard, options)
     grade, tick = at_bandwidth(standard, bytes_per_second)
     idle_channel = new_channel(grade, options, tags=0)

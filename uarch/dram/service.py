@@ -63,7 +63,7 @@ class ServiceTicks(NamedTuple):
 
 
 def service_ticks(
-    standard: Standard, mapping: str, refresh: RefreshMode, visit_bursts: int, write_delay: int
+    standard: Standard, mapping: str, options: ControllerOptions, visit_bursts: int, write_delay: int
 ) -> ServiceTicks:
     """Times of a standard under an address mapping.
 
@@ -71,18 +71,19 @@ def service_ticks(
 
     Raises :class:`InputError` if the mapping does not fit the standard.
     """
-    return _service_ticks(standard.model_dump_json(), mapping, refresh, visit_bursts, write_delay)
+    return _service_ticks(standard.model_dump_json(), mapping, options, visit_bursts, write_delay)
 
 
 @lru_cache(maxsize=256)
 def _service_ticks(
-    standard_text: str, mapping: str, refresh: RefreshMode, visit_bursts: int, write_delay: int
+    standard_text: str, mapping: str, options: ControllerOptions, visit_bursts: int, write_delay: int
 ) -> ServiceTicks:
-    key = json.dumps([standard_text, mapping, refresh, visit_bursts, write_delay])
+    key = json.dumps([standard_text, mapping, options.model_dump_json(), visit_bursts, write_delay])
     path = cache_directory() / f"dram-service-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     known = _read(path)
     if known is None:
-        known = _Bench(Standard.model_validate_json(standard_text), mapping, write_delay).measure(refresh, visit_bursts)
+        bench = _Bench(Standard.model_validate_json(standard_text), mapping, options, write_delay)
+        known = bench.measure(visit_bursts)
         _write(path, known)
     return known
 
@@ -123,8 +124,9 @@ def _conflict(excess: float, run: float, sets: int) -> float:
 class _Bench:
     """One channel, and streams that show one cost each."""
 
-    def __init__(self, standard: Standard, mapping: str, write_delay: int) -> None:
+    def __init__(self, standard: Standard, mapping: str, options: ControllerOptions, write_delay: int) -> None:
         self.standard = standard
+        self.options = options
         self.write_delay = write_delay
         self.mapping = AddressMapping(standard, mapping)
         bits, bank_sets = self.mapping.row_sets(LARGEST_SET)
@@ -136,7 +138,7 @@ class _Bench:
         self.rows_of = [first[of_set == number] for number in range(int(bank_sets.max()) + 1)]
         """First bursts of sets of rows, by set of banks."""
 
-    def measure(self, refresh: RefreshMode, visit_bursts: int) -> ServiceTicks:
+    def measure(self, visit_bursts: int) -> ServiceTicks:
         sizes = [1 << k for k in range(self.set_bursts.bit_length())]
         runs = np.array([self.per_run(size, self.rows_in_turn) for size in sizes])
         at_random = np.array([self.per_run(size, self.rows_at_random) for size in sizes])
@@ -161,7 +163,7 @@ class _Bench:
             closed_latency=interpolated(latencies[1], latencies[1][0]),
             conflict_latency=interpolated(latencies[2], latencies[2][0]),
             write=np.maximum([writes[0], *writes], 0.0),
-            refresh=self.refresh_ticks(refresh),
+            refresh=self.refresh_ticks(),
         )
 
     def rows_in_turn(self, count: int) -> IntArray:
@@ -204,10 +206,11 @@ class _Bench:
         mixed = self.serve(bursts.ravel(), np.repeat(is_write, visit_bursts))
         return (mixed - self.serve(bursts.ravel())) / (int(is_write.sum()) * visit_bursts)
 
-    def refresh_ticks(self, refresh: RefreshMode) -> float:
+    def refresh_ticks(self) -> float:
         """Ticks that a refresh costs a sequential stream of reads."""
         from uarch.dram.state import REFRESHES
 
+        refresh = self.options.refresh
         if refresh == "none":
             return 0.0
         timing, organisation = self.standard.timing, self.standard.organisation
@@ -229,7 +232,7 @@ class _Bench:
     def new_state(self, refresh: RefreshMode) -> IntArray:
         from uarch.dram.state import new_channel
 
-        return new_channel(self.standard, ControllerOptions(refresh=refresh), tags=0)
+        return new_channel(self.standard, self.options.model_copy(update={"refresh": refresh}), tags=0)
 
     def serve(self, bursts: IntArray, is_write: IntArray | None = None, state: IntArray | None = None) -> float:
         """Ticks from the first request to the last data of a stream of bursts, after a pause if the channel was used."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from uarch.dram.addresses import BANK_SHIFT, AddressMapping, mapping_of
 from uarch.dram.completions import open_completions, push_completion
-from uarch.dram.options import ControllerOptions, RefreshMode, check_options
+from uarch.dram.options import ControllerOptions, check_options
 from uarch.dram.placement import Placement, channel_of, stripe_of
 from uarch.dram.service import LARGEST_SET, MIX_STEPS, service_ticks
 from uarch.dram.speed_grade import at_bandwidth
@@ -124,7 +124,7 @@ def lower_tile_channels(
     place: Placement,
     *,
     mapping: str,
-    refresh: RefreshMode,
+    options: ControllerOptions,
     bytes_per_second: float,
     latency_ps: int,
 ) -> TileTiming:
@@ -132,7 +132,6 @@ def lower_tile_channels(
 
     Raises :class:`InputError` if the standard does not have the mapping or the refresh.
     """
-    options = ControllerOptions(refresh=refresh)
     check_options(standard, options)
     grade, tick = at_bandwidth(standard, bytes_per_second)
     text = mapping_of(grade, mapping)
@@ -141,8 +140,8 @@ def lower_tile_channels(
     visit_bursts = min(1 << set_bits, max(1, place.piece_bytes // grade.burst_bytes))
     timing = grade.timing
     write_delay = (timing.nCL + timing.nBL) * grade.command_bus.ticks_per_clock + (latency_ps << 20) // tick
-    ticks = service_ticks(grade, text, refresh, visit_bursts, write_delay)
-    interval = {"all": timing.nREFI, "bank": timing.nREFIpb, "none": 0}[refresh]
+    ticks = service_ticks(grade, text, options, visit_bursts, write_delay)
+    interval = {"all": timing.nREFI, "bank": timing.nREFIpb, "none": 0}[options.refresh]
     ps = tick / 2**20
 
     def picoseconds(values: FloatArray) -> IntArray:
