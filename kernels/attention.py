@@ -64,6 +64,7 @@ def flash_attention(
     stream = _Stream(writer, shape, q.as_rows(), cache, out.as_rows(), mapping)
     if mapping.splits == 1:
         stream.whole(units)
+        stream.empty(units)
     else:
         stream.split(units, space)
     return writer.finish(shape.flops_of(units.kept_scores))
@@ -82,6 +83,13 @@ class _Stream:
         """Blocks that stream all keys of their unit and store the result."""
         grid, end = self._grid(units, np.zeros(units.count, np.int64), units.tiles, 1)
         self._store(grid, end, units)
+
+    def empty(self, units: Units) -> None:
+        """Blocks without work between those of :meth:`whole`: they start and end."""
+        self.writer.grid(int(units.empty_after.sum()), 0).resources(stages=1, l1_bytes=0)
+        number = np.arange(units.count)
+        after = np.concatenate([number, np.repeat(number, units.empty_after)])
+        self.writer.dispatch_order = np.argsort(after, kind="stable")
 
     def split(self, units: Units, space: AddressSpace) -> None:
         """Blocks for each part of a unit, which store partial sums with their maxima, then blocks that merge those.

@@ -79,8 +79,12 @@ class FlashMapping:
     into fewer parts, about as long."""
     array_rows: int = 0
     """If not 0, the arrays and vector units compute whole tiles of at least so many rows, as kernels of libraries do."""
-    heads_last: bool = False
-    """Dispatch order: all sequences of one head before the next, instead of all heads of a sequence."""
+    copy_ops: int = 0
+    """Lane-operations with which the vector units copy 16 bytes of keys or values to L1; 0 if a unit of its own does."""
+    as_grid: bool = False
+    """Dispatch order of a library's launch grid: query tiles upwards, all sequences of one head before the next head, and a
+    block for each query tile of the longest sequence, empty for shorter ones. Otherwise long sequences come first, one after
+    the other, with the last query tiles of each head first."""
 
 
 MERGE_STAGES = 4

@@ -20,6 +20,7 @@ OPS_PER_SCORE = 5
 """Lane-operations of a streamed softmax per score besides the exponential: scale, maximum, subtract, sum, convert."""
 OPS_PER_RESCALED = 1
 """Per accumulator element and key block: multiplication with the change of the maximum."""
+_COPY_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +192,8 @@ class StreamSteps:
             m=rows,
             n=keys.width,
             parameter=shape.softmax_scale,
-            ops_per_element=computed * (OPS_PER_SCORE + OPS_PER_RESCALED * width / keys.width),
+            ops_per_element=computed * (OPS_PER_SCORE + OPS_PER_RESCALED * width / array_keys)
+            + self._copy_ops(array_keys) / (rows * keys.width),
             special_per_element=computed,
             special_per_row=computed,
             mask=ElementMasks(keys.masks, row_repeat=self.mapping.pack),
@@ -221,6 +223,12 @@ class StreamSteps:
             n=width,
             ops_per_element=self.cache.storage.dequantise_ops,
         )
+
+    def _copy_ops(self, n_keys: Ints) -> Ints:
+        """Lane-operations that copy a tile of keys and one of values."""
+        shape = self.shape
+        width = shape.head_dim if shape.latent else shape.head_dim + shape.value_width
+        return n_keys * width * self.cache.k.element_bits // (8 * _COPY_BYTES) * self.mapping.copy_ops
 
     def _box(self, tensor: Tensor, units: Units, keys: _KeyTiles, width: int) -> Box:
         kv_head = units["head"] // self.shape.group

@@ -53,6 +53,8 @@ class Units:
     kept_scores: int
     """Of one query head, all sequences together."""
     computed_scores: int
+    empty_after: IntArray
+    """Blocks without work that are dispatched after each unit."""
 
     def __getitem__(self, name: str) -> IntArray:
         values: IntArray = self.units[name]
@@ -70,7 +72,7 @@ class Units:
 
     def select(self, which: IntArray) -> Units:
         """Some of the units, or the same one several times."""
-        return Units(self.units[which], self.run, self.kept_scores, self.computed_scores)
+        return Units(self.units[which], self.run, self.kept_scores, self.computed_scores, self.empty_after[which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,7 @@ class _Builder:
     templates: dict[tuple[int, ...], UnitArray] = field(default_factory=dict)
 
     def units(self) -> Units:
-        """Long sequences first; within one all heads (or the other way round), and within a head the last query tiles first,
-        which see most keys."""
+        """In the order that the mapping says. The last query tiles of a head see most keys."""
         group = self.shape.group
         run = self.sequences.run(self.mapping.tile_k)
         parts: list[tuple[int, list[UnitArray]]] = []
@@ -103,14 +104,16 @@ class _Builder:
                 units["head"] = head
                 of_sequence.append(units)
             parts.append((work, of_sequence))
-        order = np.argsort([-work for work, _ in parts], kind="stable")
-        if self.mapping.heads_last:
+        if self.mapping.as_grid:
             per_sequence = range(self.shape.q_heads // self.mapping.pack)
-            ordered = [parts[s][1][head] for head in per_sequence for s in order]
+            ordered = [units[head][::-1] for head in per_sequence for _, units in parts]
+            empty = _empty_blocks([len(units) for units in ordered])
         else:
+            order = np.argsort([-work for work, _ in parts], kind="stable")
             ordered = [units for s in order for units in parts[s][1]]
+            empty = np.zeros(sum(map(len, ordered)), np.int64)
         heads = self.shape.q_heads
-        return Units(np.concatenate(ordered), run, kept // heads, computed // heads)
+        return Units(np.concatenate(ordered), run, kept // heads, computed // heads, empty)
 
     def _mask_key(self, s: int, kv_head: int) -> tuple[int, ...]:
         lengths = int(self.sequences.q_len[s]), int(self.sequences.kv_len[s])
@@ -178,6 +181,13 @@ class _Builder:
         first = np.where(np.diff(mask.gathered_starts) > 0, 0, tile * mask.tile_k // page)
         in_table = -(-mask.kv_len // page)
         return first, np.minimum(np.maximum(runs, 1), in_table - first)
+
+
+def _empty_blocks(lengths: list[int]) -> IntArray:
+    """Empty blocks after each unit, where runs of units of these lengths are filled up to the longest."""
+    after = np.zeros(sum(lengths), np.int64)
+    after[np.cumsum(lengths) - 1] = max(lengths) - np.array(lengths)
+    return after
 
 
 def attention_units(

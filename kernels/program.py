@@ -308,6 +308,8 @@ class ProgramWriter:
     shape: str
     dtype: str
     n_counters: int = 0
+    dispatch_order: npt.NDArray[np.int64] | None = None
+    """Blocks by number, if they are not dispatched in the order in which they are written."""
     _tensors: list[Tensor] = field(default_factory=list)
     _tables: list[npt.NDArray[np.int64]] = field(default_factory=list)
     _table_length: int = 0
@@ -355,6 +357,8 @@ class ProgramWriter:
         operands = np.concatenate([grid.operands.reshape(-1, 3) for grid in self._grids])
         blocks = np.concatenate([grid.blocks for grid in self._grids])
         blocks["first_step"] = np.cumsum(blocks["n_steps"]) - blocks["n_steps"]
+        if self.dispatch_order is not None:
+            blocks = blocks[self.dispatch_order]
         return TileProgram(
             name=self.name,
             kind=self.kind,

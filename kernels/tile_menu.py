@@ -51,6 +51,7 @@ class AttentionMenu(_Table):
     keys: tuple[tuple[Size, Size], ...]
     """Widest head and keys of a tile, by rising width."""
     stages: Annotated[int, Field(ge=2, le=MAX_STAGES)]
+    copy_instructions: Annotated[int, Field(ge=0, le=1000)]
     fewest_slots_used: Annotated[float, Field(gt=0, le=1)]
     slots_per_core: Size
     enough_efficiency: Annotated[float, Field(gt=0, le=1)]
@@ -111,7 +112,16 @@ def library_attention(machine: Machine, load: AttentionLoad) -> FlashMapping | N
     if shape.q_len == 1:
         blocks = load.query_tiles(1) * shape.q_heads // pack
         splits = _splits(menu, blocks, menu.slots_per_core * machine.cores, ceil(shape.kv_len / tile_k))
-    mapping = FlashMapping(tile_q, tile_k, menu.stages, pack, splits, array_rows=menu.rows, heads_last=True)
+    mapping = FlashMapping(
+        tile_q,
+        tile_k,
+        menu.stages,
+        pack,
+        splits,
+        array_rows=menu.rows,
+        copy_ops=menu.copy_instructions,
+        as_grid=splits == 1,
+    )
     registers = menu.rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
     l1_bytes = load.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))
     if splits > 1:

@@ -32,6 +32,7 @@ def simulate_batch_attention(
     head_dim: int,
     causal: bool = True,
     writes_kv_cache: bool = True,
+    regroups_queries: bool = False,
     dtype: str = "fp16",
     fidelity: str = "tile",
     residency: str = "inputs",
@@ -39,7 +40,8 @@ def simulate_batch_attention(
     """Run attention of a batch of ``prefills`` (sequences, new tokens, keys) and ``decodes`` (sequences, keys).
 
     Sequences are those of one kind each, and none of a kind is (0, ...); both kinds share a launch. ``writes_kv_cache``: a
-    kernel before copies the new keys and values to the cache. Otherwise as
+    kernel before copies the new keys and values to the cache. ``regroups_queries``: if there are decodes only, and several,
+    queries are copied so that those of a group of heads are rows of one matrix, and results are copied back. Otherwise as
     :func:`workloads.attention_kernel.simulate_attention`.
 
     Raises :class:`uarch.InputError` as that does, and for an empty batch.
@@ -57,8 +59,13 @@ def simulate_batch_attention(
     name = " + ".join(f"b {batch}, q {q_len}, kv {kv_len}" for batch, q_len, kv_len in kinds)
     mapped: list[tuple[TileProgram, Search[Any] | None]] = list(attention)
     inputs = [queries]
+    if regroups_queries and not prefills[0] and decodes[0] > 1 and q_heads > kv_heads:
+        rows, cols = decodes[0], q_heads * head_dim
+        mapped = [(_copy(chip, space, "query_regroup", rows, cols, dtype)[0], None), *mapped]
+        mapped.append((_copy(chip, space, "output_regroup", rows, cols, dtype)[0], None))
     if writes_kv_cache:
-        write, new = _kv_cache_write(chip, space, kinds, 2 * kv_heads * head_dim, dtype)
+        rows = sum(batch * q_len for batch, q_len, _ in kinds)
+        write, new = _copy(chip, space, "kv_cache_write", rows, 2 * kv_heads * head_dim, dtype)
         mapped.insert(0, (write, None))
         inputs.append(new)
     l2 = initial_l2(chip, residency, fidelity, inputs, [program for program, _ in mapped])
@@ -76,10 +83,7 @@ def _job(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal:
     return AttentionJob(shape, dtype, lengths=(q_len, kv_len))
 
 
-def _kv_cache_write(
-    chip: Chip, space: AddressSpace, kinds: list[tuple[int, int, int]], cols: int, dtype: str
-) -> tuple[TileProgram, Tensor]:
-    """The copy of all new keys and values, and where they are copied from."""
-    rows = sum(batch * q_len for batch, q_len, _ in kinds)
-    new, cache = (space.allocate(name, rows, cols, ELEMENT_BITS[dtype]) for name in ("new_kv", "cache"))
-    return copy("kv_cache_write", chip, new, cache, dtype=dtype), new
+def _copy(chip: Chip, space: AddressSpace, name: str, rows: int, cols: int, dtype: str) -> tuple[TileProgram, Tensor]:
+    """A copy of as many elements, and where they are copied from."""
+    source, target = (space.allocate(f"{name}.{end}", rows, cols, ELEMENT_BITS[dtype]) for end in ("from", "to"))
+    return copy(name, chip, source, target, dtype=dtype), source

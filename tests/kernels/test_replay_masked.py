@@ -47,12 +47,14 @@ def jobs(draw: st.DrawFn) -> AttentionJob:
     )
 
 
-@given(jobs(), tiles, st.booleans(), st.sampled_from([1, 1, 2, 5]), seeds)
-def test_every_combination(job: AttentionJob, tile: tuple[int, int], packed: bool, splits: int, seed: int) -> None:
+@given(jobs(), tiles, st.booleans(), st.sampled_from([1, 1, 2, 5]), st.booleans(), seeds)
+def test_every_combination(
+    job: AttentionJob, tile: tuple[int, int], packed: bool, splits: int, as_grid: bool, seed: int
+) -> None:
     """The result is the definition's, every score is computed once, and useful work is what the masks keep."""
     case = job_case(job, seed)
     shape = job.shape
-    mapping = FlashMapping(*tile, stages=2, pack=shape.group if packed else 1, splits=splits)
+    mapping = FlashMapping(*tile, stages=2, pack=shape.group if packed else 1, splits=splits, as_grid=as_grid)
     program = job.program("attention", case.tensors, mapping, case.space)
     expected = case.expected
     if job.padded:

@@ -92,6 +92,7 @@ def _attention(row: AttentionRow, source: Source) -> AttentionRequest:
         head_dim=row.head_dim,
         causal=row.causal == "1",
         writes_kv_cache=source.writes_kv_cache,
+        regroups_queries=source.regroups_queries,
         dtype=row.dtype,
         residency=row.l2 or source.residency.attention,
     )

@@ -52,6 +52,7 @@ class AttentionRequest:
     head_dim: int
     causal: bool
     writes_kv_cache: bool
+    regroups_queries: bool
     dtype: str
     residency: str
 
@@ -66,6 +67,7 @@ class AttentionRequest:
             head_dim=self.head_dim,
             causal=self.causal,
             writes_kv_cache=self.writes_kv_cache,
+            regroups_queries=self.regroups_queries,
             dtype=self.dtype,
             fidelity=fidelity,
             residency=self.residency,

@@ -40,6 +40,8 @@ class Source(_Table):
     residency: ResidencyOfSuite
     writes_kv_cache: bool = False
     """Attention's time includes the kernel that puts new keys and values into the cache."""
+    regroups_queries: bool = False
+    """Of several decodes, it also includes those that copy queries and results to and from groups of heads."""
     collectives: Text = "nccl"
     """Communication library; see :mod:`kernels.collective_library`."""
     vector_kernels: Text = "vectors"
