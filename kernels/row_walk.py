@@ -67,12 +67,12 @@ class _Walk:
         grid.loop(j + 1, 1, 1 if rest else 0)
 
     def resources(self, grid: Grid, loaded_bytes_per_element: int) -> None:
-        """Loads in flight are those of one iteration; registers stand for the threads of a core that a block takes."""
+        """Loads in flight are those of unrolled iterations; registers stand for the threads of a core that a block takes."""
         core = self.chip.core
         share = self.threads / core.max_threads
         grid.resources(
-            stages=1,
-            l1_bytes=min(core.l1.bytes, self.stride * loaded_bytes_per_element),
+            stages=self.kernel.unrolled,
+            l1_bytes=min(core.l1.bytes, self.kernel.unrolled * self.stride * loaded_bytes_per_element),
             register_bytes=int(core.register_bytes * share),
         )
 

@@ -27,6 +27,7 @@ class RowKernel(_Table):
 
     threads: Annotated[int, Field(ge=1, le=1024)]
     elements: Annotated[int, Field(ge=1, le=16)]
+    unrolled: Annotated[int, Field(ge=1, le=8)] = 1
     instructions: Annotated[float, Field(gt=0, le=1000)]
     float_instructions: Annotated[float, Field(ge=0, le=1000)] = 0.0
     thread_instructions: Annotated[float, Field(ge=0, le=10000)] = 0.0
