@@ -113,7 +113,7 @@ class StreamSteps:
         grid.vector(j, Function.IDENTITY, queries, self.QUERIES, m=rows, n=head_dim, ops_per_element=0)
         j += 1
         for keys in self._loops(tiles):
-            self._key_tile(grid, j, units, keys, rows)
+            self._key_tile(grid, j, units, keys, rows, self._copy_ops(q.element_bits))
             grid.loop(j, self.cache.steps_per_tile, keys.repeat)
             j += self.cache.steps_per_tile
         self._resources(grid, q)
@@ -158,7 +158,7 @@ class StreamSteps:
             loops.append(gathered)
         return loops
 
-    def _key_tile(self, grid: Grid, j: int, units: Units, keys: _KeyTiles, rows: IntArray) -> None:
+    def _key_tile(self, grid: Grid, j: int, units: Units, keys: _KeyTiles, rows: IntArray, ops_per_key: float) -> None:
         """Scores, streamed softmax, and weighted sum of the values of one tile of keys."""
         shape, cache = self.shape, self.cache
         width = shape.value_width
@@ -193,7 +193,7 @@ class StreamSteps:
             n=keys.width,
             parameter=shape.softmax_scale,
             ops_per_element=computed * (OPS_PER_SCORE + OPS_PER_RESCALED * width / array_keys)
-            + self._copy_ops(array_keys) / (rows * keys.width),
+            + ops_per_key * array_keys / (rows * keys.width),
             special_per_element=computed,
             special_per_row=computed,
             mask=ElementMasks(keys.masks, row_repeat=self.mapping.pack),
@@ -224,11 +224,11 @@ class StreamSteps:
             ops_per_element=self.cache.storage.dequantise_ops,
         )
 
-    def _copy_ops(self, n_keys: Ints) -> Ints:
-        """Lane-operations that copy a tile of keys and one of values."""
+    def _copy_ops(self, element_bits: int) -> float:
+        """Lane-operations that bring a key and its value into L1, with elements as the arrays take them."""
         shape = self.shape
         width = shape.head_dim if shape.latent else shape.head_dim + shape.value_width
-        return n_keys * width * self.cache.k.element_bits // (8 * _COPY_BYTES) * self.mapping.copy_ops
+        return width * element_bits / (8 * _COPY_BYTES) * self.mapping.copy_ops
 
     def _box(self, tensor: Tensor, units: Units, keys: _KeyTiles, width: int) -> Box:
         kv_head = units["head"] // self.shape.group
