@@ -45,11 +45,13 @@ def flash_attention(
     mask: ScoreMask | None = None,
     storage: KvStorage = PLAIN,
     visit_all: bool = False,
+    stats: Tensor | None = None,
 ) -> TileProgram:
     """Tile program that streams K and V once per block, with a running softmax; nothing of size q x kv is stored.
 
     ``sequences`` left out: one batch entry each, all of ``shape``'s lengths. ``mask`` left out: causal if the shape says so.
     Key tiles that the mask drops entirely are not visited, unless ``visit_all`` says so. For latent attention ``v`` is ``k``.
+    ``stats``: rows as of ``out``, where (maximum, sum) of each head's softmax are stored too.
 
     Raises:
         ValueError: packed heads that do not share a K/V head, a query without keys, or pages that do not suit the tiles.
@@ -61,7 +63,7 @@ def flash_attention(
     writer = ProgramWriter(name, "attention", str(shape), dtype)
     units = attention_units(writer, shape, mapping, sequences, mask, visit_all=visit_all)
     cache = Cache(shape, k, v, storage)
-    stream = _Stream(writer, shape, q.as_rows(), cache, out.as_rows(), mapping)
+    stream = _Stream(writer, shape, q.as_rows(), cache, out.as_rows(), mapping, stats.as_rows() if stats else None)
     if mapping.splits == 1:
         stream.whole(units)
         stream.empty(units)
@@ -74,14 +76,21 @@ class _Stream:
     """Writes the grids of one program."""
 
     def __init__(
-        self, writer: ProgramWriter, shape: AttentionShape, q: Tensor, cache: Cache, out: Tensor, mapping: FlashMapping
+        self,
+        writer: ProgramWriter,
+        shape: AttentionShape,
+        q: Tensor,
+        cache: Cache,
+        out: Tensor,
+        mapping: FlashMapping,
+        stats: Tensor | None,
     ) -> None:
-        self.writer, self.shape, self.q, self.out, self.mapping = writer, shape, q, out, mapping
+        self.writer, self.shape, self.q, self.out, self.mapping, self.stats = writer, shape, q, out, mapping, stats
         self.steps = StreamSteps(shape, cache, mapping)
 
     def whole(self, units: Units) -> None:
         """Blocks that stream all keys of their unit and store the result."""
-        grid, end = self._grid(units, np.zeros(units.count, np.int64), units.tiles, 1)
+        grid, end = self._grid(units, np.zeros(units.count, np.int64), units.tiles, self._stores)
         self._store(grid, end, units)
 
     def empty(self, units: Units) -> None:
@@ -125,7 +134,7 @@ class _Stream:
     def _merge(self, units: Units, n_parts: IntArray, scratch: tuple[Tensor, Tensor]) -> None:
         sums, stats = scratch
         tile_rows, width = self._tile_rows, self.shape.value_width
-        grid = self.writer.grid(units.count, 2)
+        grid = self.writer.grid(units.count, 1 + self._stores)
         rows = units["n_q"] * self.mapping.pack
         first_row = np.arange(units.count) * tile_rows
         grid.vector(
@@ -147,6 +156,11 @@ class _Stream:
         grid.resources(stages=MERGE_STAGES, l1_bytes=l1_bytes, register_bytes=l1_bytes // MERGE_STAGES)
 
     @property
+    def _stores(self) -> int:
+        """Steps that store a unit's result."""
+        return 1 if self.stats is None else 2
+
+    @property
     def _tile_rows(self) -> int:
         return self.mapping.tile_q * self.mapping.pack
 
@@ -164,3 +178,6 @@ class _Stream:
         grid.vector(
             j, Function.NORMALISE, _O, _RESULT, b=_STATS, m=rows, n=self.shape.value_width, store=box, special_per_row=1
         )
+        if self.stats is not None:
+            box = head_box(self.stats, units, self.mapping.pack * 2, 2)
+            grid.vector(j + 1, Function.IDENTITY, _STATS, _RESULT, m=rows, n=2, store=box, ops_per_element=0)

@@ -31,6 +31,8 @@ class AttentionLoad:
     visit_all: bool = False
     row_tile: tuple[int, int] | None = None
     """Query positions and packed heads of a block, if they are given."""
+    most_keys: int | None = None
+    """Of a step, if that is limited: keys that lie together."""
     _visited: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
     @property

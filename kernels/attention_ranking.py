@@ -20,6 +20,7 @@ from uarch.rates import PS_PER_SECOND
 from uarch.step_costs import tile_busy_ps
 
 _INDISTINCT = 0.05
+_KEY_TILES = (32, 64, 128, 256)
 
 
 def rank_attention(
@@ -57,15 +58,16 @@ def _coarse_first(ranked: list[Estimate[FlashMapping]]) -> list[Estimate[FlashMa
 def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapping]:
     """Tiles of queries and heads that fill the arrays, tiles of keys, stages, and splits where query tiles are few."""
     shape = load.shape
-    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(load), (32, 64, 128, 256), (2, 4, 6, 8), SPLITS):
+    key_tiles = [keys for keys in _KEY_TILES if load.most_keys is None or keys <= max(load.most_keys, _KEY_TILES[0])]
+    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(load), key_tiles, (2, 4, 6, 8), SPLITS):
         mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
-        key_tiles = ceil(shape.kv_len / tile_k)
+        tiles = ceil(shape.kv_len / tile_k)
         registers = tile_q * pack * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
         if load.l1_bytes(mapping) > machine.l1_bytes or registers > machine.register_bytes:
             continue
-        if stages > 2 * key_tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
+        if stages > 2 * tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
             continue
-        if splits > 1 and (splits > key_tiles // 2 or not _may_split(machine, load, mapping)):
+        if splits > 1 and (splits > tiles // 2 or not _may_split(machine, load, mapping)):
             continue
         if splits > 1 and merge_l1_bytes(shape, mapping) > machine.l1_bytes:
             continue

@@ -73,13 +73,14 @@ class BlockMask:
 
 
 @dataclass
-class _Patterns:
+class Patterns:
     """Element masks, each kept once."""
 
     numbers: dict[tuple[tuple[int, ...], bytes], int] = field(default_factory=dict)
     masks: list[BoolArray] = field(default_factory=list)
 
     def number(self, kept: BoolArray) -> int:
+        """Where a mask stands in ``masks``, which it enters if it is new; NONE if it keeps everything."""
         if kept.all():
             return NONE
         key = kept.shape, np.packbits(kept).tobytes()
@@ -96,7 +97,7 @@ def block_mask(kept: KeptKeys, tile_q: int, tile_k: int, *, run: int = 1, visit_
     """
     n_tiles, last_tile = -(-kept.q_len // tile_q), -(-kept.kv_len // tile_k) - 1
     last_width = -(-(kept.kv_len - last_tile * tile_k) // run) * run
-    patterns, kept_scores = _Patterns(), 0
+    patterns, kept_scores = Patterns(), 0
     rows: list[IntArray] = []
     numbers: list[IntArray] = []
     gathered = _Gathered(tile_k, gcd(kept.gathers, tile_k, run if run > 1 else 0) if kept.gathers else 1)
@@ -146,7 +147,7 @@ class _Gathered:
     keys: list[IntArray] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
-    def take(self, kept: KeptKeys, q0: int, n_q: int, visited: IntArray, patterns: _Patterns) -> IntArray:
+    def take(self, kept: KeptKeys, q0: int, n_q: int, visited: IntArray, patterns: Patterns) -> IntArray:
         """Gather the kept keys of sparsely kept tiles; returns the visited tiles without those.
 
         Single keys are gathered where they are few, longer runs from all tiles that are not seen from end to end. The last

@@ -6,6 +6,7 @@ the blocks. A step or loop that a block does not need gets ``repeat`` 0 there.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -151,9 +152,12 @@ class TileProgram:
         return replace(self, tensors=tensors, n_granules=granule)
 
     def key(self) -> bytes:
-        """Equal for programs that the engine cannot tell apart."""
-        arrays = (self.tensors, self.blocks, self.steps, self.operands, self.tables)
-        return b"".join((self.dtype.encode(), *(array.tobytes() for array in arrays)))
+        """Hash of 32 bytes: equal for programs that the engine cannot tell apart."""
+        digest = hashlib.sha256(self.dtype.encode())
+        for array in (self.tensors, self.blocks, self.steps, self.operands, self.tables):
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.digest()
 
 
 class Grid:
@@ -353,9 +357,9 @@ class ProgramWriter:
 
     def finish(self, useful_flops: int) -> TileProgram:
         """The program; ``useful_flops`` is what the operator needs, from its shape alone."""
-        steps = np.concatenate([grid.steps.ravel() for grid in self._grids])
-        operands = np.concatenate([grid.operands.reshape(-1, 3) for grid in self._grids])
-        blocks = np.concatenate([grid.blocks for grid in self._grids])
+        steps = _joined([grid.steps.ravel() for grid in self._grids])
+        operands = _joined([grid.operands.reshape(-1, 3) for grid in self._grids])
+        blocks = _joined([grid.blocks for grid in self._grids])
         blocks["first_step"] = np.cumsum(blocks["n_steps"]) - blocks["n_steps"]
         if self.dispatch_order is not None:
             blocks = blocks[self.dispatch_order]
@@ -376,3 +380,8 @@ class ProgramWriter:
             useful_flops=useful_flops,
             tensor_names=tuple(tensor.name for tensor in self._tensors),
         )
+
+
+def _joined(parts: list[StructArray]) -> StructArray:
+    """One after the other; a single one as it is, as arrays of long programs take longer to copy than to fill."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -234,6 +234,23 @@ def _column_maximum(call: Call) -> Matrix:
     return np.asarray(call.a.reshape(-1, int(call.step["n"])).max(axis=0, keepdims=True))
 
 
+def _probabilities(call: Call) -> Matrix:
+    scores, stats = call.scores(), call.other.reshape(-1, 2)
+    return np.asarray(np.exp(scores - stats[:, :1]) / stats[:, 1:])
+
+
+def _overlap_sums(call: Call) -> Matrix:
+    assert call.a is not None
+    m, n, stride = int(call.step["m"]), int(call.step["n"]), int(call.parameter)
+    sums = call.a.reshape(m, -1, call.a.shape[1]).sum(axis=1)
+    overlaps = sums.shape[1] - stride * n + 1
+    return np.asarray(sum(sums[:, x + y :: stride][:, :n] for x in range(stride) for y in range(overlaps)))
+
+
+def _gate_rows(call: Call) -> Matrix:
+    return np.asarray(call.tile_a / (1 + np.exp(-call.other.reshape(-1, 1))))
+
+
 def _normalise(call: Call) -> Matrix:
     return np.asarray(call.tile_a / call.other[:, 1:])
 
@@ -273,6 +290,9 @@ FUNCTIONS: dict[Function, Callable[[Call], Matrix]] = {
     Function.POSITIVE: lambda call: np.maximum(call.tile_a, 0),
     Function.NEGATIVE: lambda call: np.minimum(call.tile_a, 0),
     Function.COLUMN_MAXIMUM: _column_maximum,
+    Function.PROBABILITIES: _probabilities,
+    Function.OVERLAP_SUMS: _overlap_sums,
+    Function.GATE_ROWS: _gate_rows,
     Function.GELU_MUL: _gelu_mul,
     Function.SCALE: _scale,
     Function.MULTIPLY_ADD: _multiply_add,

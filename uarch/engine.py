@@ -224,15 +224,21 @@ def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str
     return max(1, limit)
 
 
-def _granules_per_context(program: TileProgramArrays) -> int:
-    """Upper bound of the granules that one context can wait for: its stages, times those of the largest step."""
-    operands = program.operands[:, :2]
+def granules_of_steps(program: TileProgramArrays, *, stored: bool = False) -> IntArray:
+    """Upper bound of the granules that one execution of each step loads, or with ``stored`` loads and stores; int64, shape
+    ``(len(steps),)``."""
+    operands = program.operands[:, : 3 if stored else 2]
     in_memory = operands["tensor"] != NONE
     tensors = program.tensors[np.where(in_memory, operands["tensor"], 0)]
     down = ((operands["n_rows"] - 1) >> tensors["row_shift"]) + 2
     across = ((operands["n_cols"] - 1) >> tensors["col_shift"]) + 2
-    granules = np.where(in_memory, operands["n_batch"] * down * across, 0).sum(axis=1)
+    granules: IntArray = np.where(in_memory, operands["n_batch"] * down * across, 0).sum(axis=1)
+    return granules
+
+
+def _granules_per_context(program: TileProgramArrays) -> int:
+    """Upper bound of the granules that one context can wait for: its stages, times those of the largest step."""
     stages = int(program.blocks["stages"].max())
     if stages > MAX_STAGES:
         raise ValueError(f"{program.name}: {stages} stages; at most {MAX_STAGES}")
-    return max(1, stages * int(granules.max()))
+    return max(1, stages * int(granules_of_steps(program).max()))

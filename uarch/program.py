@@ -120,6 +120,13 @@ class Function(IntEnum):
     """min(A, 0)."""
     COLUMN_MAXIMUM = 26
     """The largest value of each column of A, as one row."""
+    PROBABILITIES = 27
+    """exp(p * A - max) / sum of the kept scores, B being (max, sum) columns."""
+    OVERLAP_SUMS = 28
+    """``OUT[i, j]``: the sum of A over row i's equal share of A's rows, of columns ``p * j + x + y`` for all x below p and y
+    below e, where A has ``p * n + e - 1`` columns: blocks of p strides, and what of e strides' length overlaps with them."""
+    GATE_ROWS = 29
+    """A * sigmoid(B), with B one column."""
 
 
 class MaskKind(IntEnum):

@@ -34,6 +34,8 @@ class JobTensors:
     out: Tensor
     storage: KvStorage
     sequences: Sequences
+    stats: Tensor | None = None
+    """Where (maximum, sum) of each query and head go, if somebody needs them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,8 @@ class AttentionJob:
     """A ragged batch is computed as if all its sequences were as long as the longest."""
     row_tile: tuple[int, int] | None = None
     """Query positions and packed heads of a block, if they are not for the mapper to choose."""
+    most_keys: int | None = None
+    """Keys of a step at most."""
     seed: int = 0
 
     @property
@@ -108,6 +112,7 @@ class AttentionJob:
             mask=self.score_mask,
             visit_all=self.padded,
             row_tile=self.row_tile,
+            most_keys=self.most_keys,
         )
 
     def allocate(self, space: AddressSpace) -> JobTensors:
@@ -180,6 +185,7 @@ class AttentionJob:
             mask=self.score_mask,
             storage=tensors.storage,
             visit_all=self.padded,
+            stats=tensors.stats,
         )
         if not self.padded:
             return program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from kernels.datatypes import ELEMENT_BITS
 from kernels.kept_keys import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.mapper import Mapper
+from kernels.native_sparse import NativeSparse
+from kernels.native_sparse_steps import compressed_cache
 from kernels.program import TileProgram
 from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from uarch.chip import Chip
@@ -21,6 +24,7 @@ from workloads.attention_job import PACKINGS, AttentionJob, check_lengths
 from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.mask_option import check_mask, parse_mask
+from workloads.native_sparse_job import NativeSparseJob
 from workloads.phase import SCHEDULES, check_known, check_page_size, check_positive
 from workloads.residency import initial_l2
 from workloads.single_kernel import check_options, check_space, mapper_for
@@ -109,7 +113,7 @@ def simulate_attention(
     job = AttentionJob(
         shape,
         dtype,
-        mask=score_mask,
+        mask=None if isinstance(score_mask, NativeSparse) else score_mask,
         kv_dtype=kv_dtype,
         page_size=page_size,
         lengths=lengths,
@@ -124,11 +128,19 @@ def simulate_attention(
         l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
         run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
         return AttentionRun(**vars(run))
-    run, program = run_job(chip, job, mapper, fidelity, residency)
+    if isinstance(score_mask, NativeSparse):
+        if not (job.is_plain and causal) or value_dim:
+            raise InputError(f"mask = {mask!r}: has no contexts, pages, kv_dtype or value_dim, and is causal")
+        run, programs = _run_native_sparse(
+            chip, NativeSparseJob(shape, score_mask, dtype, seed), mapper, fidelity, residency
+        )
+    else:
+        run, program = run_job(chip, job, mapper, fidelity, residency)
+        programs = [program]
     if mask is None:
         return AttentionRun(**vars(run))
     dense, _ = run_job(chip, replace(job, mask=None), mapper, fidelity, residency)
-    return AttentionRun(**vars(run), mask=_report(job, program, mask, run.seconds, dense.seconds))
+    return AttentionRun(**vars(run), mask=_report(job, programs, mask, run.seconds, dense.seconds))
 
 
 def run_job(
@@ -153,9 +165,27 @@ def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace)
     return [*((program, None) for program in selection), (build(search.mapping), search)], tensors.q
 
 
-def _report(job: AttentionJob, program: TileProgram, mask: str, seconds: float, dense_seconds: float) -> MaskReport:
-    per_score = job.shape.flops_of(1)
-    kept, computed, dense_scores = program.useful_flops // per_score, 2 * program.macs // per_score, job.dense_scores()
+def _run_native_sparse(
+    chip: Chip, job: NativeSparseJob, mapper: Mapper, fidelity: str, residency: str
+) -> tuple[KernelRun, list[TileProgram]]:
+    """Run all programs of a native sparse attention; also those of its three attentions."""
+    space, shape = AddressSpace(), job.shape
+    operands = AttentionJob(shape, job.dtype).allocate(space)
+    cache = compressed_cache(space, shape, job.pattern, ELEMENT_BITS[job.dtype])
+    buffers = job.allocate(space)
+    check_space(chip, f"attention {shape}", space)
+    mapped = [build() for _, build in job.steps(chip, mapper, operands, cache, buffers, space)]
+    l2 = initial_l2(chip, residency, fidelity, [operands.q], [program for program, _ in mapped])
+    run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
+    return run, [program for program, search in mapped if search is not None]
+
+
+def _report(
+    job: AttentionJob, programs: Sequence[TileProgram], mask: str, seconds: float, dense_seconds: float
+) -> MaskReport:
+    per_score, dense_scores = job.shape.flops_of(1), job.dense_scores()
+    kept = sum(program.useful_flops for program in programs) // per_score
+    computed = sum(2 * program.macs for program in programs) // per_score
     return MaskReport(
         mask=mask,
         kept_scores=kept,

@@ -17,6 +17,8 @@ from workloads.expert_exchange import ExpertRouting
 from workloads.layer_plan import simulated_layers
 from workloads.layer_tensors import LayerAllocator, LayerTensors
 from workloads.model_shape import Model
+from workloads.native_sparse_job import NativeSparseBuffers
+from workloads.native_sparse_layers import native_sparse_job
 from workloads.parallel import Shard
 from workloads.phase import Phase
 
@@ -82,6 +84,7 @@ class Buffers:
     new_keys: Tensor | None
     """Before they are stored in the cache, if that takes a kernel of its own; so are the values."""
     new_values: Tensor | None
+    native_sparse: NativeSparseBuffers | None
     latent: LatentBuffers | None
     experts: ExpertBuffers | None
     scores: Tensor | None
@@ -135,6 +138,7 @@ def allocate(
         activated=matrix("activated", tokens, shard.ffn),
         new_keys=new_rows("new_keys"),
         new_values=new_rows("new_values"),
+        native_sparse=native_sparse_job(attention, phase).allocate(space) if phase.native_sparse else None,
         latent=_latent_buffers(space, model, shard, phase) if model.latent else None,
         experts=_expert_buffers(space, model, shard, phase, routing) if routing else None,
         scores=scores_tensor(space, "scores", attention, bits) if phase.unfused else None,

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape
 from kernels.kv_storage import PLAIN, KvStorage
+from kernels.native_sparse_steps import CompressedCache, compressed_cache
 from kernels.page_selection import PageBounds
 from kernels.sequences import Sequences
 from kernels.weights import WeightFormat, Weights, allocate_weights
 from workloads.attention_job import AttentionJob
 from workloads.model_shape import LayerKind, Model
+from workloads.native_sparse_job import BRANCHES
 from workloads.parallel import Shard
 from workloads.phase import Phase
 
@@ -50,6 +52,15 @@ class LatentTensors:
 
 
 @dataclass(frozen=True)
+class NativeSparseTensors:
+    """Native sparse attention."""
+
+    cache: CompressedCache
+    gate: Weights
+    """From the hidden state to a gate for each branch and head."""
+
+
+@dataclass(frozen=True)
 class LayerTensors:
     """Weights and KV cache of a layer, this chip's share."""
 
@@ -73,6 +84,7 @@ class LayerTensors:
     """What pages are selected by, if attention reads some of them only."""
     sequences: Sequences | None = None
     """Where the keys of each sequence lie; None: in its batch entry of the caches."""
+    native_sparse: NativeSparseTensors | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,17 @@ class LayerAllocator:
             storage=storage,
             page_bounds=self._page_bounds(index),
             sequences=sequences,
+            native_sparse=self._native_sparse(kind, index),
         )
+
+    def _native_sparse(self, kind: LayerKind, index: int) -> NativeSparseTensors | None:
+        pattern = self.phase.native_sparse
+        if pattern is None or kind.window is not None:
+            return None
+        shape = cache_job(self.model, self.shard, self.phase).shape
+        cache = compressed_cache(self.space, shape, pattern, self.phase.element_bits, suffix=f".{index}")
+        gates = BRANCHES * self.shard.q_heads
+        return NativeSparseTensors(cache, self._weights(f"w_gates.{index}", self.model.hidden, gates))
 
     def _page_bounds(self, index: int) -> PageBounds | None:
         mask = self.phase.score_mask

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kernels.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse
 from kernels.score_masks import (
     BlockSparseMask,
     CausalMask,
@@ -28,7 +29,10 @@ from uarch.input_file import one_line, read_json, validate
 LARGEST = 1 << 24
 LARGEST_CHAIN = 1024
 
-ALLOWED = "causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET, tree:FILE"
+ALLOWED = (
+    "causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET, "
+    "nsa[:BLOCK,STRIDE,SELECTION,COUNT,WINDOW], tree:FILE"
+)
 
 
 class BlockPattern(BaseModel):
@@ -75,9 +79,11 @@ def read_tree(path: str) -> TreeMask:
     return TreeMask(validate(DraftTree, read_json(Path(path)), path).parents)
 
 
-def parse_mask(text: str) -> ScoreMask:
+def parse_mask(text: str) -> ScoreMask | NativeSparse:
     """The mask that ``text`` names; :class:`InputError` says what is allowed."""
     kind, colon, arguments = text.partition(":")
+    if kind == "nsa":
+        return _native_sparse(text, arguments) if colon else NativeSparse()
     if kind == "blocks" and colon:
         return _blocks(text, arguments)
     if kind == "tree" and arguments:
@@ -113,7 +119,7 @@ def parse_draft(text: str) -> Draft:
     )
 
 
-def check_mask(mask: ScoreMask | None, text: str | None, q_len: int, kv_len: int, phase: str) -> None:
+def check_mask(mask: ScoreMask | NativeSparse | None, text: str | None, q_len: int, kv_len: int, phase: str) -> None:
     """Raise :class:`InputError` for a mask that does not suit the lengths or the phase."""
     if isinstance(mask, PagesMask) and phase == "prefill":
         raise InputError(f"mask = {text!r}: pages are selected for single new tokens, in decode")
@@ -144,6 +150,17 @@ def _numbers(text: str, arguments: str, names: tuple[str, ...]) -> list[int]:
             f"mask = {one_line(text)!r}: must be {kind}:{','.join(names)} with numbers from 1 to {LARGEST}"
         )
     return numbers
+
+
+def _native_sparse(text: str, arguments: str) -> NativeSparse:
+    names = ("BLOCK", "STRIDE", "SELECTION", "COUNT", "WINDOW")
+    pattern = NativeSparse(*_numbers(text, arguments, names))
+    if pattern.block % pattern.stride or pattern.selection % pattern.stride:
+        raise InputError(f"mask = {one_line(text)!r}: STRIDE must divide BLOCK and SELECTION")
+    if pattern.block > pattern.selection or pattern.chosen < 0:
+        least = INITIAL_BLOCKS + LOCAL_BLOCKS
+        raise InputError(f"mask = {one_line(text)!r}: BLOCK must be at most SELECTION, and COUNT at least {least}")
+    return pattern
 
 
 def _blocks(text: str, arguments: str) -> ScoreMask:

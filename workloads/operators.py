@@ -37,6 +37,7 @@ from workloads.expert_layers import expert_operators
 from workloads.latent_layers import latent_attention_operators
 from workloads.layer_tensors import FfnTensors, LayerTensors
 from workloads.model_shape import LayerKind, Model
+from workloads.native_sparse_layers import native_sparse_operators
 from workloads.operator import Operator, Programs
 from workloads.parallel import Shard
 from workloads.phase import Phase
@@ -398,6 +399,8 @@ class OperatorBuilder:
         return [Operator("kv_store", "kv_store", (program,))]
 
     def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
+        if tensors.native_sparse is not None:
+            return native_sparse_operators(self, tensors)
         q, out, mask = self.buffers.q, self.buffers.context, self.score_mask(kind)
         selection = self._select_pages(tensors, mask)
         if tensors.sequences is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
 from kernels.kv_storage import KV_BITS
+from kernels.native_sparse import NativeSparse
 from kernels.score_masks import ScoreMask
 from uarch.errors import InputError
 from workloads.mask_option import Draft, check_mask, parse_draft, parse_mask
@@ -115,6 +116,15 @@ class Phase:
         """Mask of layers without a window of their own; None: causal."""
         if self.drafted is not None and self.drafted.tree is not None:
             return self.drafted.tree
+        return None if isinstance(self._mask, NativeSparse) else self._mask
+
+    @property
+    def native_sparse(self) -> NativeSparse | None:
+        """Native sparse attention of such layers; None: attention under ``score_mask``."""
+        return self._mask if isinstance(self._mask, NativeSparse) else None
+
+    @cached_property
+    def _mask(self) -> ScoreMask | NativeSparse | None:
         return parse_mask(self.mask) if self.mask is not None else None
 
     @property
@@ -135,8 +145,10 @@ class Phase:
         if self.drafted is not None and self.drafted.tree is not None and self.mask is not None:
             raise InputError(f"mask = {self.mask!r}: the draft's tree is the mask; allowed with chain:K only")
         check_mask(self.score_mask, self.mask, self.q_len, self.kv_len, self.name)
-        if self.unfused and (self.score_mask is not None or self.stores_new_keys):
+        if self.unfused and (self._mask is not None or self.stores_new_keys):
             raise InputError("attention = 'unfused': has no mask, kv_dtype, page_size or draft; use 'flash'")
+        if self.native_sparse is not None and (self.page_size or self.stored_dtype != self.dtype):
+            raise InputError(f"mask = {self.mask!r}: native sparse attention has no page_size and no kv_dtype")
 
     @property
     def element_bits(self) -> int:

@@ -213,8 +213,8 @@ def _check_attention(model: Model, work: Phase) -> None:
     special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
     if work.unfused and special:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
-    if model.latent is not None and isinstance(work.score_mask, PagesMask):
-        raise InputError(f"mask = {work.mask!r}: pages of the latent cache of {model.name} cannot be selected")
+    if model.latent is not None and (isinstance(work.score_mask, PagesMask) or work.native_sparse):
+        raise InputError(f"mask = {work.mask!r}: nothing can be selected from the latent cache of {model.name}")
     if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
         raise InputError(
             f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"

@@ -41,6 +41,22 @@ def test_no_mask_beats_the_roofline_of_what_it_keeps(mask: str) -> None:
     assert report.speedup == pytest.approx(report.dense_seconds / run.seconds)
 
 
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_native_sparse_attention_keeps_what_its_branches_keep(phase: str) -> None:
+    """Compressed keys of 32 every 16, all blocks up to 4, a window of 64: sums over the queries; never below the roofline."""
+    sizes: dict[str, Any] = {**HEADS, "kv_len": LENGTH, "mask": "nsa:32,16,64,4,64"}
+    run = simulate_attention(small_chip(), phase, **sizes)
+    positions = range(LENGTH) if phase == "prefill" else [LENGTH - 1]
+    compressed = sum(max(0, (position - 15) // 16) for position in positions)
+    selected = sum(min(position + 1, 3 * 64 + position % 64 + 1) for position in positions)
+    window = sum(min(position + 1, 64) for position in positions)
+    assert run.mask is not None
+    assert run.mask.kept_scores == compressed + selected + window
+    summaries = 2 * 2 * 32 * 64 * 64 * ((LENGTH - 16) // 16 if phase == "prefill" else 1)
+    assert run.flops == 4 * 64 * 4 * run.mask.kept_scores + 2 * summaries
+    assert run.seconds >= run.roofline_seconds >= run.flops / small_chip().peak_flops("fp16")
+
+
 def test_dense_masks_take_the_time_of_causal_attention(tmp_path: Path) -> None:
     """The same cycles through a mask as without one: there is one machinery."""
     blocks = tmp_path / "all.json"
@@ -139,6 +155,10 @@ def test_latent_attention_loads_its_cache_once() -> None:
         ({"mask": "blocks:0,0.5"}, "must be blocks:BLOCK,SHARE with BLOCK from 1 to 4096 and SHARE from 0 to 1"),
         ({"mask": "topk:16,64"}, "mask = 'topk:16,64': pages are selected for single new tokens, in decode"),
         ({"mask": "topk:16,65"}, "BUDGET must be a multiple of PAGE"),
+        ({"mask": "nsa:32,16,64"}, "must be nsa:BLOCK,STRIDE,SELECTION,COUNT,WINDOW with numbers"),
+        ({"mask": "nsa:32,12,64,16,512"}, "STRIDE must divide BLOCK and SELECTION"),
+        ({"mask": "nsa:128,16,64,16,512"}, "BLOCK must be at most SELECTION, and COUNT at least 3"),
+        ({"mask": "nsa", "page_size": 16}, "mask = 'nsa': has no contexts, pages, kv_dtype or value_dim"),
         ({"page_size": 24}, "page_size = 24: must be a power of two from 2 to 1024, or 0 for no pages"),
         ({"kv_dtype": "int2"}, "kv_dtype = 'int2': not known; allowed: fp32, "),
         ({"pack": "tight"}, "pack = 'tight': not known; allowed: packed, padded"),

@@ -73,6 +73,33 @@ def test_selected_pages_are_chosen_first(tiny: str) -> None:
     assert of_layer(trace, "attention")["flops"] == dense["flops"] * 64 / 512
 
 
+@pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
+def test_native_sparse_attention_in_a_layer(tiny: str, phase: str) -> None:
+    """Gates from the hidden state, six programs; a decode step at 96 tokens completes a block of 32 every 16."""
+    draft = {"draft": "chain:3"} if phase == "verify" else {}
+    trace = run(tiny, phase, mask="nsa:32,16,32,3,32", **draft)
+    expected = ["gates", "compression", *(f"attention_{branch}" for branch in ("compressed", "selected", "window"))]
+    first = names(trace).index("gates")
+    assert names(trace)[first : first + 7] == [*expected, "gated_sum", "projection"]
+    dense = run(tiny, phase, **draft)
+    attention = sum(of_layer(trace, name)["flops"] for name in expected[2:])
+    assert attention == of_layer(dense, "attention")["flops"] * _kept(phase) / _dense(phase)
+    assert trace.workload["mask"] == "nsa:32,16,32,3,32"
+
+
+def _positions(phase: str) -> range:
+    return range({"prefill": 0, "decode": 95, "verify": 92}[phase], 96)
+
+
+def _dense(phase: str) -> int:
+    return sum(position + 1 for position in _positions(phase))
+
+
+def _kept(phase: str) -> int:
+    """Compressed keys whose 32 tokens have ended; the first block of 32 and the last two; a window of 32."""
+    return sum(max(0, (i - 15) // 16) + i + 1 + min(i + 1, 32) for i in _positions(phase))
+
+
 def test_the_engine_runs_them_too(tiny: str) -> None:
     options: dict[str, Any] = {"fidelity": "tile", "kv_dtype": "fp8", "page_size": 8}
     for phase, more in (("prefill", {"mask": "sink:4,20"}), ("verify", {"draft": "chain:2", "mask": "window:40"})):
@@ -89,6 +116,8 @@ def test_the_engine_runs_them_too(tiny: str) -> None:
         ("verify", {"draft": "chain:200"}, "seq = 96: must be at least 201, the new tokens, which it includes"),
         ("prefill", {"mask": "topk:16,64"}, "pages are selected for single new tokens"),
         ("prefill", {"mask": "window"}, "mask = 'window': not known; allowed: causal, full"),
+        ("decode", {"mask": "nsa", "kv_dtype": "int8"}, "native sparse attention has no page_size and no kv_dtype"),
+        ("decode", {"mask": "nsa", "attention": "unfused"}, "attention = 'unfused': has no mask"),
         ("decode", {"page_size": 3}, "page_size = 3: must be a power of two"),
         ("decode", {"kv_dtype": "int3"}, "kv_dtype = 'int3': not known; allowed:"),
         (

@@ -18,7 +18,7 @@ from workloads.result_store import Outcome, remembered
 @pytest.fixture
 def executions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """An empty store that remembers every kernel; the list grows with each execution."""
-    monkeypatch.setattr(result_store, "LONG_STEPS", 0)
+    monkeypatch.setattr(result_store, "LONG_VISITS", 0)
     monkeypatch.setattr(result_store, "cache_directory", lambda: tmp_path)
     return []
 
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_executed_again(executions: list[int], tmp_path: Path)
 def test_short_kernels_are_not_remembered(
     executions: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_store, "LONG_STEPS", 1 << 40)
+    monkeypatch.setattr(result_store, "LONG_VISITS", 1 << 40)
     run(executions)
     run(executions)
     assert len(executions) == 2

@@ -11,7 +11,8 @@ MaskOption = Annotated[
     typer.Option(
         "--mask",
         metavar="KIND",
-        help="causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET or tree:FILE.",
+        help="causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET, "
+        "nsa[:BLOCK,STRIDE,SELECTION,COUNT,WINDOW] or tree:FILE.",
     ),
 ]
 KvDtypeOption = Annotated[
