@@ -266,6 +266,13 @@ class Energy(Section):
     """Name of a table in ``uarch/energy_tables``, or path of one."""
 
 
+class BlockModel(Section):
+    """What a paper's own kind of model (fidelity ``lltile``) assumes of a chip; the engine has mechanisms instead."""
+
+    l2_read_bytes_per_cycle_per_core: BytesPerCycle = 1e5
+    """What all cores together can read from L2, by core, with what several read counted once; by default what slices give."""
+
+
 class Chip(Section):
     """A chip; see the presets in ``uarch/chips`` for examples."""
 
@@ -286,6 +293,7 @@ class Chip(Section):
     die: Die = Die()
     cost: Cost = Cost()
     launch: Launch = Launch()
+    block_model: BlockModel = BlockModel()
     mapping: Literal["library", "search"] | None = None
     """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has
     a library and models search."""

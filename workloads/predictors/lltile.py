@@ -17,7 +17,7 @@ from kernels.collective_library import one_shot_seconds, payload_bytes_per_secon
 from kernels.datatypes import ELEMENT_BITS
 from uarch.chip import Chip
 from uarch.errors import InputError
-from workloads.predictors.block_gemm import BlockMachine, array_cycles, fastest_tiling
+from workloads.predictors.block_gemm import BlockMachine, array_cycles, fastest_cycles
 from workloads.predictors.kernel import LINK_KINDS, ROW_KINDS, Kernel
 
 EXP_FLOPS = 35
@@ -55,6 +55,8 @@ def lltile(chip: Chip, kernel: Kernel, vector_dtype: str = "fp32") -> float:
 def _machine(chip: Chip, dtype: str, stored_as: str) -> BlockMachine:
     """The chip for matrix work in ``dtype``, memories in elements of ``stored_as``."""
     hz, core, element_bytes = chip.clock.tensor_hz, chip.core, ELEMENT_BITS[stored_as] / 8
+    l2_bytes_per_cycle = chip.l2_bytes_per_second / hz
+    by_cores = core.count * chip.block_model.l2_read_bytes_per_cycle_per_core
     return BlockMachine(
         cores=core.count,
         lanes=core.lanes,
@@ -64,16 +66,16 @@ def _machine(chip: Chip, dtype: str, stored_as: str) -> BlockMachine:
         l1_elements=int(core.l1.bytes / element_bytes),
         l2_elements=int(chip.l2.bytes / element_bytes),
         dram_rate=chip.memory.bandwidth_bytes_per_second / hz / element_bytes,
-        l2_rate=chip.l2_bytes_per_second / hz / element_bytes,
+        l2_rate=l2_bytes_per_cycle / element_bytes,
+        l2_read_rate=min(l2_bytes_per_cycle, by_cores) / element_bytes,
         vector_rate=chip.peak_vector_flops / core.count / hz,
     )
 
 
-@lru_cache(maxsize=1 << 16)
 def _gemm_cycles(m: int, n: int, k: int, machine: BlockMachine) -> float:
     if m == 1 or n == 1:  # the vector units do it, at the roofline
         return max((m * k + k * n + m * n) / machine.dram_rate, 2 * m * n * k / (machine.vector_rate * machine.cores))
-    return fastest_tiling(m, n, k, machine)[0]
+    return fastest_cycles(m, n, k, machine)
 
 
 def _batched_gemm_cycles(kernel: Kernel, machine: BlockMachine) -> float:
@@ -89,7 +91,7 @@ def _attention_cycles(kernel: Kernel, machine: BlockMachine) -> float:
     queries = q_len * q_heads // kv_heads
     rows, keys = min(_KEY_TILE, queries), min(_KEY_TILE, kv_len)
     tiles = batch * kv_heads * ceil(queries / rows) * ceil(kv_len / keys)
-    arrays = array_cycles(rows, keys, head_dim, machine) + array_cycles(rows, head_dim, keys, machine)
+    arrays = float(array_cycles(rows, keys, head_dim, machine) + array_cycles(rows, head_dim, keys, machine))
     vectors = rows * keys * SOFTMAX_FLOPS / (machine.vector_rate / machine.lanes)
     traffic = (kernel.dram_read_bytes + kernel.dram_write_bytes) / kernel.element_bytes / machine.dram_rate
     return max(ceil(tiles / (machine.cores * machine.lanes)) * (arrays + vectors), traffic)
