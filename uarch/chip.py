@@ -208,7 +208,7 @@ class Memory(Section):
     channel_hash: Literal["xor", "none"] = "xor"
     """Whether channels are also chosen by a hash of the higher address bits."""
     mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
-    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own for streams."""
+    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own."""
     refresh: Literal["all", "bank", "none"] | None = None
     """How banks are refreshed; by default all together, and GDDR's at no cost: its controllers may refresh single banks in
     any order (JESD250), idle ones while others are read. HBM's streams lose what a refresh of all banks takes."""

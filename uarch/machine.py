@@ -14,7 +14,7 @@ from uarch.dram.interface import DramTiming
 from uarch.dram.options import ControllerOptions
 from uarch.dram.placement import placement
 from uarch.dram.standards import load_standard
-from uarch.dram.tile_channels import lower_tile_channels
+from uarch.dram.tile_timing import lower_tile_channels
 from uarch.errors import InputError
 from uarch.program import GRANULE_BYTES
 from uarch.rates import picoseconds, rate_of

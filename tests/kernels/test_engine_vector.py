@@ -164,12 +164,8 @@ def test_what_one_kernel_leaves_in_l2_the_next_does_not_read_again() -> None:
     assert result.count(Event.DRAM_READ_BYTES) == weights.size_bytes
 
 
-_TILE_WRITES = pytest.mark.xfail(strict=True, reason="tile makes mixed reads and writes too slow: see README, Limits")
-_TOO_SLOW = ("a100", "h100", "spad-prefill")
-
-
 @needs_jit
-@pytest.mark.parametrize("chip_name", [pytest.param(c, marks=_TILE_WRITES) if c in _TOO_SLOW else c for c in CHIPS])
+@pytest.mark.parametrize("chip_name", CHIPS)
 def test_large_streaming_kernels_reach_most_of_dram_bandwidth(chip_name: str) -> None:
     """Working sets of 200 to 540 MB, several times L2; the rest is refresh, turnarounds of the bus, and rows
     that reads and writes of different tensors close for each other.

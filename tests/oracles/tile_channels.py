@@ -1,4 +1,4 @@
-"""The ``tile`` memory model in plain Python: every channel with a state of its own, one refresh and one piece at a time."""
+"""The ``tile`` memory model in plain Python: every channel by itself, with all that it will be asked known beforehand."""
 
 from __future__ import annotations
 
@@ -6,127 +6,163 @@ from dataclasses import dataclass, field
 
 from uarch.dram.addresses import BANK_SHIFT
 from uarch.dram.placement import channel_of
-from uarch.dram.tile_channels import SHARES, TileTiming
-from uarch.rates import duration_ps
+from uarch.dram.tile_timing import TileTiming
+
+NEVER = 2**62
+
+
+@dataclass(eq=False)
+class Visit:
+    """Bursts of a request in one channel."""
+
+    number: int
+    kind: int
+    arrival_ps: int
+    first: int
+    count: int
+    queued_ps: int = 0
+    done_ps: int = -1
 
 
 @dataclass
 class Rows:
-    """The rows that are open in a set of banks."""
+    """What is open in a set of banks, and its last use."""
 
     row: int
     run: int
     end_ps: int
+    kind: int
 
 
 @dataclass
-class Channel:
-    """When it is free, and what is open."""
+class NaiveTileChannel:
+    """Serves its visits."""
 
+    timing: TileTiming
     next_refresh_ps: int
-    free_ps: int = 0
-    written_ps: int = 0
-    late_row: int | None = None
+    coming: tuple[list[Visit], list[Visit]] = field(default_factory=lambda: ([], []))
+    queues: tuple[list[Visit], list[Visit]] = field(default_factory=lambda: ([], []))
     open: dict[int, Rows] = field(default_factory=dict)
+    now_ps: int = 0
+    free_ps: int = 0
+    last_kind: int = 0
+    last_stack: int = 0
+    mode: int = 0
+    mode_ps: int = 0
+    row_hits: int = 0
+    row_misses: int = 0
+    refreshes: int = 0
 
+    def run(self) -> None:
+        while any(self.coming) or any(self.queues):
+            if not self.queues[0] and not self.queues[1]:
+                self.now_ps = max(self.now_ps, min(self.next_arrival(0), self.next_arrival(1)))
+            if self.now_ps >= self.next_refresh_ps:
+                self.refresh()
+            else:
+                self.choose()
 
-@dataclass
-class Group:
-    """Recent traffic."""
+    def next_arrival(self, kind: int) -> int:
+        return self.coming[kind][0].arrival_ps if self.coming[kind] else NEVER
 
-    visited: int = 0
-    written: int = 0
-    opened: int = 0
+    def refresh(self) -> None:
+        self.free_ps = max(self.free_ps, self.next_refresh_ps) + self.timing.refresh_ps
+        self.next_refresh_ps += self.timing.refresh_interval_ps
+        self.refreshes += 1
+        if self.now_ps < self.next_refresh_ps:
+            self.now_ps = max(self.now_ps, self.free_ps)
+        if self.timing.refresh_closes:
+            self.open.clear()
+
+    def room(self, kind: int) -> bool:
+        return sum(visit.count for visit in self.queues[kind]) < self.timing.queue
+
+    def choose(self) -> None:
+        for kind in (0, 1):
+            while self.next_arrival(kind) <= self.now_ps and self.room(kind):
+                visit = self.coming[kind].pop(0)
+                visit.queued_ps = max(visit.arrival_ps, self.mode_ps)
+                self.queues[kind].append(visit)
+        writes = sum(visit.count for visit in self.queues[1])
+        if self.mode == 1 and writes < self.timing.low_bursts and self.queues[0]:
+            self.mode, self.mode_ps = 0, self.now_ps
+        elif self.mode == 0 and (writes > self.timing.high_bursts or not self.queues[0]):
+            self.mode, self.mode_ps = 1, self.now_ps
+        turned_ps = self.free_ps + (int(self.timing.turnaround_ps[self.mode]) if self.mode != self.last_kind else 0)
+        starts = [max(turned_ps, self.now_ps, self.ready_ps(visit)) for visit in self.queues[self.mode]]
+        if self.mode == 0:
+            stacks = [self.timing.stacks[self.place(visit)[1]] for visit in self.queues[0]]
+            other_ps = self.free_ps + self.timing.stack_ps
+            starts = [
+                start if stack == self.last_stack else max(start, other_ps)
+                for start, stack in zip(starts, stacks, strict=True)
+            ]
+        start_ps = min(starts)
+        if start_ps > self.now_ps:
+            arrivals = [self.next_arrival(kind) for kind in (0, 1) if self.room(kind)]
+            self.now_ps = min(start_ps, self.next_refresh_ps, *arrivals)
+        else:
+            self.serve(self.queues[self.mode].pop(starts.index(start_ps)))
+
+    def place(self, visit: Visit) -> tuple[int, int]:
+        """Numbers of the sets of rows and of banks."""
+        row = (visit.first & self.timing.bursts - 1) >> self.timing.set_bits
+        location, burst = 0, row << self.timing.set_bits
+        for i, entries in enumerate(self.timing.locations.tolist()):
+            location ^= entries[burst >> 8 * i & 0xFF]
+        return row, int(self.timing.bank_sets[location >> BANK_SHIFT & 0xFFFF])
+
+    def ready_ps(self, visit: Visit) -> int:
+        row, banks = self.place(visit)
+        since_ps, rows, timing = max(visit.queued_ps, self.mode_ps), self.open.get(banks), self.timing
+        queue = self.queues[self.mode]
+        older = any(self.place(other)[1] == banks for other in queue[: queue.index(visit)])
+        if rows is not None and rows.row == row:
+            closed_ps = rows.end_ps + int(timing.closing_ps[rows.kind])
+            return 0 if not older or max(self.now_ps, self.free_ps) <= closed_ps else NEVER
+        if older:
+            return NEVER
+        if rows is None:
+            return since_ps + int(timing.opening_ps[0, visit.count])
+        recovered_ps = rows.end_ps + int(timing.recovery_ps[rows.kind, visit.count])
+        return max(since_ps + int(timing.opening_ps[1, visit.count]), recovered_ps)
+
+    def serve(self, visit: Visit) -> None:
+        row, banks = self.place(visit)
+        rows, timing = self.open.get(banks), self.timing
+        before = min(rows.run, (1 << timing.set_bits) - visit.count) if rows is not None and rows.row == row else 0
+        after = before + visit.count
+        self.free_ps = self.now_ps = self.now_ps + int(timing.run_ps[after] - timing.run_ps[before])
+        self.last_kind, self.last_stack = visit.kind, int(timing.stacks[banks])
+        self.open[banks] = Rows(row, after, self.free_ps, visit.kind)
+        activates = min(after, timing.set_banks) - min(before, timing.set_banks)
+        self.row_misses += activates
+        self.row_hits += visit.count - activates
+        visit.done_ps = self.free_ps + timing.pipeline_ps
 
 
 class NaiveTileChannels:
-    """Serves reads and writes in the order of the calls, whose times must not decrease."""
+    """Serves a table of requests: time, address, bytes, is a write; times not decreasing."""
 
-    def __init__(self, timing: TileTiming) -> None:
-        self.timing = timing
+    def __init__(self, timing: TileTiming, table: list[tuple[int, int, int, int]]) -> None:
         place = timing.place
-        groups = place.channels // place.width
-        step_ps = timing.refresh_interval_ps // groups
-        self.channels = [Channel(step_ps * (c // place.width + 1)) for c in range(place.channels)]
-        self.groups = [Group() for _ in range(groups)]
-        self.row_hits = self.row_misses = self.refreshes = 0
-
-    def access(self, address: int, size_bytes: int, now_ps: int, is_write: bool) -> tuple[int, int]:
-        """Time of the last data, controller included, and when the write queues have room."""
-        timing, place = self.timing, self.timing.place
-        stripe_bytes = place.piece_bytes * place.width
-        done_ps, taken_ps, start, end = now_ps, now_ps, address, address + size_bytes
-        while start < end:
-            whole = start % stripe_bytes == 0 and end - start >= stripe_bytes
-            stop = start + stripe_bytes if whole else min(end, start - start % place.piece_bytes + place.piece_bytes)
-            first_channel = int(channel_of(place, start)[0])
-            group = self.groups[first_channel // place.width]
-            if group.visited > timing.recent_bursts:
-                group.visited, group.written, group.opened = group.visited // 2, group.written // 2, group.opened // 2
-            excess_ps = 0
-            if is_write:
-                share = group.written * SHARES // (group.visited + 1)
-                run = min(group.visited // (group.opened + 1), 1 << timing.set_bits)
-                excess_ps = int(timing.write_ps[share, run])
-            for piece in range(start, stop, place.piece_bytes):
-                length = min(stop, piece - piece % place.piece_bytes + place.piece_bytes) - piece
-                c, local = (int(part) for part in channel_of(place, piece))
+        step_ps = timing.refresh_interval_ps // (place.channels // place.width)
+        self.channels = [NaiveTileChannel(timing, step_ps * (c // place.width + 1)) for c in range(place.channels)]
+        reads: list[Visit] = []
+        for number, (now_ps, address, size_bytes, is_write) in enumerate(table):
+            start, end = address, address + size_bytes
+            while start < end:
+                stop = min(end, start - start % place.piece_bytes + place.piece_bytes)
+                c, local = (int(part) for part in channel_of(place, start))
                 first = local // timing.burst_bytes
-                count = (local + length - 1) // timing.burst_bytes - first + 1
-                group.written += count * is_write
-                visit_ps = self._visit(self.channels[c], group, first, count, excess_ps * count, now_ps)
-                done_ps = max(done_ps, visit_ps)
-                if is_write:
-                    burst_ps = int(duration_ps(count * timing.burst_bytes, timing.byte))
-                    channel = self.channels[c]
-                    channel.written_ps = max(channel.written_ps, now_ps) + burst_ps
-                    taken_ps = max(taken_ps, channel.written_ps - timing.write_queue_ps)
-            start = stop
-        return done_ps + timing.latency_ps, taken_ps
-
-    def _visit(self, channel: Channel, group: Group, first: int, count: int, excess_ps: int, now_ps: int) -> int:
-        timing = self.timing
-        while max(now_ps, channel.free_ps) >= channel.next_refresh_ps:
-            self._refresh(channel)
-        row = (first & timing.bursts - 1) >> timing.set_bits
-        banks = self._bank_set(row << timing.set_bits)
-        opened = channel.open.get(banks)
-        start_ps = max(now_ps, channel.free_ps)
-        before, late = 0, False
-        if opened is None:
-            latency_ps = timing.closed_ps[count]
-        elif opened.row == row:
-            latency_ps = timing.open_ps[count]
-            before = min(opened.run, (1 << timing.set_bits) - count)
-            if channel.late_row == row:
-                late = True
-                start_ps += int(timing.conflict_ps[before + count] - timing.conflict_ps[before])
-        else:
-            latency_ps = timing.other_open_ps[count]
-            ready_ps = opened.end_ps + int(timing.conflict_ps[count])
-            late = ready_ps > start_ps
-            start_ps = max(start_ps, ready_ps)
-        after = before + count
-        activates = min(after, timing.set_banks) - min(before, timing.set_banks)
-        self.row_misses += activates
-        self.row_hits += count - activates
-        group.visited += count
-        group.opened += before == 0
-        end_ps = start_ps + int(timing.run_ps[after] - timing.run_ps[before]) + excess_ps
-        channel.open[banks] = Rows(row, after, end_ps)
-        channel.late_row = row if late else None
-        channel.free_ps = end_ps
-        return max(end_ps + timing.pipeline_ps, now_ps + int(latency_ps))
-
-    def _bank_set(self, burst: int) -> int:
-        location = 0
-        for i, entries in enumerate(self.timing.locations.tolist()):
-            location ^= entries[burst >> 8 * i & 0xFF]
-        return int(self.timing.bank_sets[location >> BANK_SHIFT & 0xFFFF])
-
-    def _refresh(self, channel: Channel) -> None:
-        channel.free_ps = max(channel.free_ps, channel.next_refresh_ps) + self.timing.refresh_ps
-        channel.next_refresh_ps += self.timing.refresh_interval_ps
-        channel.late_row = None
-        channel.open.clear()
-        self.refreshes += 1
+                count = (local + stop - start - 1) // timing.burst_bytes - first + 1
+                visit = Visit(number, int(is_write), now_ps, first, count)
+                self.channels[c].coming[visit.kind].append(visit)
+                if not is_write:
+                    reads.append(visit)
+                start = stop
+        for channel in self.channels:
+            channel.run()
+        self.done_ps: dict[int, int] = {}
+        for visit in reads:
+            self.done_ps[visit.number] = max(self.done_ps.get(visit.number, 0), visit.done_ps + timing.latency_ps)

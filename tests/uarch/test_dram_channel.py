@@ -20,6 +20,7 @@ from uarch.dram.standards import load_standard, standard_names
 from uarch.dram.state import COMMANDS
 from uarch.errors import InputError
 
+ROW_AFTER_ROW = "ro-sid-ba-bg-co"
 REQUESTS = 200 if WITHOUT_JIT else 5000
 
 
@@ -34,11 +35,20 @@ def one_read(*addresses: int) -> RequestStream:
 def test_idle_read_of_an_open_row_takes_cl_and_bl(name: str) -> None:
     """One clock until the controller sees it (two ticks at most), nCL + nBL, and the rest of a long read command."""
     standard = load_standard(name)
-    result = simulate_channel(standard, one_read(0, standard.burst_bytes), ControllerOptions(refresh="none"))
+    options = ControllerOptions(refresh="none")
+    result = simulate_channel(standard, one_read(0, standard.burst_bytes), options, ROW_AFTER_ROW)
     bus = standard.command_bus
     clocks = standard.timing.nCL + standard.timing.nBL + (bus.column_ticks - 1) // bus.ticks_per_clock
     ticks = result.read_latency_ns[1] / standard.tick_ns
     assert clocks * bus.ticks_per_clock + 1 <= round(ticks) <= clocks * bus.ticks_per_clock + 2
+
+
+@pytest.mark.skipif(WITHOUT_JIT, reason="too long a stream for the interpreter")
+@pytest.mark.parametrize("name", standard_names())
+def test_a_sequential_stream_keeps_the_bus_busy_under_the_standards_own_mapping(name: str) -> None:
+    standard = load_standard(name)
+    result = simulate_channel(standard, make_pattern("sequential", standard, 50_000))
+    assert result.peak_fraction > 0.9 * (1 - standard.timing.nRFCab / standard.timing.nREFI)
 
 
 @pytest.mark.parametrize("name", standard_names())
@@ -76,10 +86,10 @@ def test_more_row_hits_with_open_pages_than_with_capped_or_closed() -> None:
     standard = load_standard("hbm3-6400")
     stream = make_pattern("sequential", standard, REQUESTS)
     spread = stream._replace(arrival=400 * np.arange(REQUESTS, dtype=np.int64))
-    activates = {
-        page: simulate_channel(standard, spread, ControllerOptions(page=page, row_hit_cap=4, refresh="none")).activates
-        for page in ("open", "capped", "closed")
-    }
+    activates = {}
+    for page in ("open", "capped", "closed"):
+        options = ControllerOptions(page=page, row_hit_cap=4, refresh="none")
+        activates[page] = simulate_channel(standard, spread, options, ROW_AFTER_ROW).activates
     assert activates["open"] == -(-REQUESTS // 32)
     assert activates["capped"] == -(-REQUESTS // 4)
     assert activates["closed"] == REQUESTS
@@ -136,7 +146,8 @@ def test_latency_grows_with_load() -> None:
 def test_command_prints_one_object_and_writes_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace, log = tmp_path / "trace", tmp_path / "log"
     trace.write_text("0 R 0x0\n0 R 0x20\n0 W 0x40\n")
-    arguments = ["dram", "--standard", "hbm3-6400", "--trace", str(trace), "--commands", str(log), "--json"]
+    arguments = ["dram", "--standard", "hbm3-6400", "--mapping", ROW_AFTER_ROW, "--json"]
+    arguments += ["--trace", str(trace), "--commands", str(log)]
     assert run(arguments) == 0
     payload = json.loads(capsys.readouterr().out)
     keys = {"bandwidth_bytes_per_second", "peak_fraction", "mean_read_latency_ns", "read_latency_percentiles_ns",

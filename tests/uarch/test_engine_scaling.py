@@ -22,7 +22,7 @@ from kernels.program import TileProgram
 from tests.oracles.small_programs import chips, gemm_program, programs, small_chip
 from uarch.chip import Chip
 from uarch.dram.interface import DramTiming
-from uarch.dram.tile_channels import TileTiming
+from uarch.dram.tile_timing import TileTiming
 from uarch.engine import KernelResult, execute
 from uarch.events import Cause, Event
 from uarch.l2 import L2State

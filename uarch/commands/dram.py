@@ -51,8 +51,12 @@ def register(app: typer.Typer) -> None:
         requests: Annotated[int, typer.Option(help="Requests of the pattern.")] = DEFAULT_REQUESTS,
         stride_bytes: Annotated[int | None, typer.Option(help="Stride of the pattern; default: a row.")] = None,
         mapping: Annotated[
-            str, typer.Option(help="Fields of an address, least significant last; ba^ro hashes the bank with the row.")
-        ] = "ro-sid-ba-bg-co",
+            str,
+            typer.Option(
+                help="Fields of an address, least significant last, such as ro-sid-ba-bg-co; ba^ro hashes the bank with the "
+                "row. interleaved: the standard's own, which --list prints."
+            ),
+        ] = "interleaved",
         queue: Annotated[int, typer.Option(help="Entries of the read queue, and of the write queue.")] = 32,
         scheduler: SchedulerOption = "frfcfs-rowhit",
         refresh: RefreshOption = "all",
@@ -125,6 +129,7 @@ def _list(as_json: bool) -> None:
                 "row_bytes": memory.row_bytes,
                 "burst_bytes": memory.burst_bytes,
                 "tick_ns": memory.tick_ns,
+                "mapping": memory.mapping,
                 "source": memory.source,
                 "assumed": sorted(memory.assumed),
             }
@@ -140,10 +145,13 @@ def _list(as_json: bool) -> None:
                 quantity(memory.bytes_per_second, "B/s"),
                 str(memory.banks),
                 str(memory.row_bytes),
+                memory.mapping,
             )
             for memory in memories
         ]
-        console().print(table("Memory standards", ("name", "what", "peak", "banks", "row bytes"), rows, left=2))
+        console().print(
+            table("Memory standards", ("name", "what", "peak", "banks", "row bytes", "mapping"), rows, left=2)
+        )
 
     emit(payload, as_json, render)
 

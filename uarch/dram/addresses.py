@@ -11,8 +11,8 @@ import numpy.typing as npt
 from uarch.dram.standards import Standard
 from uarch.errors import InputError
 
-DEFAULT_MAPPING = "ro-sid-ba-bg-co"
 INTERLEAVED = "interleaved"
+"""Name of a standard's own mapping."""
 _FIELDS = ("ro", "sid", "ba", "bg", "co")
 _PART = re.compile(r"(ro|sid|ba|bg|co)([1-9][0-9]?)?(?:\^(ro|sid|ba|bg|co))?")
 ROW_SHIFT, BANK_SHIFT = 32, 16
@@ -35,10 +35,12 @@ class AddressMapping:
     A number after a field takes only that many of its low bits, the rest standing farther left: in ``ro-ba-co-ba1``
     consecutive bursts alternate between two banks. A field may be hashed with the low bits of another one: in
     ``ro-sid-ba^ro-bg-co`` the bank is XORed with the row. Fields of width zero (no stack ID, no bank groups) may be
-    named or left out. Raises :class:`InputError` if the text does not place every bit of the standard exactly once.
+    named or left out. ``interleaved`` is the standard's own mapping.
+
+    Raises :class:`InputError` if the text does not place every bit of the standard exactly once.
     """
 
-    def __init__(self, standard: Standard, text: str = DEFAULT_MAPPING) -> None:
+    def __init__(self, standard: Standard, text: str = INTERLEAVED) -> None:
         organisation = standard.organisation
         sizes = (
             organisation.rows,
@@ -47,6 +49,7 @@ class AddressMapping:
             organisation.bank_groups,
             organisation.bursts_per_row,
         )
+        text = standard.mapping if text == INTERLEAVED else text
         self.standard = standard
         self.bits = {name: size.bit_length() - 1 for name, size in zip(_FIELDS, sizes, strict=True)}
         self.parts: list[tuple[str, int, int]] = []
@@ -69,9 +72,7 @@ class AddressMapping:
                 self.hashes[name] = match[3]
         missing = [name for name in _FIELDS if taken[name] < self.bits[name]]
         if missing:
-            raise InputError(
-                f"mapping: {text!r} leaves out {', '.join(missing)}; allowed is {DEFAULT_MAPPING} reordered"
-            )
+            raise InputError(f"mapping: {text!r} leaves out {', '.join(missing)}; allowed is ro-sid-ba-bg-co reordered")
         for name, source in self.hashes.items():
             if source in self.hashes or source == name:
                 raise InputError(f"mapping: {name}^{source} in {text!r}: the second field must not be hashed itself")
@@ -112,13 +113,6 @@ class AddressMapping:
         within = np.unique(self.locate(np.arange(1 << bits, dtype=np.int64) * self.standard.burst_bytes).bank)
         first = (np.arange(self.standard.banks, dtype=np.int64)[:, np.newaxis] ^ within).min(axis=1)
         return bits, np.unique(first, return_inverse=True)[1].astype(np.int64)
-
-
-def mapping_of(standard: Standard, text: str) -> str:
-    """A mapping by name or as it is: in ``interleaved``, bursts alternate between bank groups, or else two banks."""
-    if text != INTERLEAVED:
-        return text
-    return "ro-sid-ba^ro-co-bg" if standard.organisation.bank_groups > 1 else "ro-sid-ba^ro-co-ba1"
 
 
 def _malformed(text: str, part: str) -> str:

@@ -1,11 +1,7 @@
 """The ``burst`` fidelity: every burst goes through the command-level controller of its channel (jitted).
 
-A granule is cut into *visits*, the bursts that it has in one channel. A visit waits in the channel's list, one for reads
-and one for writes, until the controller's queue has room; a granule is complete when the last of its bursts has come.
-
-Channels run behind the engine's clock: a read that is not issued yet cannot complete earlier than ``lookahead_ps`` from
-now, so that a channel need not be simulated before that time has come, and then runs through a whole stretch at once.
-What it is asked in the meantime carries the tick of its arrival.
+Visits (:mod:`uarch.dram.visits`) wait until the controller's queue has room for their bursts. What a channel is asked
+while it lies behind the engine's clock carries the tick of its arrival.
 """
 
 from __future__ import annotations
@@ -15,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.contexts import earliest_context, new_wake_tree, set_wake
+from uarch.contexts import earliest_context, set_wake
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.addresses import BANK_SHIFT, ROW_SHIFT, AddressMapping, mapping_of
-from uarch.dram.completions import NEVER, first_completion, open_completions, push_completion
+from uarch.dram.addresses import BANK_SHIFT, ROW_SHIFT, AddressMapping
+from uarch.dram.completions import NEVER, first_completion
 from uarch.dram.frfcfs import FORWARDED_AT_ONCE, enqueue, next_event, step
 from uarch.dram.options import ControllerOptions, check_options
-from uarch.dram.placement import Placement, channel_of
+from uarch.dram.placement import Placement
 from uarch.dram.speed_grade import at_bandwidth
 from uarch.dram.standards import Standard
 from uarch.dram.state import (
@@ -43,34 +39,27 @@ from uarch.dram.state import (
     new_channel,
     typed,
 )
+from uarch.dram.visits import (
+    NO_VISIT,
+    Waiting,
+    append_visit,
+    bursts_came,
+    bursts_of,
+    open_waiting,
+    piece_of,
+    remove_visit,
+)
 from uarch.events import Event
 from uarch.jit import inline, loop_kernel
-from uarch.program import GRANULE_BYTES, StructArray
 from uarch.rates import duration_ps, rate_of
 
 IntArray = npt.NDArray[np.int64]
 
-MAX_WRITE_VISITS = 1 << 20
-"""Visits of writes that can wait at a time; cores wait for room long before."""
-
 _FRACTION_BITS = 20
 _READ, _WRITE = typed(0), typed(1)
-_NO_VISIT = typed(0)
 _READ_BYTES, _WRITE_BYTES = int(Event.DRAM_READ_BYTES), int(Event.DRAM_WRITE_BYTES)
 _ROW_HITS, _ROW_MISSES = int(Event.DRAM_ROW_HITS), int(Event.DRAM_ROW_MISSES)
 _REFRESHES, _BUS_PS = int(Event.DRAM_REFRESHES), int(Event.DRAM_BUS_PS)
-
-VISIT = np.dtype(
-    [
-        ("fetch", np.int64),
-        ("burst", np.int64),  # index in the channel of the next burst, and how many are left
-        ("count", np.int64),
-        ("tick", np.int64),  # of its arrival
-        ("next", np.int64),
-    ]
-)
-LIST = np.dtype([("first", np.int64), ("last", np.int64), ("bursts", np.int64)])
-PENDING = np.dtype([("bursts", np.int64), ("done_ps", np.int64)])
 
 
 class BurstTiming(NamedTuple):
@@ -104,15 +93,7 @@ class BurstChannels(NamedTuple):
 
     states: IntArray
     """Shape ``(channels, places)``."""
-    lists: StructArray
-    """Of ``LIST``, shape ``(channels, 2)``: visits of reads and of writes that wait, oldest first."""
-    visits: StructArray
-    """Of ``VISIT``; ``visits[0]["next"]`` is the first free one, ``visits[0]["count"]`` how many were ever used."""
-    due: IntArray
-    """Tournament tree over channels: when each must be simulated at the latest; NEVER if it has nothing to do."""
-    pending: StructArray
-    """Of ``PENDING``, by fetch: bursts that have not come yet, and when the last of the others came."""
-    completions: StructArray
+    waiting: Waiting
 
 
 def lower_burst_channels(
@@ -135,7 +116,7 @@ def lower_burst_channels(
     return BurstTiming(
         place=place,
         idle_channel=idle_channel,
-        locations=AddressMapping(grade, mapping_of(grade, mapping)).tables(),
+        locations=AddressMapping(grade, mapping).tables(),
         bursts=grade.capacity_bytes // grade.burst_bytes,
         burst_bytes=grade.burst_bytes,
         tick=tick,
@@ -152,18 +133,7 @@ def open_burst_channels(timing: BurstTiming, n_fetches: int) -> BurstChannels:
     group = np.arange(channels) // width + 1
     if states[0, NEXT_REFRESH] < NEVER // 4:
         states[:, NEXT_REFRESH] = group * states[:, NEXT_REFRESH] // (channels // width)
-    lists = np.zeros((channels, 2), LIST)
-    visits_of_granule = GRANULE_BYTES // timing.place.piece_bytes + 2
-    visits = np.empty((n_fetches + 1) * visits_of_granule + MAX_WRITE_VISITS, VISIT)
-    visits[0] = (0, 0, 1, 0, _NO_VISIT)
-    return BurstChannels(
-        states,
-        lists,
-        visits,
-        new_wake_tree(channels),
-        np.zeros(n_fetches + 2, PENDING),
-        open_completions(n_fetches),
-    )
+    return BurstChannels(states, open_waiting(timing.place, n_fetches))
 
 
 @inline
@@ -171,12 +141,12 @@ def enqueue_read_bursts(
     dram: BurstChannels, timing: BurstTiming, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
     """Ask for a granule or a part of it under a number; its completion appears in :func:`next_burst_completion`."""
-    pending = dram.pending[fetch]
+    pending = dram.waiting.pending[fetch]
     pending["bursts"] = 0
     pending["done_ps"] = now_ps
     offset = 0
     while offset < size_bytes:
-        channel, local, piece_bytes = _piece(timing, address + offset, size_bytes - offset)
+        channel, local, piece_bytes = piece_of(timing.place, address + offset, size_bytes - offset)
         pending["bursts"] += _append(dram, timing, channel, _READ, fetch, local, piece_bytes, now_ps)
         offset += piece_bytes
     events[_READ_BYTES] += size_bytes
@@ -190,9 +160,9 @@ def enqueue_write_bursts(
     taken_ps = now_ps
     offset = 0
     while offset < size_bytes:
-        channel, local, piece_bytes = _piece(timing, address + offset, size_bytes - offset)
+        channel, local, piece_bytes = piece_of(timing.place, address + offset, size_bytes - offset)
         _append(dram, timing, channel, _WRITE, 0, local, piece_bytes, now_ps)
-        excess = dram.lists[channel, _WRITE]["bursts"] - dram.states[channel, O_WRITE_QUEUE]
+        excess = dram.waiting.lists[channel, _WRITE]["bursts"] - dram.states[channel, O_WRITE_QUEUE]
         if excess > 0:
             taken_ps = max(taken_ps, now_ps + duration_ps(excess * timing.burst_bytes, timing.byte))
         offset += piece_bytes
@@ -204,23 +174,15 @@ def enqueue_write_bursts(
 def next_burst_completion(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> int:
     """Time of the next read completion, or NEVER; exact if it is not after ``before_ps``."""
     _catch_up(dram, timing, before_ps, events)
-    return first_completion(dram.completions)
+    return first_completion(dram.waiting.completions)
 
 
 @loop_kernel
 def _catch_up(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
-    while dram.due[1] < min(first_completion(dram.completions), before_ps):
-        channel = earliest_context(dram.due)
-        _simulate(dram, timing, channel, dram.due[1], events)
-
-
-@inline
-def _piece(timing: BurstTiming, address: int, size_bytes: int) -> tuple[int, int, int]:
-    """Of an address: its channel, the address in it, and the bytes up to the end of its piece or of the request."""
-    place = timing.place
-    channel, local = channel_of(place, address)
-    return channel, local, min(size_bytes, place.piece_bytes - address % place.piece_bytes)
+    while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
+        channel = earliest_context(dram.waiting.due)
+        _simulate(dram, timing, channel, dram.waiting.due[1], events)
 
 
 @inline
@@ -228,30 +190,13 @@ def _append(
     dram: BurstChannels, timing: BurstTiming, channel: int, kind: int, fetch: int, local: int, size: int, now_ps: int
 ) -> int:
     """Let a visit wait; returns its bursts."""
-    head = dram.visits[0]
-    number = head["next"]
-    if number == _NO_VISIT:
-        number = head["count"]
-        head["count"] += 1
-    else:
-        head["next"] = dram.visits[number]["next"]
-    visit, waiting = dram.visits[number], dram.lists[channel, kind]
-    first = local // timing.burst_bytes
-    count = (local + size - 1) // timing.burst_bytes - first + 1
-    visit["fetch"] = fetch
-    visit["burst"] = first
-    visit["count"] = count
-    visit["tick"] = ((now_ps << _FRACTION_BITS) + timing.tick - 1) // timing.tick
-    visit["next"] = _NO_VISIT
-    if waiting["first"] == _NO_VISIT:
-        waiting["first"] = number
-    else:
-        dram.visits[waiting["last"]]["next"] = number
-    waiting["last"] = number
-    waiting["bursts"] += count
-    if dram.due[len(dram.due) // 2 + channel] == NEVER:
-        set_wake(dram.due, channel, now_ps + timing.lookahead_ps)
-    return int(count)
+    count = bursts_of(local, size, timing.burst_bytes)
+    tick = ((now_ps << _FRACTION_BITS) + timing.tick - 1) // timing.tick
+    append_visit(dram.waiting, channel, kind, fetch, local // timing.burst_bytes, count, tick)
+    due = dram.waiting.due
+    if due[len(due) // 2 + channel] == NEVER:
+        set_wake(due, channel, now_ps + timing.lookahead_ps)
+    return count
 
 
 @inline
@@ -280,19 +225,19 @@ def _simulate(dram: BurstChannels, timing: BurstTiming, channel: int, now_ps: in
     bursts = state[READS] + state[WRITES] - accesses
     events[_BUS_PS] += duration_ps(bursts * timing.burst_bytes, timing.byte)
     waiting = state[READS_WAITING] + state[WRITES_WAITING] + state[SIZES + K_ACTIVE]
-    waiting += dram.lists[channel, _READ]["bursts"] + dram.lists[channel, _WRITE]["bursts"]
-    set_wake(dram.due, channel, now_ps + timing.lookahead_ps if waiting > 0 else NEVER)
+    waiting += dram.waiting.lists[channel, _READ]["bursts"] + dram.waiting.lists[channel, _WRITE]["bursts"]
+    set_wake(dram.waiting.due, channel, now_ps + timing.lookahead_ps if waiting > 0 else NEVER)
 
 
 @inline
 def _admit(dram: BurstChannels, timing: BurstTiming, state: IntArray, channel: int, kind: int) -> int:
     """Hand bursts that have arrived to the controller; returns when the next one arrives, NEVER if none can be taken."""
-    waiting = dram.lists[channel, kind]
-    number = waiting["first"]
-    while number != _NO_VISIT and state[READS_WAITING + kind] < state[O_READ_QUEUE + kind]:
-        visit = dram.visits[number]
-        if visit["tick"] > state[NOW]:
-            return int(visit["tick"])
+    line = dram.waiting.lists[channel, kind]
+    number = line["first"]
+    while number != NO_VISIT and state[READS_WAITING + kind] < state[O_READ_QUEUE + kind]:
+        visit = dram.waiting.visits[number]
+        if visit["arrival"] > state[NOW]:
+            return int(visit["arrival"])
         burst = visit["burst"] & (timing.bursts - 1)
         location = 0
         for i in range(len(timing.locations)):
@@ -303,20 +248,14 @@ def _admit(dram: BurstChannels, timing: BurstTiming, state: IntArray, channel: i
             _burst_done(dram, timing, visit["fetch"], state[NOW] + state[T.READ_LATENCY])
         visit["burst"] += 1
         visit["count"] -= 1
-        waiting["bursts"] -= 1
+        line["bursts"] -= 1
         if visit["count"] == 0:
-            waiting["first"] = visit["next"]
-            visit["next"] = dram.visits[0]["next"]
-            dram.visits[0]["next"] = number
-            number = waiting["first"]
+            remove_visit(dram.waiting, channel, kind, NO_VISIT, number)
+            number = line["first"]
     return NEVER
 
 
 @inline
 def _burst_done(dram: BurstChannels, timing: BurstTiming, fetch: int, tick: int) -> None:
-    """A burst has come; with the last one its granule is complete."""
-    pending = dram.pending[fetch]
-    pending["bursts"] -= 1
-    pending["done_ps"] = max(pending["done_ps"], duration_ps(tick, timing.tick))
-    if pending["bursts"] == 0:
-        push_completion(dram.completions, pending["done_ps"] + timing.latency_ps, fetch)
+    """A burst has come."""
+    bursts_came(dram.waiting, fetch, 1, duration_ps(tick, timing.tick), timing.latency_ps)

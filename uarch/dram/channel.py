@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.addresses import DEFAULT_MAPPING, AddressMapping
+from uarch.dram.addresses import INTERLEAVED, AddressMapping
 from uarch.dram.energy import ChannelEnergy, channel_energy
 from uarch.dram.options import ControllerOptions, check_options
 from uarch.dram.replay import OFFERS_PER_TICK, replay
@@ -85,7 +85,7 @@ def simulate_channel(
     standard: Standard,
     stream: RequestStream,
     options: ControllerOptions | None = None,
-    mapping: str = DEFAULT_MAPPING,
+    mapping: str = INTERLEAVED,
     with_commands: bool = False,
 ) -> ChannelResult:
     """Replay a stream: at most two requests a tick are offered, each until it is accepted.

@@ -20,14 +20,15 @@ from uarch.dram.burst_channels import (
     next_burst_completion,
     open_burst_channels,
 )
-from uarch.dram.completions import first_completion, take_completion
+from uarch.dram.completions import take_completion
 from uarch.dram.tile_channels import (
     TileChannels,
-    TileTiming,
     enqueue_read_visits,
     enqueue_write_visits,
+    next_tile_completion,
     open_tile_channels,
 )
+from uarch.dram.tile_timing import TileTiming
 from uarch.jit import by_type, inline
 
 IntArray = npt.NDArray[np.int64]
@@ -55,12 +56,7 @@ def enqueue_write(dram: Any, timing: Any, address: int, size_bytes: int, now_ps:
     raise NotImplementedError
 
 
-@inline
-def _next_known_completion(dram: TileChannels, timing: TileTiming, before_ps: int, events: IntArray) -> int:
-    return first_completion(dram.completions)
-
-
-@by_type({TileChannels: _next_known_completion, BurstChannels: next_burst_completion})
+@by_type({TileChannels: next_tile_completion, BurstChannels: next_burst_completion})
 def next_completion(dram: Any, timing: Any, before_ps: int, events: IntArray) -> int:
     """Time of the next read completion, or NEVER; exact if it is not after ``before_ps``."""
     raise NotImplementedError
@@ -69,4 +65,4 @@ def next_completion(dram: Any, timing: Any, before_ps: int, events: IntArray) ->
 @inline
 def pop_completion(dram: Dram) -> int:
     """Number of the next read that completes, which is taken off the list."""
-    return take_completion(dram.completions)
+    return take_completion(dram.waiting.completions)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.addresses import DEFAULT_MAPPING
+from uarch.dram.addresses import INTERLEAVED
 from uarch.dram.channel import simulate_channel
 from uarch.dram.options import ControllerOptions
 from uarch.dram.requests import RequestStream
@@ -29,7 +29,7 @@ def measure_load_curve(
     standard: Standard,
     stream: RequestStream,
     options: ControllerOptions | None = None,
-    mapping: str = DEFAULT_MAPPING,
+    mapping: str = INTERLEAVED,
     loads: tuple[float, ...] = DEFAULT_LOADS,
 ) -> LoadCurve:
     """Offer the stream at each of ``loads`` (fractions of the peak bandwidth), evenly spaced, and measure latency.

@@ -124,6 +124,8 @@ class Standard(_Table):
     title: str
     source: str
     tCK_ps: int = Field(ge=1)
+    mapping: str = Field(min_length=1, max_length=80)
+    """Address mapping for streams (:class:`uarch.dram.addresses.AddressMapping`), where nothing else is asked for."""
     organisation: Organisation
     command_bus: CommandBus
     timing: Timing
