@@ -108,7 +108,7 @@ def without(plan: Plan, rule: Rule | None) -> Plan:
 
 def _changed(case: Case, fields: dict[str, str | bool]) -> Case:
     present: dict[str, Any] = {name: value for name, value in fields.items() if hasattr(case.request, name)}
-    return replace(case, request=replace(case.request, **present))  # type: ignore[type-var]
+    return replace(case, request=replace(case.request, **present))
 
 
 def _plan(suite: Suite, sample: int | None) -> Plan:
