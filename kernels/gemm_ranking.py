@@ -14,7 +14,7 @@ from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import fix_up_l1_bytes
 from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
-from kernels.tile_menu import library_mappings
+from kernels.tile_menu import library_mappings, library_menu
 from kernels.weights import WeightFormat, plain
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
@@ -86,7 +86,8 @@ def _ranked(
     rows = dict(zip(entries.tolist(), counts.tolist(), strict=True))
     sizes = _Product(rows, shape.n, shape.k, weights)
     plainly = pack == 1 and sizes.weights == plain(dtype)
-    mappings = list(library_mappings(machine, shape, sizes.bits)) if chip.uses_library and plainly else []
+    menu = library_menu(chip.menu).products
+    mappings = list(library_mappings(menu, machine, shape, sizes.bits)) if chip.uses_library and plainly else []
     mappings = mappings or list(_mappings(machine, sizes, pack, packed_columns))
     if not mappings:
         raise InputError(f"gemm {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")

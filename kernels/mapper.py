@@ -20,7 +20,7 @@ from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.mapping_store import recall, remember, store_key
 from kernels.program import TileProgram
 from kernels.ranking import Estimate
-from kernels.tile_menu import library_attention
+from kernels.tile_menu import library_attention, library_menu
 from kernels.unfused_attention import UnfusedAttention
 from kernels.weights import WeightFormat
 from uarch.chip import Chip
@@ -109,7 +109,8 @@ class Mapper:
         ``load``: lengths, mask and cache, if they are not those of ``shape`` alone. Chips with a library take its tiles.
         """
         if self.chip.uses_library:
-            mapping = library_attention(lower(self.chip, self.dtype), load or AttentionLoad(shape, self.dtype))
+            menu = library_menu(self.chip.menu).attention
+            mapping = library_attention(menu, lower(self.chip, self.dtype), load or AttentionLoad(shape, self.dtype))
             if mapping is not None:
                 return Search(mapping, 1, 0)
         ranked = rank_attention(self.chip, shape, dtype=self.dtype, load=load)

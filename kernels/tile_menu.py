@@ -1,6 +1,7 @@
 """The tile shapes that a vendor's library offers: silicon runs these, not every shape that would fit.
 
-The menu is data (``kernels/menus/library.toml``), one for all chips. A chip whose ``mapping`` is ``search`` is free of it.
+The menu is data (``kernels/menus/library.toml``), one for all chips unless a chip names another. A menu may say which one it is
+based on and hold only what differs. A chip whose ``mapping`` is ``search`` is free of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,10 +21,11 @@ from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.gemm import fix_up_l1_bytes
 from kernels.gemm_tiles import GemmMapping, ProductShape
 from uarch.contexts import MAX_STAGES
-from uarch.input_file import read_toml, validate
+from uarch.errors import InputError
+from uarch.input_file import find_file, read_toml, validate
 from uarch.machine import Machine
 
-_MENU = Path(__file__).parent / "menus" / "library.toml"
+_MENUS = Path(__file__).parent / "menus"
 _SPLIT_WAVES = 1
 """K is split only while the blocks of all splits are no more than so many waves."""
 
@@ -56,6 +58,7 @@ class AttentionMenu(_Table):
     slots_per_core: Size
     enough_efficiency: Annotated[float, Field(gt=0, le=1)]
     most_splits: Size
+    as_grid: bool
 
 
 class TileMenu(BaseModel):
@@ -68,17 +71,30 @@ class TileMenu(BaseModel):
 
 
 @cache
-def library_menu() -> TileMenu:
-    """The menu that comes with the package."""
-    return validate(TileMenu, read_toml(_MENU), "menus/library.toml")
+def library_menu(name_or_path: str = "library") -> TileMenu:
+    """A menu that comes with the package, or one from a file; ``InputError`` if there is none or something is wrong in it."""
+    return validate(TileMenu, _contents(name_or_path), f"menu {name_or_path}")
 
 
-def library_mappings(machine: Machine, shape: ProductShape, element_bits: int) -> Iterable[GemmMapping]:
-    """Mappings of the menu that fit a core, one of each tile. Tiles are computed whole, also at the edges.
+def _contents(name_or_path: str) -> dict[str, Any]:
+    own = read_toml(find_file(name_or_path, _MENUS, ".toml", "menu"))
+    base = own.pop("base", None)
+    if base is None:
+        return own
+    if base not in {path.stem for path in _MENUS.glob("*.toml")} - {name_or_path}:
+        raise InputError(f"menu {name_or_path}: base = {base!r}: must be another menu of the package")
+    tables = _contents(base)
+    return tables | {name: tables.get(name, {}) | table for name, table in own.items()}
+
+
+def library_mappings(
+    menu: ProductMenu, machine: Machine, shape: ProductShape, element_bits: int
+) -> Iterable[GemmMapping]:
+    """Mappings of a menu that fit a core, one of each tile. Tiles are computed whole, also at the edges.
 
     Tiles of which half would be empty are left out, unless nothing smaller is on the menu.
     """
-    menu, entries = library_menu().products, shape.entry_rows
+    entries = shape.entry_rows
     largest, batch = int(entries.max()), int((entries > 0).sum())
     smallest_m, smallest_n = (min(tile[axis] for tile in menu.tiles) for axis in (0, 1))
     for tile_m, tile_n, tile_k, stages in _fitting(menu, machine, element_bits):
@@ -96,13 +112,13 @@ def library_mappings(machine: Machine, shape: ProductShape, element_bits: int) -
                 yield mapping
 
 
-def library_attention(machine: Machine, load: AttentionLoad) -> FlashMapping | None:
+def library_attention(menu: AttentionMenu, machine: Machine, load: AttentionLoad) -> FlashMapping | None:
     """The library's mapping of a streamed attention; None if it does not fit a core, or if rows of blocks are given.
 
     Single new tokens: heads of a group are rows of one block, and a cache is split where blocks are few. Others: a block
     handles one head.
     """
-    menu, shape = library_menu().attention, load.shape
+    shape = load.shape
     tile_k = next((keys for width, keys in menu.keys if shape.head_dim <= width), None)
     if tile_k is None or load.row_tile is not None:
         return None
@@ -120,7 +136,7 @@ def library_attention(machine: Machine, load: AttentionLoad) -> FlashMapping | N
         splits,
         array_rows=menu.rows,
         copy_ops=menu.copy_instructions,
-        as_grid=splits == 1,
+        as_grid=menu.as_grid and splits == 1,
     )
     registers = menu.rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
     l1_bytes = load.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))

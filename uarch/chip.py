@@ -297,6 +297,8 @@ class Chip(Section):
     mapping: Literal["library", "search"] | None = None
     """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has
     a library and models search."""
+    menu: Annotated[str, Field(min_length=1, max_length=1000)] = "library"
+    """The library's tiles: name of a menu in ``kernels/menus``, or path of one."""
 
     @property
     def uses_library(self) -> bool:

@@ -23,6 +23,7 @@ COMMANDS = (
     "kernel",
     "run",
     "validate",
+    "ablate",
     "measure",
     "plot",
     "trace",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from uarch.chip import Chip
 from workloads.batch_attention import simulate_batch_attention
@@ -13,16 +14,22 @@ from workloads.single_kernel import simulate_gemm
 from workloads.single_vector_kernel import simulate_vector_kernel
 
 
-class Request(Protocol):
-    """A kernel to be run on some chip; its ``repr`` identifies it."""
+@dataclass(frozen=True)
+class Request:
+    """A kernel to be run on some chip; its ``repr`` identifies it, its fields are what ``simulate`` is called with."""
+
+    simulate: ClassVar[Callable[..., KernelRun]]
 
     def run(self, chip: Chip, fidelity: str) -> KernelRun:
         """The kernel alone on ``chip``; raises :class:`uarch.InputError` for what cannot be run."""
+        return self.simulate(chip, fidelity=fidelity, **vars(self))
 
 
 @dataclass(frozen=True)
-class GemmRequest:
+class GemmRequest(Request):
     """See :func:`workloads.single_kernel.simulate_gemm`."""
+
+    simulate = staticmethod(simulate_gemm)
 
     m: int
     n: int
@@ -31,17 +38,12 @@ class GemmRequest:
     dtype: str
     residency: str
 
-    def run(self, chip: Chip, fidelity: str) -> KernelRun:
-        """The kernel alone on ``chip``."""
-        sizes = (self.m, self.n, self.k)
-        return simulate_gemm(
-            chip, *sizes, batch=self.batch, dtype=self.dtype, fidelity=fidelity, residency=self.residency
-        )
-
 
 @dataclass(frozen=True)
-class AttentionRequest:
+class AttentionRequest(Request):
     """See :func:`workloads.batch_attention.simulate_batch_attention`."""
+
+    simulate = staticmethod(simulate_batch_attention)
 
     prefills: tuple[int, int, int]
     """Sequences, new tokens of each, keys of each."""
@@ -56,27 +58,12 @@ class AttentionRequest:
     dtype: str
     residency: str
 
-    def run(self, chip: Chip, fidelity: str) -> KernelRun:
-        """The kernels alone on ``chip``."""
-        return simulate_batch_attention(
-            chip,
-            self.prefills,
-            self.decodes,
-            q_heads=self.q_heads,
-            kv_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            causal=self.causal,
-            writes_kv_cache=self.writes_kv_cache,
-            regroups_queries=self.regroups_queries,
-            dtype=self.dtype,
-            fidelity=fidelity,
-            residency=self.residency,
-        )
-
 
 @dataclass(frozen=True)
-class VectorRequest:
+class VectorRequest(Request):
     """See :func:`workloads.single_vector_kernel.simulate_vector_kernel`."""
+
+    simulate = staticmethod(simulate_vector_kernel)
 
     op: str
     rows: int
@@ -85,38 +72,15 @@ class VectorRequest:
     residency: str
     library: str
 
-    def run(self, chip: Chip, fidelity: str) -> KernelRun:
-        """The kernel alone on ``chip``."""
-        return simulate_vector_kernel(
-            chip,
-            self.op,
-            self.rows,
-            self.cols,
-            dtype=self.dtype,
-            fidelity=fidelity,
-            residency=self.residency,
-            library=self.library,
-        )
-
 
 @dataclass(frozen=True)
-class AllReduceRequest:
+class AllReduceRequest(Request):
     """See :func:`workloads.single_collective.simulate_all_reduce`."""
+
+    simulate = staticmethod(simulate_all_reduce)
 
     message_bytes: int
     ranks: int
     dtype: str
     residency: str
     library: str
-
-    def run(self, chip: Chip, fidelity: str) -> KernelRun:
-        """The kernels of one chip of the group."""
-        return simulate_all_reduce(
-            chip,
-            self.message_bytes,
-            self.ranks,
-            dtype=self.dtype,
-            fidelity=fidelity,
-            residency=self.residency,
-            library=self.library,
-        )
