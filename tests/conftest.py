@@ -1,13 +1,17 @@
-"""How much the property tests try: the same examples in every run, fewer of them where the kernels are interpreted."""
+"""How much the property tests try, and what the pass without compiled code does otherwise.
+
+The same examples in every run, fewer of them where the kernels are interpreted; tests marked ``compiled`` are left out
+there, with the marker's reason.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.compiled_bench import CompiledBench
 from uarch.dram import service
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
@@ -18,14 +22,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 if WITHOUT_JIT:
+    # For the ``tile`` fidelity a compiled process measures: minutes for each table by the interpreter. Set before modules that
+    # lower chips are imported.
+    service._Bench = CompiledBench  # type: ignore[assignment,misc]
 
-    @pytest.fixture(autouse=True, scope="session")
-    def _no_measuring_by_the_interpreter() -> Iterator[None]:
-        """Times of the ``tile`` fidelity are taken from disk, where compiled code left them, or the test is skipped."""
 
-        def skip(*arguments: object) -> None:
-            pytest.skip("DRAM times that compiled code has not measured: too slow to measure by the interpreter")
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(service._Bench, "measure", skip)
-            yield
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("compiled")
+        if marker is not None and WITHOUT_JIT:
+            (reason,) = marker.args
+            item.add_marker(pytest.mark.skip(reason=reason))

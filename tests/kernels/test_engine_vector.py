@@ -30,7 +30,7 @@ ROWS, COLS = (8, 70) if WITHOUT_JIT else (200, 1090)
 HEAD_DIM = 16
 ELEMENT_BYTES = 2
 
-needs_jit = pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+needs_jit = pytest.mark.compiled("too large for the interpreter")
 
 
 class Case(NamedTuple):

@@ -38,7 +38,7 @@ SHAPES = [
 ]
 SEARCHING = small_chip("h100", "mapping=search")
 """A chip that is free of a library's menu."""
-needs_jit = pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+needs_jit = pytest.mark.compiled("too large for the interpreter")
 
 sizes = st.one_of(st.integers(1, 40), st.integers(41, 3000))
 chip_names = st.sampled_from(CHIPS)

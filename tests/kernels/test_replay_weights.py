@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,6 @@ from uarch.errors import InputError
 from uarch.events import Event
 from uarch.sparsity import Structure
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 sizes = st.one_of(st.integers(1, 70), st.sampled_from([16, 32, 64, 128]))
 tiles = st.sampled_from([5, 16, 24, 32, 64])
 seeds = st.integers(0, 2**32 - 1)
@@ -131,7 +129,7 @@ def test_structured_sparsity_pays_where_the_arrays_skip_zeros() -> None:
     assert expanded.count(Event.VECTOR_OPS) - dense.count(Event.VECTOR_OPS) == 8 * 1024 * 512
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 def test_narrow_weights_speed_up_a_product_that_memory_bounds() -> None:
     seconds = {}
     for dtype in ("fp16", "int8", "int4"):

@@ -104,7 +104,7 @@ def test_completions_are_those_of_the_naive_controller(
     assert result.events[Event.DRAM_WRITE_BYTES] == sum(row[2] for row in table if row[3])
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too long a stream for the interpreter")
+@pytest.mark.compiled("too long a stream for the interpreter")
 @pytest.mark.parametrize("chip_name", preset_names())
 def test_a_long_stream_reaches_peak_bandwidth_less_refresh(chip_name: str) -> None:
     chip = load_chip(chip_name)

@@ -120,7 +120,7 @@ def test_energy_is_the_sum_over_commands_and_time() -> None:
     assert result.energy.total == pytest.approx(sum(result.energy))
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="needs long streams")
+@pytest.mark.compiled("needs long streams")
 @pytest.mark.parametrize(("name", "pj_per_bit"), [("hbm2-2000", 3.92), ("hbm3-6400", 3.9), ("gddr7-28000", 4.5)])
 def test_streaming_costs_what_is_published(name: str, pj_per_bit: float) -> None:
     standard = load_standard(name)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import WITHOUT_JIT
 from uarch.dram.channel import ChannelResult, simulate_channel
 from uarch.dram.options import ControllerOptions
 from uarch.dram.requests import RequestStream, splitmix64
@@ -52,7 +51,7 @@ ROWS = golden_rows()
 SATURATING = [row for row in ROWS if not row["pattern"].startswith("idle")]
 IDLE = [row for row in ROWS if row["pattern"].startswith("idle")]
 needs_reference = pytest.mark.skipif(REFERENCE is None, reason="UARCH_REFERENCE does not name the reference folder")
-needs_jit = pytest.mark.skipif(WITHOUT_JIT, reason="200000 requests are too many for interpreted kernels")
+needs_jit = pytest.mark.compiled("200000 requests are too many for interpreted kernels")
 
 
 def identifier(row: dict[str, str]) -> str:

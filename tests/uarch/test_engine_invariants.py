@@ -211,7 +211,7 @@ def test_readers_of_a_granule_that_others_fetch_row_by_row() -> None:
     assert result.causes_ps.sum() == result.total_ps
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 @pytest.mark.parametrize(
     ("chip_name", "m", "n", "k"),
     [

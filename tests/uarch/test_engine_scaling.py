@@ -115,7 +115,7 @@ def test_a_machine_that_is_slower_throughout_takes_exactly_as_much_longer(
     assert slow_state.key() == state.key()
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 def test_doubling_all_of_a_chip_halves_the_time() -> None:
     """The same through the chip file, within 0.5 %: latencies are rounded to picoseconds, which changes who comes first.
 
@@ -177,7 +177,7 @@ def test_more_of_one_part_never_slows_a_fixed_program_much(improvement: str, pro
     assert times_ps[1] <= 1.1 * times_ps[0]
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 @pytest.mark.parametrize("improvement", IMPROVEMENTS)
 @pytest.mark.parametrize(("m", "n", "k"), [(64, 2048, 2048), (1024, 1024, 512)])
 def test_more_of_one_part_never_slows_a_larger_kernel(improvement: str, m: int, n: int, k: int) -> None:
@@ -189,7 +189,7 @@ def test_more_of_one_part_never_slows_a_larger_kernel(improvement: str, m: int, 
     assert after.total_ps <= 1.02 * before.total_ps
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 def test_what_bounds_a_kernel_is_what_speeds_it_up() -> None:
     """A GEMM of few rows waits for DRAM, so that twice the bandwidth helps and twice the cores do not; a square one
     computes, the other way round.

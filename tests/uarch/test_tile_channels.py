@@ -68,7 +68,7 @@ def test_times_are_those_of_the_oracle(
     assert result.events[Event.DRAM_WRITE_BYTES] == sum(size for _, _, size, is_write in table if is_write)
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="measures long streams")
+@pytest.mark.compiled("measures long streams")
 @pytest.mark.parametrize("chip_name", preset_names())
 def test_a_long_stream_reaches_what_the_standard_allows(chip_name: str) -> None:
     chip = load_chip(chip_name)
@@ -81,7 +81,7 @@ def test_a_long_stream_reaches_what_the_standard_allows(chip_name: str) -> None:
     assert 0.93 * (1 - refreshing) < fraction < 1
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="measures long streams")
+@pytest.mark.compiled("measures long streams")
 @pytest.mark.parametrize("name", standard_names())
 def test_measured_times_obey_the_standard(name: str) -> None:
     """What JEDEC's distances say of each pattern; mappings that alternate between banks as the standard's do."""

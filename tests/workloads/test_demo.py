@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import h5py
@@ -18,8 +17,6 @@ from uarch.errors import InputError
 from workloads.demo import JOBS, Job, run_jobs, simulate_job
 from workloads.model import load_model
 from workloads.parallel import check_parallel
-
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 
 
 def tiny_jobs(folder: Path) -> list[Job]:
@@ -66,7 +63,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> tuple[Job, ...]:
     return jobs
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="a model of 8 billion parameters takes minutes in interpreted code")
+@pytest.mark.compiled("a model of 8 billion parameters takes minutes in interpreted code")
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_command_leaves_traces_and_a_picture(
     small_demo: tuple[Job, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool

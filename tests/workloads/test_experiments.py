@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import h5py
@@ -28,7 +27,6 @@ from workloads.experiments.findings import (
 from workloads.experiments.points import Outcome, Outcomes, Point, run_point, run_points
 from workloads.experiments.schema import Experiment, load_experiment
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 SPAD = load_experiment("spad-chips")
 
 
@@ -140,7 +138,7 @@ def test_a_second_run_takes_what_the_first_one_left(small: Experiment, tmp_path:
     assert again[point].seconds == 1.25
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="minutes interpreted")
+@pytest.mark.compiled("minutes interpreted")
 def test_the_command_leaves_table_pictures_and_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import WITHOUT_JIT
 from uarch.chip_file import load_chip
 from workloads.fidelity import compare_fidelities
 
@@ -18,7 +17,7 @@ SMALL = {
 }
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 def test_tile_is_near_burst() -> None:
     for case in compare_fidelities(load_chip("h100"), **SMALL):  # type: ignore[arg-type]
         assert abs(case.difference) < 0.04, case

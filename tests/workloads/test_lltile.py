@@ -47,7 +47,7 @@ def gpt3_layer_seconds(tokens: int, q_len: int, kv_len: int) -> float:
     return sum(predict(A100, kernel) + overhead_of(kinds.get(kernel.kind, kernel.kind)) for kernel in kernels)
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="seconds compiled, minutes interpreted")
+@pytest.mark.compiled("seconds compiled, minutes interpreted")
 def test_layers_of_gpt3_take_what_the_tool_says() -> None:
     """65.33 ms of prefill at 2048 and 0.973 ms of decode at 3072, LLMCompass at its commit 2e015fd.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from tests.oracles.small_programs import small_chip
 from uarch.errors import InputError
 from workloads.moe_kernel import MoeRun, simulate_moe
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 SIZES: dict[str, Any] = {"tokens": 64, "experts": 8, "top_k": 2, "hidden": 256, "ffn": 192}
 
 
@@ -59,7 +57,7 @@ def test_expert_parallelism_adds_an_exchange_and_splits_the_weights() -> None:
     assert part(spread, "experts_in").seconds < part(alone, "experts_in").seconds
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 def test_imbalance_over_chips_takes_time() -> None:
     """The busiest of four chips computes more rows than the mean; a balanced load has no such chip."""
     sizes = {"ep": 4, "tokens": 2048, "ffn": 512}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from workloads.model import load_model
 from workloads.runner import parts_of, simulate
 from workloads.stack import load_stack
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
 
 TINY: dict[str, Any] = {"chip": CHIP, "phase": "prefill", "batch": 1, "seq": 48}
@@ -179,7 +177,7 @@ def test_wrong_input_is_refused(tiny: str, arguments: dict[str, Any], expected: 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="a model of 176 billion parameters takes minutes in interpreted code")
+@pytest.mark.compiled("a model of 176 billion parameters takes minutes in interpreted code")
 @pytest.mark.parametrize(("phase", "batch", "seconds"), [("prefill", 2, 0.21), ("decode", 64, 0.0435)])
 def test_spad_times_of_bloom(phase: str, batch: int, seconds: float) -> None:
     """SPAD (arXiv 2510.08544), Figures 2 and 3: BLOOM-176B on 8 of its H100s, 1024 tokens, within 15 %."""

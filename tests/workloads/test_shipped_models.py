@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from results.invariants import check
 from workloads.model import load_model, model_names
 from workloads.runner import simulate
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 CHIPS = {"bloom-176b": 8, "gpt-3-175b": 8, "llama-2-70b": 4, "llama-3-70b": 4, "deepseek-v2": 8, "mixtral-8x7b": 2}
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too large for the interpreter")
+@pytest.mark.compiled("too large for the interpreter")
 @pytest.mark.parametrize("name", model_names())
 def test_time_is_that_of_the_weights_in_decode_and_of_the_work_in_prefill(name: str) -> None:
     """By closed forms: a decode step of 1 sequence reads all weights that it uses; a prefill of 1024 tokens computes."""
