@@ -180,6 +180,8 @@ def _seconds(
     if mapping.split_k > 1:
         partial = 2 * sizes.total_rows * sizes.n * ACCUMULATOR_BYTES * mapping.split_k
         spilt = max(0.0, partial - chip.l2.bytes)
-        seconds += partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 4 * latency
+        seconds += (
+            partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 2 * chip.l2.latency_seconds
+        )
         seconds += chip.launch.kernel_seconds
     return seconds

@@ -25,15 +25,22 @@ from kernels.unfused_attention import UnfusedAttention
 from kernels.weights import WeightFormat
 from uarch.chip import Chip
 from uarch.engine import execute
+from uarch.errors import InputError
 from uarch.machine import lower
 
-TRIALS = 16
+TRIALS = 48
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
 TRIALS_PER_TILE = 2
 TRIAL_STEPS = 400_000
-"""Trials execute no more steps than this."""
+"""Trials execute no more steps than this,"""
+_CHEAP_STEPS = 20_000
+"""and no more than this once the estimates are above the best time found."""
+MOST_EXHAUSTIVE_STEPS = 20_000_000
+"""Steps of all candidates together that an exhaustive search may execute."""
 
 _EQUALLY_FAST = 1.005
+_HOPEFUL = 1.3
+"""A candidate is worth a trial if its estimate is less than so much above the best time found, or the best estimate."""
 _NEARLY_THE_BEST = 1.1
 """By the closed form, which does not see how well cores share responses of L2: fewer, larger steps need less of it."""
 
@@ -56,11 +63,15 @@ class Search(Generic[M]):
 
 @dataclass(frozen=True)
 class Mapper:
-    """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone."""
+    """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone, with ``exhaustive`` by trying all.
+
+    An exhaustive search raises :class:`uarch.InputError` where that is too much work.
+    """
 
     chip: Chip
     dtype: str = "fp16"
     on_engine: bool = True
+    exhaustive: bool = False
 
     def gemm(
         self,
@@ -131,6 +142,9 @@ class Mapper:
     ) -> Search[Mapping]:
         if not self.on_engine or len(ranked) == 1:
             return Search(ranked[0].mapping, len(ranked), 0)
+        if self.exhaustive:
+            best, trials = _fastest_of_all(self.chip, ranked, build)
+            return Search(best, len(ranked), trials)
         key = store_key(self.chip, build(ranked[0].mapping).relocated().key())
         known = recall(key)
         if known is not None:
@@ -157,7 +171,7 @@ def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:
 
 def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
     if isinstance(mapping, GemmMapping):
-        return mapping.tile_m, mapping.tile_n, mapping.split_k
+        return mapping.tile_m, mapping.tile_n, mapping.tile_k, mapping.split_k
     return mapping.tile_q, mapping.tile_k, mapping.splits
 
 
@@ -170,21 +184,45 @@ def _fastest(
     ``TRIAL_STEPS`` are passed over; if all would, the one with the fewest steps of those that are nearly the best.
     """
     tried: list[tuple[float, int, Mapping]] = []
-    steps_left = TRIAL_STEPS
+    taken_steps = 0
     for estimate in _varied(ranked):
         best_seconds = min((seconds for seconds, _, _ in tried), default=float("inf"))
-        if estimate.seconds >= best_seconds:
+        if estimate.seconds >= max(best_seconds, ranked[0].seconds) * _HOPEFUL:
             break
-        if estimate.steps > steps_left:
+        if taken_steps + estimate.steps > (TRIAL_STEPS if estimate.seconds < best_seconds else _CHEAP_STEPS):
             continue
-        program = build(estimate.mapping).relocated()
-        steps_left -= program.dynamic_steps
-        tried.append((execute(chip, program)[0].seconds, program.dynamic_steps, estimate.mapping))
+        tried.append(_try(chip, estimate, build))
+        taken_steps += tried[-1][1]
     if not tried:
         near = [estimate for estimate in ranked if estimate.seconds <= ranked[0].seconds * _NEARLY_THE_BEST]
         return min(near, key=lambda estimate: estimate.steps).mapping, 0
+    return _best(tried), len(tried)
+
+
+def _fastest_of_all(
+    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
+) -> tuple[Mapping, int]:
+    """As :func:`_fastest`, but every candidate is tried."""
+    steps = sum(estimate.steps for estimate in ranked)
+    if steps > MOST_EXHAUSTIVE_STEPS:
+        raise InputError(
+            f"exhaustive search: {len(ranked)} candidates of {steps} steps in all; "
+            f"at most {MOST_EXHAUSTIVE_STEPS} steps are allowed"
+        )
+    return _best([_try(chip, estimate, build) for estimate in ranked]), len(ranked)
+
+
+def _try(
+    chip: Chip, estimate: Estimate[Mapping], build: Callable[[Mapping], TileProgram]
+) -> tuple[float, int, Mapping]:
+    """Seconds on the engine with a cold L2, steps, and the mapping."""
+    program = build(estimate.mapping).relocated()
+    return execute(chip, program)[0].seconds, program.dynamic_steps, estimate.mapping
+
+
+def _best(tried: Sequence[tuple[float, int, Mapping]]) -> Mapping:
     best_seconds = min(seconds for seconds, _, _ in tried)
     equal = [
         (steps, seconds, i) for i, (seconds, steps, _) in enumerate(tried) if seconds <= best_seconds * _EQUALLY_FAST
     ]
-    return tried[min(equal)[2]][2], len(tried)
+    return tried[min(equal)[2]][2]

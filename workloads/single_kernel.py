@@ -40,12 +40,14 @@ def simulate_gemm(
     weight_dtype: str | None = None,
     group_size: int | None = None,
     weight_sparsity: str | None = None,
+    exhaustive: bool = False,
 ) -> KernelRun:
     """Run C = A B with A of ``m x k`` and B of ``k x n``, all in ``dtype``, row-major in device memory; ``batch`` of them.
 
     ``chip`` is an object, the name of a preset, or the path of a file; ``fidelity``: ``analytical``, ``tile`` or ``burst``;
     ``residency``: what L2 holds at the start (see :mod:`workloads.residency`; ``inputs`` is A). ``weight_dtype``,
     ``group_size`` and ``weight_sparsity`` say how B is stored: see :func:`kernels.weights.weight_format`.
+    ``exhaustive``: try every mapping on the engine, not the most promising alone; for small products.
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
@@ -63,7 +65,8 @@ def simulate_gemm(
     def build(mapping: GemmMapping) -> TileProgram:
         return gemm("gemm", shape, a, b, [Output(c, 0, n)], mapping, space, dtype=dtype)
 
-    search = mapper_for(chip, dtype, fidelity).search_gemm(shape, build, weights=form)
+    mapper = replace(mapper_for(chip, dtype, fidelity), exhaustive=exhaustive)
+    search = mapper.search_gemm(shape, build, weights=form)
     program = build(search.mapping)
     text = str(shape) if form == plain(dtype) else f"{shape}, weights {form}"
     l2 = initial_l2(chip, residency, fidelity, [a.tensor], [program])

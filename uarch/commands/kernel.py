@@ -50,6 +50,9 @@ def gemm(
     group_size: GroupSizeOption = None,
     weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Try every mapping on the engine; for small products.")
+    ] = False,
     output: OutputOption = None,
     timeline: TimelineOption = 0,
     energy: EnergyOption = None,
@@ -71,6 +74,7 @@ def gemm(
         weight_dtype=weight_dtype,
         group_size=group_size,
         weight_sparsity=weight_sparsity,
+        exhaustive=exhaustive,
     )
     run = traced_kernel(simulation, output, timeline)
     emit(payload(run), as_json, lambda: render(run))
