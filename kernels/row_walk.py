@@ -26,6 +26,9 @@ REDUCTION_BARRIERS = 4
 """A sum over a block's threads: five shuffles within warps, a barrier, five over the warps' sums, a barrier; the shuffles take
 about as long as a barrier each time."""
 
+WARP_GROUPS = 4
+"""Parts of a block whose threads never meet that are followed by themselves: each stands for a quarter of its warps."""
+
 _Step = Callable[[Grid, int, int, int, int], None]
 """Fills step ``j``: (grid, j, first column, columns, columns from one iteration to the next)."""
 
@@ -78,20 +81,34 @@ class _Walk:
 
 
 def row_silu_mul(name: str, chip: Chip, x: Tensor, out: Tensor, kernel: RowKernel, *, dtype: str) -> TileProgram:
-    """``out = silu(x[:, :F]) * x[:, F:]``; shapes as for :func:`kernels.elementwise.activation`."""
+    """``out = silu(x[:, :F]) * x[:, F:]``; shapes as for :func:`kernels.elementwise.activation`.
+
+    Its threads never meet: groups of warps walk on by themselves, each a block of the program. Blocks with a core to themselves
+    stay whole, so that no row gets several cores.
+    """
     walk = _Walk.over(chip, kernel, out, out.cols)
-    ops = kernel.lane_ops(chip)
-
-    def step(grid: Grid, j: int, col: int, n: int, advance: int) -> None:
-        halves = (walk.box(x, col + first, n, advance) for first in (0, out.cols))
-        store = walk.box(out, col, n, advance)
-        a, b = halves
-        grid.vector(j, Function.SILU_MUL, a, _RESULT, b=b, m=1, n=n, store=store, ops_per_element=ops)
-
+    width = -(-walk.stride // WARP_GROUPS) if len(walk.rows) >= chip.core.count else walk.stride
+    groups = -(-min(walk.stride, out.cols) // width)
+    row, first = np.repeat(walk.rows, groups), np.tile(np.arange(groups) * width, len(walk.rows))
+    whole, rest = divmod(out.cols, walk.stride)
     writer = ProgramWriter(name, "activation", f"{len(walk.rows)} x {out.cols}", dtype)
-    grid = writer.grid(len(walk.rows), 2)
-    walk.add(grid, 0, step)
-    walk.resources(grid, 2 * x.element_bits // 8)
+    grid = writer.grid(len(row), 2)
+    for j, start, n_cols, times in ((0, 0, walk.stride, whole), (1, whole * walk.stride, rest, 1)):
+        n = np.clip(n_cols - first, 0, width)
+        col, used = np.where(n > 0, start + first, 0), np.maximum(n, 1)
+        a, b, store = (
+            Box(tensor.as_rows(), 1, used, row=row, col=col + half, step_col=walk.stride)
+            for tensor, half in ((x, 0), (x, out.cols), (out, 0))
+        )
+        ops = kernel.lane_ops(chip)
+        grid.vector(j, Function.SILU_MUL, a, _RESULT, b=b, m=1, n=used, store=store, ops_per_element=ops)
+        grid.loop(j, 1, times * (n > 0))
+    core = chip.core
+    grid.resources(
+        stages=1,
+        l1_bytes=min(core.l1.bytes, width * 2 * x.element_bits // 8),
+        register_bytes=core.register_bytes // (max(1, core.max_threads // walk.threads) * groups),
+    )
     return writer.finish(0)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from kernels.address_space import Tensor
 from kernels.elementwise import fill
@@ -10,6 +13,7 @@ from kernels.program import TileProgram
 from uarch.chip import Chip
 from uarch.engine import execute
 from uarch.l2 import L2State
+from uarch.program import OUT
 
 RESIDENCIES = ("cold", "inputs", "warm")
 """``cold``: nothing. ``inputs``: activations, as the operator before has just written them; weights and caches are cold.
@@ -26,7 +30,15 @@ def initial_l2(
     state = L2State.empty()
     if residency == "cold" or fidelity == "analytical":
         return state
-    before = programs if residency == "warm" else [fill(tensor.name, chip, tensor) for tensor in inputs]
+    before = programs if residency == "warm" else [_written(chip, tensor) for tensor in inputs]
     for program in before:
         _, state = execute(chip, program, state, fidelity=fidelity)
     return state
+
+
+def _written(chip: Chip, tensor: Tensor) -> TileProgram:
+    """A kernel that writes a tensor as matrix products do: all rows of a column of tiles before the next column."""
+    program = fill(tensor.name, chip, tensor)
+    stores = program.operands[program.blocks["first_step"], OUT]
+    order = np.lexsort((stores["row"], stores["col"]))
+    return replace(program, blocks=program.blocks[order])

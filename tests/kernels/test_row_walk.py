@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernels.address_space import AddressSpace
 from kernels.program import TileProgram
 from kernels.replay import replay
-from kernels.row_walk import row_norm, row_rope, row_silu_mul
+from kernels.row_walk import WARP_GROUPS, row_norm, row_rope, row_silu_mul
 from kernels.vector_library import IDEAL, RowKernel, row_kernel, vector_library_names
 from uarch.chip_file import load_chip
 from uarch.engine import execute
@@ -147,3 +147,14 @@ def test_issue_slots_or_fp32_lanes_whichever_take_longer(instructions: float, fl
     assert kernel.lane_ops(a100, passes=2) == pytest.approx(max(instructions / 2, float_instructions) / 2)
     assert kernel.lane_ops(h100, passes=2) == pytest.approx(max(instructions, float_instructions) / 2)
     assert (kernel.thread_ops(a100), kernel.thread_ops(h100)) == (3.0, 6.0)
+
+
+def test_warps_that_never_meet_go_their_own_ways() -> None:
+    """As many rows as cores: a block for each group of warps. Fewer rows: one for each row, which has its core to itself."""
+    kernel = RowKernel(threads=64, elements=1, instructions=10.0)
+    for rows, groups in ((CHIP.core.count, WARP_GROUPS), (CHIP.core.count - 1, 1)):
+        space = AddressSpace()
+        x, out = space.allocate("x", rows, 2 * 200, 16), space.allocate("out", rows, 200, 16)
+        program = row_silu_mul("silu_mul", CHIP, x, out, kernel, dtype="fp16")
+        assert len(program.blocks) == groups * rows
+        assert (program.executions() * program.steps["n"]).sum() == rows * 200

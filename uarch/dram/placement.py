@@ -33,8 +33,10 @@ def placement(channels: int, interleave_bytes: int, hashed: bool) -> Placement:
 
 @inline
 def hashed_index(number: int, modulus: int) -> int:
-    """A multiplicative hash of ``number`` to 0 ... ``modulus`` - 1."""
-    return (((number * 2654435769) & 0xFFFFFFFF) * modulus) >> 32
+    """A hash of ``number`` to 0 ... ``modulus`` - 1 in which all bits count: a product alone clusters equal strides."""
+    mixed = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    return ((mixed ^ (mixed >> 16)) * modulus) >> 32
 
 
 @inline
