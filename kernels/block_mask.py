@@ -7,6 +7,7 @@ as they are, partial ones with an element mask. Attention programs are built fro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import gcd
 
 import numpy as np
@@ -59,12 +60,12 @@ class BlockMask:
         visits: BoolArray = (np.diff(self.starts) > 0) & (last == short)
         return visits
 
-    @property
+    @cached_property
     def tiles(self) -> IntArray:
         """Key tiles that each query tile visits, gathered ones included."""
         return np.diff(self.starts) + np.diff(self.gathered_starts)
 
-    @property
+    @cached_property
     def computed_scores(self) -> int:
         """Scores of all visited blocks: kept ones and padding."""
         n_q = np.minimum(self.tile_q, self.q_len - self.tile_q * np.arange(len(self.tiles)))

@@ -35,7 +35,6 @@ from uarch.waves import Waves, end_of_wave
 
 _MATMUL = int(Op.MATMUL)
 _MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM, _LINK, _DEPENDENCY, _LAUNCH, _IDLE = (constant(cause) for cause in Cause)
-_NO_STAGE = constant(NONE)
 _MACS, _VECTOR_OPS, _SPECIAL_OPS = int(Event.MACS), int(Event.VECTOR_OPS), int(Event.SPECIAL_OPS)
 _L1_BYTES, _STEPS = int(Event.L1_BYTES), int(Event.STEPS)
 
@@ -198,7 +197,7 @@ def _finish_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None
             _charge_l1(chip, c, _MATRIX if program.steps[pc]["op"] == _MATMUL else _VECTOR, excess_ps, now_ps)
         out = program.operands[pc, OUT]
         if out["tensor"] != NONE:
-            accepted_ps = move_box(chip, program, out, walk["iteration"], c, _NO_STAGE, now_ps)
+            accepted_ps = move_box(chip, program, out, walk["iteration"], c, None, now_ps)
             core = c % chip.machine.cores
             record_store(chip.recorder, program, pc, core, context["block"], now_ps, accepted_ps)
             if accepted_ps > now_ps:

@@ -29,7 +29,15 @@ _overload: Any = numba.extending.overload
 _numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
-_INLINE = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
+_INLINE = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "forceinline": True,
+    # What unpacks arguments for a call from outside would take a third of the time to compile.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 _NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
 
 
@@ -90,11 +98,18 @@ def loop_kernel(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Compile a helper that kernels call and that allocates nothing; it is cached as part of them.
+    """A helper that kernels call and that allocates nothing; it is compiled and cached as part of them.
 
-    Always inlined: the engine's state is a tuple of many arrays, and passing that costs more than most helpers do.
+    Always inlined: the engine's state is a tuple of many arrays, and passing that costs more than most helpers do. For the
+    same reason there is no compiled helper to be called from outside: the interpreter executes it as it is written.
     """
-    return cast("F", _njit(**_INLINE)(function))
+
+    def itself(*_: Any) -> F:
+        return function
+
+    if not _numba_config.DISABLE_JIT:
+        _overload(function, jit_options=_INLINE, strict=False)(itself)
+    return function
 
 
 def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
@@ -111,7 +126,7 @@ def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]
 
         @wraps(interface)
         def chosen(*types: Any) -> Any:
-            return cast("Any", implementations[types[0].instance_class]).py_func
+            return implementations[types[0].instance_class]
 
         if not _numba_config.DISABLE_JIT:
             _overload(interpreted, jit_options=_INLINE, strict=False)(chosen)

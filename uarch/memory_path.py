@@ -33,9 +33,9 @@ _L2_HITS, _L2_MISSES, _LINK_BYTES = int(Event.L2_HITS), int(Event.L2_MISSES), in
 
 @inline
 def move_box(
-    chip: ChipState, program: Program, operand: StructArray, iteration: int, c: int, stage: int, now_ps: int
+    chip: ChipState, program: Program, operand: StructArray, iteration: int, c: int, stage: int | None, now_ps: int
 ) -> int:
-    """Load the granules of an operand's box for a stage, or store them if ``stage`` is NONE.
+    """Load the granules of an operand's box for a stage, or store them if ``stage`` is None: which, is known to the compiler.
 
     A load changes the stage's ready time and pending count; a store returns when the core's port has accepted all.
     """
@@ -56,7 +56,7 @@ def move_box(
                 cols = min(end_col - (j << col_shift), 1 << col_shift) - left
                 size_bytes = (rows * cols * tensor["element_bits"] + 7) >> 3
                 row_bits = row_set(top, rows)
-                if stage == NONE:
+                if stage is None:
                     accepted_ps = max(accepted_ps, _write(chip, tensor, i, j, row_bits, size_bytes, c, now_ps))
                 else:
                     part = (left << 16) + size_bytes
@@ -72,7 +72,7 @@ def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
     group = l2_group(granule, chip.machine.l2_groups)
     _remove_fetch(chip, granule, fetch_number)
     add_rows(chip.granules, chip.groups, granule, group, fetch["rows"])
-    _make_room(chip, group, now_ps)
+    _make_room(chip, group, NONE, now_ps)
     w = fetch["first_waiter"]
     while w != NONE:
         waiter = chip.waiters[w]
@@ -273,22 +273,23 @@ def _write(
         _open_granule(chip, tensor, granule, local, j)
     add_rows(chip.granules, chip.groups, granule, group, rows)
     record["dirty"] |= rows
-    taken_ps = _make_room(chip, group, now_ps)
-    if machine.l2_eager == 1 and row_count(record["dirty"]) == 1 << tensor["row_shift"]:
-        dirty_bytes = record["row_bytes"] << tensor["row_shift"]
-        record["dirty"] = 0
-        done_ps = enqueue_write(chip.dram, chip.dram_timing, record["address"], dirty_bytes, now_ps, chip.events)
-        taken_ps = max(taken_ps, done_ps)
+    complete = machine.l2_eager == 1 and row_count(record["dirty"]) == 1 << tensor["row_shift"]
+    taken_ps = _make_room(chip, group, granule if complete else NONE, now_ps)
     port["dram_write_ps"] = max(port["dram_write_ps"], taken_ps)
     return int(max(port_ps, group_ps, taken_ps))
 
 
 @inline
-def _make_room(chip: ChipState, group: int, now_ps: int) -> int:
-    """Evict from a group until it fits; dirty granules go to DRAM. Returns when DRAM's write buffers have taken them."""
+def _make_room(chip: ChipState, group: int, complete: int, now_ps: int) -> int:
+    """Evict from a group until it fits; dirty granules go to DRAM, ``complete`` (or NONE) too unless it has been evicted.
+
+    Returns when DRAM's write buffers have taken them.
+    """
     taken_ps = now_ps
     while True:
         victim = pop_victim(chip.granules, chip.groups, group, chip.machine.l2_group_bytes)
+        if victim == NONE:
+            victim, complete = complete, NONE
         if victim == NONE:
             return taken_ps
         record = chip.granules[victim]

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from kernels.address_space import AddressSpace, Tensor
 from kernels.attention import flash_attention
 from kernels.attention_load import AttentionLoad
@@ -19,7 +17,6 @@ from kernels.page_selection import PageBounds, page_bounds, select_pages
 from kernels.program import TileProgram
 from kernels.score_masks import CausalMask, FullMask, PagesMask, ScoreMask
 from kernels.sequences import Sequences, packed, paged, uniform
-from uarch.errors import InputError
 
 PACKINGS = ("packed", "padded")
 
@@ -195,11 +192,3 @@ class AttentionJob:
 def _scores(sequences: Sequences, mask: ScoreMask) -> int:
     lengths = zip(sequences.q_len.tolist(), sequences.kv_len.tolist(), strict=True)
     return sum(mask.kept(q_len, kv_len, (s, 0)).scores() for s, (q_len, kv_len) in enumerate(lengths))
-
-
-def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
-    """Raise :class:`InputError` for the first sequence with more new tokens than keys."""
-    for s in np.flatnonzero(q_len > kv_len)[:1]:
-        raise InputError(
-            f"contexts: sequence {s} has {kv_len[s]} keys, fewer than its {q_len[s]} new tokens, which they include"
-        )

@@ -20,12 +20,12 @@ from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.attention_job import PACKINGS, AttentionJob, check_lengths
+from workloads.attention_job import PACKINGS, AttentionJob
 from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.mask_option import check_mask, parse_mask
 from workloads.native_sparse_job import NativeSparseJob
-from workloads.phase import SCHEDULES, check_known, check_page_size, check_positive
+from workloads.phase import SCHEDULES, check_known, check_lengths, check_page_size, check_positive
 from workloads.residency import initial_l2
 from workloads.single_kernel import check_options, check_space, mapper_for
 

@@ -55,16 +55,18 @@ JOBS = tuple(
 def run_jobs(jobs: Sequence[Job], workers: int = WORKERS) -> Iterator[tuple[Job, Trace]]:
     """Simulate jobs in new processes; yields each with its trace as it ends.
 
-    The one with the fewest tokens runs first and alone: if nothing is compiled yet, its process does that for all others,
-    which load the result. Of these those with most tokens come first, so that all processes end at about the same time.
+    The one with the fewest tokens runs first: if nothing is compiled yet, its process does that for all others, which load
+    the result; meanwhile another process measures the chips' memories. Of the others those with most tokens come first, so
+    that all processes end at about the same time.
     """
     first, *others = sorted(jobs, key=lambda job: job.tokens)
+    chips = tuple(dict.fromkeys(job.chip for job in others if job.chip != first.chip))
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start) as pool:
         try:
             result = pool.submit(simulate_job, first)
-            for _ in range(workers - 1):
-                pool.submit(_start)  # one process more, which loads the modules meanwhile
+            measured = pool.submit(measure_memories, chips)
             yield first, result.result()
+            measured.result()
             running = {pool.submit(simulate_job, job): job for job in reversed(others)}
             for future in as_completed(running):
                 yield running[future], future.result()
@@ -77,6 +79,15 @@ def simulate_job(job: Job) -> Trace:
     from workloads.runner import simulate
 
     return simulate(**asdict(job))
+
+
+def measure_memories(chips: Sequence[str]) -> None:
+    """Have the service times of the chips' memories measured and remembered."""
+    from uarch.chip_file import load_chip
+    from uarch.machine import lower_dram
+
+    for chip in chips:
+        lower_dram(load_chip(chip), "tile")
 
 
 def _start() -> None:

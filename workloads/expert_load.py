@@ -68,7 +68,7 @@ def _read_shares(path: Path) -> tuple[float, ...]:
     content = read_text(path)
     try:
         values = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = content.replace(",", " ").split()
     numbers = [_number(value) for value in values] if isinstance(values, list) else []
     known = [number for number in numbers if number is not None and number >= 0]

@@ -206,5 +206,6 @@ def cache_job(model: Model, shard: Shard, phase: Phase) -> AttentionJob:
         phase.dtype,
         kv_dtype=phase.kv_dtype,
         page_size=phase.page_size,
+        lengths=phase.lengths,
         seed=phase.seed,
     )

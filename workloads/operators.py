@@ -204,7 +204,8 @@ class OperatorBuilder:
         """Streamed attention under ``mask``, or the shape's own, over keys and values stored as ``kv_dtype``."""
         capped = self.model.attention_soft_cap is not None
         page_size = tensors.sequences.page_size
-        job = AttentionJob(shape, self.phase.dtype, mask, kv_dtype, page_size, seed=self.phase.seed)
+        lengths, seed = self.phase.lengths, self.phase.seed
+        job = AttentionJob(shape, self.phase.dtype, mask, kv_dtype, page_size, lengths, seed=seed)
 
         def build(mapping: FlashMapping) -> TileProgram:
             program = job.program("attention", tensors, mapping, self.buffers.space)

@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
+from kernels.kept_keys import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.native_sparse import NativeSparse
 from kernels.score_masks import ScoreMask
 from uarch.errors import InputError
+from workloads.context_lengths import context_lengths
 from workloads.mask_option import Draft, check_mask, parse_draft, parse_mask
 
 PHASES = ("prefill", "decode", "verify")
@@ -53,6 +57,9 @@ class Phase:
     """Parts of the batch that follow each other through the stages."""
     overlap_chunks: int = 1
     """Chunks in which an all-reduce overlaps with the product before it; 1 for no overlap."""
+    contexts: str | None = None
+    """Of sequences of different lengths, of which ``seq`` is the longest: see
+    :func:`workloads.context_lengths.context_lengths`."""
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
@@ -65,6 +72,7 @@ class Phase:
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
         check_page_size(self.page_size)
         self._check_mask()
+        self._check_contexts()
         check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
@@ -107,6 +115,19 @@ class Phase:
         return replace(self, batch=self.batch // self.micro_batches, micro_batches=1)
 
     @cached_property
+    def lengths(self) -> tuple[IntArray, IntArray] | None:
+        """New tokens and keys of each sequence, if they have different lengths."""
+        if self.contexts is None:
+            return None
+        keys = context_lengths(self.contexts, self.batch, self.seed).context
+        return np.full(self.batch, self.q_len), keys
+
+    @property
+    def mean_kv_len(self) -> int:
+        """Keys of a sequence on average, rounded up."""
+        return self.kv_len if self.lengths is None else -(-int(self.lengths[1].sum()) // self.batch)
+
+    @cached_property
     def drafted(self) -> Draft | None:
         """What is verified for each sequence."""
         return parse_draft(self.draft) if self.draft is not None else None
@@ -135,7 +156,20 @@ class Phase:
     @property
     def stores_new_keys(self) -> bool:
         """New keys and values go to the cache in a kernel of their own: they are converted, scattered or several."""
-        return self.stored_dtype != self.dtype or self.page_size > 0 or self.q_len not in (1, self.kv_len)
+        scattered = self.page_size > 0 or self.contexts is not None
+        return self.stored_dtype != self.dtype or scattered or self.q_len not in (1, self.kv_len)
+
+    def _check_contexts(self) -> None:
+        if self.contexts is None:
+            return
+        if self.name == "prefill":
+            raise InputError(f"contexts = {self.contexts!r}: prompts of a prefill are equally long; give seq instead")
+        if self.ep > 1 or self.micro_batches > 1 or self.native_sparse is not None or self.unfused:
+            raise InputError(
+                f"contexts = {self.contexts!r}: allowed with ep = 1, micro_batches = 1 and flash attention, without mask nsa"
+            )
+        assert self.lengths is not None
+        check_lengths(*self.lengths)
 
     def _check_mask(self) -> None:
         if (self.draft is not None) != (self.name == "verify"):
@@ -181,6 +215,7 @@ class Phase:
             "kv_dtype": self.stored_dtype,
             "page_size": self.page_size,
             "draft": self.draft,
+            "contexts": self.contexts,
             "attention": self.attention,
             "fidelity": self.fidelity,
         }
@@ -193,6 +228,14 @@ def check_page_size(page_size: int) -> None:
     """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
         raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
+
+
+def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
+    """Raise :class:`InputError` for the first sequence with more new tokens than keys."""
+    for s in np.flatnonzero(q_len > kv_len)[:1]:
+        raise InputError(
+            f"contexts: sequence {s} has {kv_len[s]} keys, fewer than its {q_len[s]} new tokens, which they include"
+        )
 
 
 def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:

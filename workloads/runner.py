@@ -22,6 +22,7 @@ from uarch.errors import InputError
 from uarch.l2 import L2State
 from workloads.buffers import allocate
 from workloads.capacity import check_fits
+from workloads.context_lengths import context_lengths
 from workloads.execution import Executor, in_sequence, peaks_of
 from workloads.expert_exchange import route
 from workloads.expert_load import parse_load
@@ -31,7 +32,7 @@ from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
 from workloads.overlap import overlap_all_reduces
 from workloads.parallel import check_parallel
-from workloads.phase import Phase
+from workloads.phase import Phase, check_positive
 from workloads.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.stack import Stack, load_stack
 from workloads.timeline import Sink, limit_of, open_timeline
@@ -43,7 +44,7 @@ def simulate(
     phase: str,
     *,
     batch: int,
-    seq: int,
+    seq: int | None = None,
     tp: int = 1,
     dtype: str = "fp16",
     attention: str = "flash",
@@ -65,6 +66,7 @@ def simulate(
     pp: int = 1,
     micro_batches: int = 1,
     overlap_chunks: int = 1,
+    contexts: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
@@ -86,6 +88,8 @@ def simulate(
     ``pp`` stages take ``micro_batches`` equal parts of the batch one after the other; the trace is then the critical path
     (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces run behind the products before them
     (:mod:`workloads.overlap`).
+    ``contexts``, instead of ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
+    :func:`workloads.context_lengths.context_lengths`.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
@@ -99,7 +103,7 @@ def simulate(
     work = Phase(
         phase,
         batch,
-        seq,
+        longest(seq, contexts, batch, seed),
         tp,
         dtype,
         attention,
@@ -118,6 +122,7 @@ def simulate(
         pp,
         micro_batches,
         overlap_chunks,
+        contexts,
     )
     shard = check_parallel(model, tp, ep)
     check_pipeline(model, pp, batch // ep, micro_batches)
@@ -133,7 +138,7 @@ def simulate(
         chip,
         model,
         batch=group.batch,
-        kv_len=part.kv_len,
+        kv_len=part.mean_kv_len,
         tokens=part.tokens,
         tp=tp,
         dtype_bits=part.element_bits,
@@ -215,10 +220,22 @@ def _check_attention(model: Model, work: Phase) -> None:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
     if model.latent is not None and (isinstance(work.score_mask, PagesMask) or work.native_sparse):
         raise InputError(f"mask = {work.mask!r}: nothing can be selected from the latent cache of {model.name}")
-    if model.latent is not None and (work.page_size or work.stored_dtype != work.dtype):
+    if model.latent is not None and (work.page_size or work.contexts or work.stored_dtype != work.dtype):
         raise InputError(
-            f"kv_dtype, page_size: the latent cache of {model.name} is not paged and has no datatype of its own"
+            f"kv_dtype, page_size, contexts: the latent cache of {model.name} is neither paged nor ragged, and has no datatype "
+            "of its own"
         )
+
+
+def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:
+    """``seq``, or the longest of ``contexts``; :class:`InputError` unless one of them is given."""
+    if (seq is None) == (contexts is None):
+        raise InputError("seq: give either seq or contexts")
+    if seq is not None:
+        return seq
+    assert contexts is not None
+    check_positive(batch=batch)
+    return int(context_lengths(contexts, batch, seed).context.max())
 
 
 def _silent(_: str) -> None:

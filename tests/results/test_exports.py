@@ -7,32 +7,29 @@ import io
 import itertools
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from results.exports import chrome
 from results.exports.tables import columns, in_parts, write_csv
 from results.schema import LAYER_DTYPE, STALL_CAUSES, TIMELINE_TRACKS, text
 from results.trace import Trace
+from tests.oracles.trace_events import check_trace_events
 from tests.results.synthetic import CLOCK_HZ, make_trace
 from uarch.cli import run
-
-REQUIRED = {
-    "M": {"name", "pid", "tid", "args"},
-    "X": {"name", "pid", "tid", "ts", "dur"},
-    "C": {"name", "pid", "ts", "args"},
-}
-"""Fields that each phase of the format must have."""
 
 
 def exported(*traces: Trace) -> dict[str, Any]:
     file = io.StringIO()
     timelines = [lambda trace=trace: [] if trace.timeline is None else in_parts(trace.timeline) for trace in traces]
     count = chrome.write(file, traces, timelines)
+    check_trace_events(file.getvalue())
     content: dict[str, Any] = json.loads(file.getvalue())
     assert len(content["traceEvents"]) == count
     return content
@@ -54,17 +51,29 @@ def spans(content: dict[str, Any]) -> dict[tuple[int, str], list[dict[str, Any]]
 
 def test_structure_of_trace_events() -> None:
     content = exported(make_trace(n_cores=3), make_trace(chip="chip-b"))
-    assert content["displayTimeUnit"] in ("ms", "ns")
     assert content["otherData"]["microseconds_per_cycle"] == [1e6 / CLOCK_HZ] * 2
-    for event in content["traceEvents"]:
-        assert REQUIRED[event["ph"]] <= set(event)
-        assert isinstance(event["pid"], int)
-        for field in {"ts", "dur"} & set(event):
-            assert event[field] >= 0
-        if event["ph"] == "C":
-            assert all(isinstance(value, int | float) for value in event["args"].values())
     processes = {event["args"]["name"] for event in content["traceEvents"] if event["name"] == "process_name"}
     assert processes == {"model-unfused prefill on chip-a", "model-unfused prefill on chip-b"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda events: events[0].update(ph="Y"),
+        lambda events: events[-1].pop("ts"),
+        lambda events: events[-1].update(ts=float("nan")),
+        lambda events: events[-1].update(colour="red"),
+        lambda events: events[-1].update(pid=7),
+        lambda events: next(event for event in events if event["ph"] == "X").update(tid=99),
+        lambda events: next(event for event in events if event["ph"] == "X").update(dur=-1.0),
+        lambda events: next(event for event in events if event["ph"] == "C").update(args={"read": "much"}),
+    ],
+)
+def test_the_check_of_the_structure_sees_what_is_wrong(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
+    content = exported(make_trace(n_cores=1))
+    spoil(content["traceEvents"])
+    with pytest.raises((ValidationError, AssertionError)):
+        check_trace_events(json.dumps(content))
 
 
 def test_times_of_ops_are_cycles_of_the_mapping() -> None:

@@ -41,6 +41,43 @@ def test_no_mask_beats_the_roofline_of_what_it_keeps(mask: str) -> None:
     assert report.speedup == pytest.approx(report.dense_seconds / run.seconds)
 
 
+def test_selected_pages_and_trees_do_not_beat_it_either(tmp_path: Path) -> None:
+    tree = tmp_path / "tree.json"
+    tree.write_text(json.dumps({"parents": [-1, 0, 0, 1, 1, 2]}))
+    for mask, phase, q_len, scores in (
+        ("topk:16,64", "decode", 1, 2 * 64),
+        (f"tree:{tree}", "prefill", 6, 2 * (6 * (LENGTH - 6) + 1 + 2 + 2 + 3 + 3 + 3)),
+    ):
+        run = simulate_attention(small_chip(), phase, **HEADS, kv_len=LENGTH, q_len=q_len, mask=mask)
+        assert run.seconds >= run.roofline_seconds
+        assert run.mask is not None
+        assert 2 * run.mask.kept_scores == scores
+        assert run.flops == 4 * 64 * 4 * run.mask.kept_scores
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind", "budgets"),
+    [
+        ("prefill", "window:{}", (1, 4, 16)),
+        ("prefill", "sink:16,{}", (1, 4, 15)),
+        ("prefill", "vslash:8,{}", (1, 4, 16)),
+        ("decode", "topk:16,{}", (1, 4, 16)),
+        ("decode", "nsa:32,16,64,4,{}", (1, 4, 16)),
+    ],
+)
+def test_time_of_every_kind_rises_with_what_it_keeps(phase: str, kind: str, budgets: tuple[int, ...]) -> None:
+    """On average over what is drawn; budgets in sixteenths of the keys."""
+    sizes: dict[str, Any] = {**HEADS, "kv_len": LENGTH}
+    kept, seconds = [], []
+    for budget in budgets:
+        mask = kind.format(budget * LENGTH // 16)
+        runs = [simulate_attention(small_chip(), phase, **sizes, mask=mask, seed=seed) for seed in range(2)]
+        kept.append(float(np.mean([run.mask.kept_scores for run in runs if run.mask])))
+        seconds.append(float(np.mean([run.seconds for run in runs])))
+    assert kept == sorted(set(kept))
+    assert seconds == sorted(seconds)
+
+
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_native_sparse_attention_keeps_what_its_branches_keep(phase: str) -> None:
     """Compressed keys of 32 every 16, all blocks up to 4, a window of 64: sums over the queries; never below the roofline."""

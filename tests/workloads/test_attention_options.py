@@ -20,7 +20,7 @@ def tiny(tmp_path: Path) -> str:
     return str(write_tiny_llama(tmp_path))
 
 
-def run(model: str, phase: str, seq: int = 96, **options: Any) -> Trace:
+def run(model: str, phase: str, seq: int | None = 96, **options: Any) -> Trace:
     return simulate(small_chip(), model, phase, batch=2, seq=seq, **{"fidelity": "analytical", **options})
 
 
@@ -100,6 +100,24 @@ def _kept(phase: str) -> int:
     return sum(max(0, (i - 15) // 16) + i + 1 + min(i + 1, 32) for i in _positions(phase))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"page_size": 16, "kv_dtype": "int8"}, {"mask": "window:40"}, {"mask": "topk:8,16"}]
+)
+@pytest.mark.parametrize("phase", ["decode", "verify"])
+def test_contexts_of_different_lengths(tiny: str, tmp_path: Path, phase: str, options: dict[str, Any]) -> None:
+    """Attention works on the sum of the contexts; all else is that of equally many tokens."""
+    draft: dict[str, Any] = {"draft": "chain:3"} if phase == "verify" else {}
+    contexts = tmp_path / "contexts.txt"
+    contexts.write_text("96\n17\n")
+    ragged = run(tiny, phase, seq=None, contexts=str(contexts), **draft, **options)
+    parts = [run(tiny, phase, seq=length, **draft, **options) for length in (96, 17)]
+    assert ragged.workload["seq"] == 96
+    expected = sum(of_layer(part, "attention")["flops"] for part in parts) / 2
+    assert of_layer(ragged, "attention")["flops"] == expected
+    assert of_layer(ragged, "qkv")["flops"] == of_layer(parts[0], "qkv")["flops"]
+    assert "kv_store" in names(ragged)
+
+
 def test_the_engine_runs_them_too(tiny: str) -> None:
     options: dict[str, Any] = {"fidelity": "tile", "kv_dtype": "fp8", "page_size": 8}
     for phase, more in (("prefill", {"mask": "sink:4,20"}), ("verify", {"draft": "chain:2", "mask": "window:40"})):
@@ -118,6 +136,15 @@ def test_the_engine_runs_them_too(tiny: str) -> None:
         ("prefill", {"mask": "window"}, "mask = 'window': not known; allowed: causal, full"),
         ("decode", {"mask": "nsa", "kv_dtype": "int8"}, "native sparse attention has no page_size and no kv_dtype"),
         ("decode", {"mask": "nsa", "attention": "unfused"}, "attention = 'unfused': has no mask"),
+        ("decode", {"contexts": "constant:4"}, "seq: give either seq or contexts"),
+        ("decode", {"seq": None}, "seq: give either seq or contexts"),
+        ("prefill", {"seq": None, "contexts": "constant:4"}, "prompts of a prefill are equally long; give seq instead"),
+        ("decode", {"seq": None, "contexts": "constant:4", "ep": 2}, "allowed with ep = 1, micro_batches = 1"),
+        (
+            "verify",
+            {"seq": None, "contexts": "uniform:1,2", "draft": "chain:1", "seed": 1},
+            "fewer than its 2 new tokens",
+        ),
         ("decode", {"page_size": 3}, "page_size = 3: must be a power of two"),
         ("decode", {"kv_dtype": "int3"}, "kv_dtype = 'int3': not known; allowed:"),
         (

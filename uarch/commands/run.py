@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.attention_options import KvDtypeOption, MaskOption, PageSizeOption
+from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.options import (
     BatchOption,
     ChipOption,
@@ -43,7 +43,9 @@ ModelOption = Annotated[
     str,
     typer.Option("--model", metavar="NAME_OR_FILE", help="A preset of `uarch models`, or a Hugging Face config.json."),
 ]
-SeqOption = Annotated[int, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode).")]
+SeqOption = Annotated[
+    int | None, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode); or --contexts.")
+]
 TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
 EpOption = Annotated[
     int,
@@ -92,7 +94,7 @@ def run(
     model: ModelOption,
     phase: RunPhaseOption,
     batch: BatchOption,
-    seq: SeqOption,
+    seq: SeqOption = None,
     tp: TpOption = 1,
     ep: EpOption = 1,
     dtype: DtypeOption = "fp16",
@@ -106,6 +108,7 @@ def run(
     kv_dtype: KvDtypeOption = None,
     page_size: PageSizeOption = 0,
     draft: DraftOption = None,
+    contexts: ContextsOption = None,
     stack: StackOption = "graph",
     fidelity: PhaseFidelityOption = "tile",
     pp: PpOption = 1,
@@ -145,6 +148,7 @@ def run(
             kv_dtype=kv_dtype,
             page_size=page_size,
             draft=draft,
+            contexts=contexts,
             attention=attention,
             stack=stack,
             fidelity=fidelity,
