@@ -11,11 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
 WORKERS := 2
-# What the jitted kernels compute, by the interpreter and with array bounds checked; commands and files are compiled code's.
-INTERPRETED := $(addprefix tests/kernels/test_replay_,gemm.py attention.py vector.py faults.py) \
-  $(addprefix tests/uarch/test_,systolic_oracle.py systolic_sparsity.py l2.py dram_controller.py engine_oracle.py)
-BOUNDS_CHECKED := tests/kernels/test_engine_vector.py \
-  $(addprefix tests/uarch/test_,systolic_oracle.py l2.py dram_controller.py dram_golden.py engine_oracle.py engine_invariants.py)
+# Folders of tests that also run by the interpreter and with array bounds checked, but for those marked otherwise.
+REPEATED := tests/uarch tests/kernels tests/workloads
 # Machine code of each way to compile is kept apart.
 CACHE := $(CURDIR)/build/numba
 
@@ -38,17 +35,11 @@ types: $(INSTALLED)
 tests-compiled: $(INSTALLED)
 	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest -n $(WORKERS)
 
-# The interpreter takes DRAM times that compiled code has measured.
 tests-interpreted: $(INSTALLED)
-	@for measured in $(CACHE)/compiled/*/dram-service-*.json; do \
-	  if [ -f "$$measured" ]; then \
-	    there=$(CACHE)/interpreted/$$(basename $$(dirname $$measured)); mkdir -p $$there && cp $$measured $$there/; \
-	  fi; \
-	done
-	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted $(BIN)/pytest -n $(WORKERS) $(INTERPRETED)
+	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted $(BIN)/pytest -n $(WORKERS) $(REPEATED)
 
 tests-bounds-checked: $(INSTALLED)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked $(BIN)/pytest -n $(WORKERS) $(BOUNDS_CHECKED)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked $(BIN)/pytest -n $(WORKERS) $(REPEATED)
 
 benchmark: $(INSTALLED)
 	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest tests/benchmarks --benchmark-only

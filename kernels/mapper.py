@@ -72,6 +72,8 @@ class Mapper:
     dtype: str = "fp16"
     on_engine: bool = True
     exhaustive: bool = False
+    trials: int = TRIALS
+    """Candidates that are tried on the engine at most."""
 
     def gemm(
         self,
@@ -145,19 +147,19 @@ class Mapper:
         if self.exhaustive:
             best, trials = _fastest_of_all(self.chip, ranked, build)
             return Search(best, len(ranked), trials)
-        key = store_key(self.chip, build(ranked[0].mapping).relocated().key())
+        key = store_key(self.chip, build(ranked[0].mapping).relocated().key(), self.trials)
         known = recall(key)
         if known is not None:
             with suppress(KeyError, TypeError):  # a damaged file: search again
                 mapping = mapping_type(**known["mapping"])
                 if mapping in {estimate.mapping for estimate in ranked}:
                     return Search(mapping, len(ranked), int(known["trials"]))
-        best, trials = _fastest(self.chip, ranked, build)
+        best, trials = _fastest(self.chip, ranked, build, self.trials)
         remember(key, {"mapping": asdict(best), "trials": trials})
         return Search(best, len(ranked), trials)
 
 
-def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:
+def _varied(ranked: Sequence[Estimate[Mapping]], trials: int) -> list[Estimate[Mapping]]:
     """The first candidates, but few of any one tile shape: the closed form tells its variants (stages) least apart."""
     taken: Counter[tuple[int, ...]] = Counter()
     varied = []
@@ -166,7 +168,7 @@ def _varied(ranked: Sequence[Estimate[Mapping]]) -> list[Estimate[Mapping]]:
         if taken[tile] < TRIALS_PER_TILE:
             varied.append(estimate)
         taken[tile] += 1
-    return varied[:TRIALS]
+    return varied[:trials]
 
 
 def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
@@ -176,7 +178,7 @@ def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
 
 
 def _fastest(
-    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
+    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram], trials: int
 ) -> tuple[Mapping, int]:
     """The fastest on the engine among the best few, wherever the operands lie, and how many were tried.
 
@@ -185,7 +187,7 @@ def _fastest(
     """
     tried: list[tuple[float, int, Mapping]] = []
     taken_steps = 0
-    for estimate in _varied(ranked):
+    for estimate in _varied(ranked, trials):
         best_seconds = min((seconds for seconds, _, _ in tried), default=float("inf"))
         if estimate.seconds >= max(best_seconds, ranked[0].seconds) * _HOPEFUL:
             break

@@ -17,9 +17,9 @@ from uarch.jit import cache_directory
 _REMEMBERED: dict[str, dict[str, Any]] = {}
 
 
-def store_key(chip: Chip, kernel: bytes) -> str:
+def store_key(chip: Chip, kernel: bytes, trials: int) -> str:
     """Key of a search: everything that its outcome depends on; ``kernel`` identifies the kernel whatever its mapping."""
-    digest = hashlib.sha256(_builders_key().encode())
+    digest = hashlib.sha256(f"{_builders_key()} {trials}".encode())
     digest.update(chip.model_dump_json().encode())
     digest.update(load_standard(chip.memory.standard).model_dump_json().encode())
     digest.update(kernel)

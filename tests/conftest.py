@@ -1,7 +1,7 @@
-"""How much the property tests try, and what the pass without compiled code does otherwise.
+"""How much the property tests try, and what the passes without compiled code and with checked bounds do otherwise.
 
-The same examples in every run, fewer of them where the kernels are interpreted; tests marked ``compiled`` are left out
-there, with the marker's reason.
+The same examples in every run, fewer of them where the kernels are interpreted. Tests marked ``compiled`` are left out there,
+those marked ``once`` in both passes, with the marker's reason.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.compiled_bench import CompiledBench
 from uarch.dram import service
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=12 if WITHOUT_JIT else 50)
 settings.register_profile("thorough", deadline=None, max_examples=200 if WITHOUT_JIT else 2000)
@@ -28,8 +29,8 @@ if WITHOUT_JIT:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    left_out = [*["compiled"] * WITHOUT_JIT, *["once"] * (WITHOUT_JIT or BOUNDS_CHECKED)]
     for item in items:
-        marker = item.get_closest_marker("compiled")
-        if marker is not None and WITHOUT_JIT:
+        for marker in filter(None, map(item.get_closest_marker, left_out)):
             (reason,) = marker.args
             item.add_marker(pytest.mark.skip(reason=reason))

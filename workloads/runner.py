@@ -67,6 +67,7 @@ def simulate(
     micro_batches: int = 1,
     overlap_chunks: int = 1,
     contexts: str | None = None,
+    mapper: Mapper | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
@@ -90,6 +91,7 @@ def simulate(
     (:mod:`workloads.overlap`).
     ``contexts``, instead of ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
     :func:`workloads.context_lengths.context_lengths`.
+    ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
@@ -151,7 +153,7 @@ def simulate(
     )
     routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
     buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
-    mapper = Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
+    mapper = mapper or Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
     builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
     timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)

@@ -17,6 +17,8 @@ from uarch.chip import Chip
 from uarch.chip_file import load_chip, preset_names
 from uarch.errors import InputError
 
+pytestmark = pytest.mark.once("files and formulas: nothing is jitted")
+
 H100_TOML = (Path(uarch.chip_file.__file__).parent / "chips" / "h100.toml").read_bytes()
 
 

@@ -23,6 +23,8 @@ from uarch.chip_file import load_chip, preset_names
 from uarch.commands.output import emit, quantity, shares
 from uarch.errors import InputError
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 ROOT = Path(uarch.__file__).parent.parent
 
 

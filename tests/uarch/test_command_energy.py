@@ -13,6 +13,8 @@ from uarch.chip_file import load_chip
 from uarch.energy import energy_table_names, load_energy_table
 from uarch.event_energy import event_energies
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 # An ERT as Accelergy 0.4 writes it; the numbers are made up.
 ERT = """\
 ERT:

@@ -13,6 +13,8 @@ from uarch.chip_file import load_chip
 from workloads.attention_kernel import simulate_attention
 from workloads.single_kernel import simulate_gemm
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 GEMM = ["gemm", "--chip", "h100", "--set", "core.count=4", "-m", "96", "-n", "64", "-k", "128"]
 ATTENTION = ["attention", "--chip", "h100", "--set", "core.count=4", "--phase", "prefill", "--batch", "1"]
 ATTENTION += ["--q-heads", "4", "--kv-heads", "2", "--head-dim", "32", "--q-len", "48", "--kv-len", "64"]

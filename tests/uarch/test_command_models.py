@@ -13,6 +13,8 @@ import workloads.model
 from workloads.architectures import ARCHITECTURES
 from workloads.model import load_model, model_names
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 LLAMA_JSON = Path(workloads.model.__file__).parent / "models" / "llama-3-8b.json"
 
 

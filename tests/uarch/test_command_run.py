@@ -17,6 +17,8 @@ from tests.workloads.tiny_model import LAYERS, write_tiny_llama
 from uarch.chip_file import load_chip
 from workloads.runner import simulate
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 KEYS = {"cycles", "seconds", "energy_joules", "flops", "dram_bytes", "l2_bytes", "utilization", "bound_by"}
 KEYS_OF_A_RUN = KEYS | {"tokens_per_second", "layers", "trace"}
 KEYS_OF_AN_OPERATOR = KEYS | {"name", "kind", "shape", "layer"}

@@ -12,6 +12,8 @@ import pytest
 from uarch.cli import run
 from workloads.single_kernel import simulate_gemm
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 SMALL = ("--set", "core.count=4", "--workers", "1")
 
 

@@ -24,6 +24,8 @@ from uarch.physical import physical_summary
 from uarch.tdp import tdp_watts, tdp_watts_by_area
 from uarch.wafer import dies_by_formula, dies_by_packing, yield_fraction
 
+pytestmark = pytest.mark.once("files and formulas: nothing is jitted")
+
 # SPAD (arXiv 2510.08544), Table 3: die and memory cost in $, TDP in W, hardware cost relative to the H100.
 SPAD_TABLE_3 = {
     "spad-prefill": (301, 192, 596, 0.48),

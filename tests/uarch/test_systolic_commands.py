@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from uarch.commands import scalesim, systolic
 from uarch.errors import InputError
 
+pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
+
 SHAPE = ["--rows", "32", "--cols", "32", "-m", "128", "-n", "128", "-k", "128"]
 CONFIG = """[architecture_presets]
 ArrayHeight: 8

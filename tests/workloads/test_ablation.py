@@ -15,6 +15,8 @@ from workloads.validation import requests
 from workloads.validation.ablation import SUITES, Rule, ablations, chosen_rules, rules, without
 from workloads.validation.suite import BUILT_IN, Selection, plan_validation
 
+pytestmark = pytest.mark.once("studies of many runs")
+
 REQUESTS = {
     "gemm": requests.GemmRequest,
     "attention": requests.AttentionRequest,

@@ -27,6 +27,8 @@ from workloads.predictors.roofline import kept_fraction, roofline
 from workloads.predictors.scalesim_forms import product_cycles, scalesim
 from workloads.single_kernel import simulate_gemm
 
+pytestmark = pytest.mark.once("studies of many runs")
+
 H100 = load_chip("h100")
 SMALL = load_chip(
     "h100",

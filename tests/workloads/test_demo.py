@@ -18,6 +18,8 @@ from workloads.demo import JOBS, Job, run_jobs, simulate_job
 from workloads.model import load_model
 from workloads.parallel import check_parallel
 
+pytestmark = pytest.mark.once("studies of many runs")
+
 
 def tiny_jobs(folder: Path) -> list[Job]:
     """Both phases of a small model on two chips of a few cores."""

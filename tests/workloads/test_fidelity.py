@@ -7,6 +7,8 @@ import pytest
 from uarch.chip_file import load_chip
 from workloads.fidelity import compare_fidelities
 
+pytestmark = pytest.mark.once("studies of many runs")
+
 SMALL = {
     "gemm_rows": (1, 64),
     "gemm_size": 4096,

@@ -14,6 +14,8 @@ from workloads.measuring.timing import REPEATS, WARM_UPS, Backend, Device, measu
 from workloads.validation.measurements import SUITES, GemmRow, read_measurements
 from workloads.validation.suite import Selection, plan_validation
 
+pytestmark = pytest.mark.once("files and formulas: nothing is jitted")
+
 SMALL = Job("gemm", {"M": 64, "N": 64, "K": 64})
 LARGE = Job("gemm", {"M": 1 << 16, "N": 1 << 16, "K": 1 << 16})
 

@@ -8,6 +8,8 @@ from results.invariants import check
 from workloads.model import load_model, model_names
 from workloads.runner import simulate
 
+pytestmark = pytest.mark.once("studies of many runs")
+
 CHIPS = {"bloom-176b": 8, "gpt-3-175b": 8, "llama-2-70b": 4, "llama-3-70b": 4, "deepseek-v2": 8, "mixtral-8x7b": 2}
 
 

@@ -73,8 +73,11 @@ def payload(
     """Everything that was found, JSON-able; performance and latency are relative to the baseline's."""
     from dataclasses import asdict
 
+    import numpy as np
+
+    from workloads.experiments.differences import differences
     from workloads.experiments.expand import ENGINE, MODEL
-    from workloads.experiments.findings import grid_performance, kind_swaps, means, mechanism_effects
+    from workloads.experiments.findings import grid_performance, means, mechanism_effects, order_kept, parallel_seconds
     from workloads.experiments.report import verdict_holds, verdict_numbers
 
     verdicts: dict[str, Any] = {}
@@ -101,12 +104,14 @@ def payload(
             grid.name: {chip: means(grid_performance(experiment, grid, chip, outcomes, MODEL)) for chip in grid.chips}
             for grid in experiment.grid
         },
-        "engine_with_kinds_of_lltile": {
-            f"{grid.name} {chip} {cell[0]} x {cell[1]}": dict(kind_swaps(experiment, grid, chip, cell, outcomes))
-            for grid in experiment.grid
-            for chip in grid.chips
-            for cell in grid.engine
+        "order_kept": {
+            f"{parallel.name} {chip} {source}": order_kept(paper, found)
+            for parallel in experiment.parallel
+            for chip, paper in parallel.paper_seconds.items()
+            for source, fidelity in (("lltile", MODEL), ("engine", ENGINE))
+            if np.isfinite(found := parallel_seconds(experiment, parallel, chip, outcomes, fidelity)).all()
         },
+        "engine_with_kinds_of_lltile": [asdict(each) for each in differences(experiment, outcomes)],
         "without_mechanism": [
             dict(zip(keys, effect, strict=True))
             for effect in mechanism_effects(experiment, outcomes)
@@ -133,6 +138,18 @@ def _render(experiment: Experiment, comparisons: list[Comparison], result: dict[
         rows = [_verdict_cells(experiment, name, found) for name, found in verdicts.items() if found]
         if rows:
             screen.print(table(f"Conclusions, {source}; flipped ones in brackets", ("condition", *titles), rows))
+    rows = [_difference_cells(each) for each in result["engine_with_kinds_of_lltile"]]
+    columns = ("figure", "quantity", "lltile", "engine", "engine with lltile's time of")
+    if rows:
+        screen.print(
+            table("Where engine and lltile differ by more than 0.05", columns, rows, left=2, wrapping=columns[-1])
+        )
+    effects = [_effect_cells(each) for each in result["without_mechanism"] if each["without"]]
+    columns = ("without", "phase", "chip", "latency", "performance")
+    if effects:
+        screen.print(table("The engine without a mechanism, relative to it as it is", columns, effects, left=3))
+    for name, kept in result["order_kept"].items():
+        screen.print(f"{name}: the paper's order is {'kept' if kept else 'NOT kept'}")
     for name, note in result["notes"].items():
         screen.print(f"{name}: {note}")
     screen.print(f"Everything else is in {output / experiment.name}.h5 and the pictures beside it.")
@@ -152,6 +169,15 @@ def _comparison_cells(row: Comparison) -> Iterator[str]:
     )
     within = _within(row)
     yield "" if within is None else "within" if within else "MISSED"
+
+
+def _difference_cells(each: dict[str, Any]) -> Iterator[str]:
+    yield from (each["figure"], each["quantity"], _number(each["model"]), _number(each["engine"]))
+    yield ", ".join(f"{kind} {value:.3f}" for kind, value in each["engine_with"].items()) or "-"
+
+
+def _effect_cells(each: dict[str, Any]) -> Iterator[str]:
+    yield from (each["without"], each["phase"], each["chip"], _number(each["latency"]), _number(each["performance"]))
 
 
 def _number(value: float | None) -> str:

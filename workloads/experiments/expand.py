@@ -59,8 +59,10 @@ def parallel_point(
 ) -> Point:
     """The point for one chip at (tp, pp)."""
     tp, pp = degree
-    cell = parallel.batch, parallel.seq
-    return _point(experiment.setting, chip, parallel.phase, cell, fidelity, overrides=parallel.set, tp=tp, pp=pp)
+    cell, setting = (parallel.batch, parallel.seq), experiment.setting
+    return _point(
+        setting, chip, parallel.phase, cell, fidelity, overrides=parallel.set, tp=tp, pp=pp, own_tiles=not parallel.set
+    )
 
 
 def chips_of(experiment: Experiment) -> tuple[str, ...]:
@@ -89,7 +91,9 @@ def mechanism_points(experiment: Experiment) -> Iterator[tuple[Mechanism | None,
         for chip in chips_of(experiment):
             for mechanism in (None, *of.each):
                 overrides = tuple(_absolute(chip, field) for field in mechanism.set) if mechanism else ()
-                yield mechanism, chip, _point(experiment.setting, chip, phase, cell, ENGINE, overrides=overrides)
+                own_tiles = mechanism is None
+                point = _point(experiment.setting, chip, phase, cell, ENGINE, overrides=overrides, own_tiles=own_tiles)
+                yield mechanism, chip, point
 
 
 def _absolute(chip: str, override: str) -> str:
@@ -113,6 +117,7 @@ def _point(
     overrides: tuple[str, ...] = (),
     tp: int | None = None,
     pp: int = 1,
+    own_tiles: bool = True,
 ) -> Point:
     batch, seq = cell
     return Point(
@@ -128,4 +133,5 @@ def _point(
         seq=seq,
         attention=setting.attention,
         stack=setting.stack,
+        own_tiles=own_tiles,
     )

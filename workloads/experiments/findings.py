@@ -126,27 +126,6 @@ def mechanism_effects(experiment: Experiment, outcomes: Outcomes) -> list[tuple[
     ]
 
 
-def kind_swaps(
-    experiment: Experiment, grid: Grid, chip: str, cell: tuple[int, int], outcomes: Outcomes
-) -> list[tuple[str, float]]:
-    """(kind, performance on the engine if operators of that kind took what the model says, on both chips)."""
-    both = [
-        [outcomes.get(grid_point(experiment, grid, name, cell, fidelity)) for fidelity in (MODEL, ENGINE)]
-        for name in (grid.baseline, chip)
-    ]
-    (base_model, base_engine), (model, engine) = both
-    if not (base_model and base_engine and model and engine):
-        return []
-    rows = [("as it is", base_engine.seconds / engine.seconds)]
-    for kind in engine.seconds_by_kind:
-        swapped = [
-            on_engine.seconds - on_engine.seconds_by_kind[kind] + on_model.seconds_by_kind[kind]
-            for on_model, on_engine in ((base_model, base_engine), (model, engine))
-        ]
-        rows.append((kind, swapped[0] / swapped[1]))
-    return rows
-
-
 def compare(experiment: Experiment, outcomes: Outcomes) -> list[Comparison]:
     """Everything that the paper has a number for, and the orderings that it shows."""
     rows: list[Comparison] = []

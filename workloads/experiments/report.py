@@ -15,6 +15,7 @@ from results.arrays_file import table_of, write
 from results.plots import curve as curve_plot
 from results.plots import ratio_map, verdicts
 from results.plots.style import save
+from workloads.experiments.differences import differences
 from workloads.experiments.expand import ENGINE, MODEL
 from workloads.experiments.findings import (
     Comparison,
@@ -48,6 +49,14 @@ def write_report(
     arrays["verdicts"] = _verdicts(experiment, outcomes, files[-1])
     effects = [dict(zip(_EFFECT, effect, strict=True)) for effect in mechanism_effects(experiment, outcomes)]
     arrays["mechanisms"] = table_of(effects)
+    lines = [
+        {name: value for name, value in asdict(each).items() if name != "engine_with"}
+        | {"with_lltile": kind, "is": value}
+        for each in differences(experiment, outcomes)
+        for kind, value in each.engine_with.items()
+    ]
+    if lines:
+        arrays["differences"] = table_of(lines)
     files.append(folder / f"{experiment.name}.h5")
     attributes = {
         "experiment": experiment.name,
