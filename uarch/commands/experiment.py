@@ -139,15 +139,13 @@ def _render(experiment: Experiment, comparisons: list[Comparison], result: dict[
         if rows:
             screen.print(table(f"Conclusions, {source}; flipped ones in brackets", ("condition", *titles), rows))
     rows = [_difference_cells(each) for each in result["engine_with_kinds_of_lltile"]]
-    columns = ("figure", "quantity", "lltile", "engine", "engine with lltile's time of")
+    kinds = ("figure", "quantity", "lltile", "engine", "engine with lltile's time of")
     if rows:
-        screen.print(
-            table("Where engine and lltile differ by more than 0.05", columns, rows, left=2, wrapping=columns[-1])
-        )
+        screen.print(table("Where engine and lltile differ by more than 0.05", kinds, rows, left=2, wrapping=kinds[-1]))
     effects = [_effect_cells(each) for each in result["without_mechanism"] if each["without"]]
-    columns = ("without", "phase", "chip", "latency", "performance")
+    parts = ("without", "phase", "chip", "latency", "performance")
     if effects:
-        screen.print(table("The engine without a mechanism, relative to it as it is", columns, effects, left=3))
+        screen.print(table("The engine without a mechanism, relative to it as it is", parts, effects, left=3))
     for name, kept in result["order_kept"].items():
         screen.print(f"{name}: the paper's order is {'kept' if kept else 'NOT kept'}")
     for name, note in result["notes"].items():

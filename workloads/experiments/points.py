@@ -72,7 +72,9 @@ def run_point(point: Point) -> Outcome | None:
     arguments = asdict(point)
     overrides, own_tiles = arguments.pop("overrides"), arguments.pop("own_tiles")
     chip = load_chip(arguments.pop("chip"), overrides)
-    mapper = Mapper(chip if own_tiles else load_chip(point.chip), point.dtype, point.fidelity != "lltile", TRIALS)
+    mapper = Mapper(
+        chip if own_tiles else load_chip(point.chip), point.dtype, point.fidelity != "lltile", trials=TRIALS
+    )
     rollup = simulate(chip, **arguments, mapper=mapper).rollup
     kinds = {name[5:-8]: float(rollup[name]) for name in rollup if name.startswith("kind_")}
     return Outcome(float(rollup["seconds"]), float(rollup["energy_per_token_joules"]), kinds)
