@@ -89,12 +89,9 @@ def test_every_field_of_the_machine_is_a_count_a_size_or_a_time() -> None:
     counts |= {"l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
     assert set(lowered.machine._fields) - set(times_of(lowered.machine)) == counts
     places = {"place", "locations", "bursts", "burst_bytes"}
-    assert set(lowered.dram._fields) - set(times_of(lowered.dram)) == places | {
-        "bank_sets",
-        "set_bits",
-        "set_banks",
-        "recent_bursts",
-    }
+    places_of_tile = places | {"bank_sets", "set_bits", "set_banks", "stacks"}
+    queues = {"queue", "high_bursts", "low_bursts", "refresh_closes"}
+    assert set(lowered.dram._fields) - set(times_of(lowered.dram)) == places_of_tile | queues
     burst = lower_dram(small_chip(), "burst")
     assert set(burst._fields) - set(times_of(burst)) == places | {"idle_channel"}
 

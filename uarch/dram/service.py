@@ -49,8 +49,8 @@ class ServiceTicks(NamedTuple):
     run: FloatArray
     """Shape ``(set + 1,)``: the first n bursts of a set of rows that has to be opened, its banks having been left before."""
     opening: FloatArray
-    """Shape ``(2, set + 1)``: what a visit of n bursts to an idle channel takes more if its banks are closed, and if they
-    have other rows open, than if its rows are open."""
+    """Shape ``(2, set + 1)``: from a visit of n bursts to an idle channel to the beginning of its run, if its banks are closed
+    and if they have other rows open."""
     recovery: FloatArray
     """Shape ``(2, set + 1)``: from the end of a run of n bursts, of reads or of writes, to one in other rows of its banks."""
     turnaround: FloatArray
@@ -126,7 +126,8 @@ class _Bench:
 
         runs = np.maximum.accumulate([self.per_run(size, self.rows_in_turn) for size in sizes])
         opened, closed, other = ([self.latency(kind, size) for size in sizes] for kind in ("open", "closed", "other"))
-        openings = [np.subtract(latencies, opened) for latencies in (closed, other)]
+        pipeline = opened[-1] - self.set_bursts * self.burst_ticks
+        openings = [latencies - runs - pipeline for latencies in (closed, other)]
         recoveries = [
             np.maximum([self.per_run(size, self.rows_of_one_set, written) for size in sizes] - runs, 0.0)
             for written in (False, True)
@@ -136,7 +137,7 @@ class _Bench:
             opening=np.array([interpolated(ticks, ticks[0]) for ticks in openings]),
             recovery=np.array([interpolated(ticks, ticks[0]) for ticks in recoveries]),
             turnaround=self.turnaround(),
-            pipeline=opened[-1] - self.set_bursts * self.burst_ticks,
+            pipeline=pipeline,
             refresh=self.refresh_ticks(),
         )
 
