@@ -85,9 +85,8 @@ def _read(path: Path) -> ServiceTicks | None:
         fields: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return ServiceTicks(
-        **{name: np.array(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    values: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return ServiceTicks(**values)
 
 
 def _write(path: Path, ticks: ServiceTicks) -> None:
