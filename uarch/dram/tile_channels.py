@@ -53,6 +53,7 @@ CHANNEL = np.dtype(
         ("mode", np.int64),  # 0: serves reads, 1: writes
         ("mode_ps", np.int64),  # since when
         ("next_refresh_ps", np.int64),
+        ("written_ps", np.int64),  # when all writes would have been served, had there been nothing else
     ]
 )
 QUEUE = np.dtype(
@@ -126,11 +127,9 @@ def enqueue_write_visits(
     dram: TileChannels, timing: TileTiming, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> int:
     """Hand over a dirty granule; returns when the write queues have room, if their channels write at full rate."""
-    excess = _ask(dram, timing, _WRITE, 0, address, size_bytes, now_ps) - 2 * timing.queue
+    taken_ps = _ask(dram, timing, _WRITE, 0, address, size_bytes, now_ps)
     events[_WRITE_BYTES] += size_bytes
-    if excess <= 0:
-        return now_ps
-    return now_ps + duration_ps(excess * timing.burst_bytes, timing.byte)
+    return taken_ps
 
 
 @inline
@@ -153,10 +152,10 @@ def _catch_up(dram: TileChannels, timing: TileTiming, before_ps: int, events: In
 def _ask(
     dram: TileChannels, timing: TileTiming, kind: int, fetch: int, address: int, size_bytes: int, now_ps: int
 ) -> int:
-    """Let visits of all channels that hold a part of a request wait; returns the most bursts that wait in one of them."""
+    """Let visits of all channels that hold a part of a request wait; returns when the write queues have room for it."""
     place = timing.place
     stripe_bytes = place.piece_bytes * place.width
-    offset, most = 0, 0
+    offset, taken_ps = 0, now_ps
     while offset < size_bytes:
         start = address + offset
         if start % stripe_bytes == 0 and size_bytes - offset >= stripe_bytes:
@@ -179,12 +178,16 @@ def _ask(
             target["banks"] = banks
             if queue["next"] == NO_VISIT:
                 queue["next"] = visit
-            most = max(most, dram.waiting.lists[c, kind]["bursts"])
+            if kind == _WRITE:
+                written = dram.channels[c]
+                burst_ps = duration_ps(count * timing.burst_bytes, timing.byte)
+                written["written_ps"] = max(written["written_ps"], now_ps) + burst_ps
+                taken_ps = max(taken_ps, written["written_ps"] - timing.write_queue_ps)
             _look_again(dram, timing, c, now_ps)
         if kind == _READ:
             dram.waiting.pending[fetch]["bursts"] += count * (end - channel)
         offset += moved
-    return most
+    return taken_ps
 
 
 @inline

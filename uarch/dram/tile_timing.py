@@ -13,7 +13,7 @@ from uarch.dram.placement import Placement
 from uarch.dram.service import LARGEST_SET, service_ticks
 from uarch.dram.speed_grade import at_bandwidth
 from uarch.dram.standards import Standard
-from uarch.rates import rate_of
+from uarch.rates import duration_ps, rate_of
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -57,6 +57,8 @@ class TileTiming(NamedTuple):
     """Between reads of different stack IDs."""
     pipeline_ps: int
     """From the end of a visit's service to its last data."""
+    write_queue_ps: int
+    """Of as many bursts as the write queue holds."""
     refresh_ps: int
     refresh_interval_ps: int
     refresh_closes: int
@@ -121,6 +123,7 @@ def lower_tile_channels(
         turnaround_ps=picoseconds(ticks.turnaround),
         stack_ps=round(max(0, grade.timing.nCCD_R - max(grade.timing.nBL, grade.timing.nCCD_S)) * ticks_per_clock * ps),
         pipeline_ps=pipeline_ps,
+        write_queue_ps=duration_ps(options.queue * grade.burst_bytes, rate_of(bytes_per_second)),
         refresh_ps=round(ticks.refresh * ps),
         refresh_interval_ps=round(interval * ticks_per_clock * ps) if interval else _FAR_AWAY_PS,
         refresh_closes=int(options.refresh == "all"),
