@@ -35,8 +35,8 @@ class _Runs:
 
 def kv_store(
     name: str,
-    new: tuple[Tensor, Tensor],
-    cache: tuple[Tensor, Tensor],
+    new: tuple[Tensor, ...],
+    cache: tuple[Tensor, ...],
     sequences: Sequences,
     storage: KvStorage,
     *,
@@ -45,15 +45,16 @@ def kv_store(
 ) -> TileProgram:
     """Store the new keys and values of all sequences: rows of ``new``, one sequence after the other, as the newest rows.
 
-    With scales every head of a row is divided by its largest absolute value, which is stored beside it.
+    ``new`` and ``cache``: keys and values, or one tensor of latents. With scales every head of a row is divided by its
+    largest absolute value, which is stored beside it.
     """
     runs = _runs(sequences)
     rows = int(sequences.q_len.sum())
-    writer = ProgramWriter(name, "kv_store", f"{rows} x 2 x {new[0].cols}", dtype)
+    writer = ProgramWriter(name, "kv_store", f"{rows} x {len(new)} x {new[0].cols}", dtype)
     scales = (storage.k_scales, storage.v_scales)
     steps = 3 if storage.k_scales is not None else 1
-    grid = writer.grid(len(runs.n_rows), 2 * steps)
-    for which in range(2):
+    grid = writer.grid(len(runs.n_rows), len(new) * steps)
+    for which in range(len(new)):
         _store(grid, which * steps, new[which].as_rows(), cache[which].as_rows(), scales[which], runs, head_dim)
     largest = int(runs.n_rows.max()) * new[0].cols
     grid.resources(

@@ -29,12 +29,14 @@ def latent_cache(
     q_len: int,
     kv_len: int,
     eps: float,
+    first_row: int | None = None,
     dtype: str = "fp16",
 ) -> TileProgram:
     """The newest ``q_len`` entries of each sequence's cache: the latent normalised, the shared key rotated.
 
-    ``down``: (sequences * q_len) x (kv_rank + rope_dim); ``cache``: sequences x (at least kv_len) x the same columns;
-    ``weights``: 1 x kv_rank; ``table``: row p holds the cosines, then the sines of position p.
+    ``down``: (sequences * q_len) x (kv_rank + rope_dim); ``cache``: sequences x (at least kv_len) x the same columns, or
+    other rows, of which those from ``first_row`` of each batch entry on take the entries; ``weights``: 1 x kv_rank;
+    ``table``: row p holds the cosines, then the sines of position p.
 
     Raises:
         InputError: a row does not fit into a core.
@@ -50,7 +52,8 @@ def latent_cache(
     first = kv_len - q_len
     writer = ProgramWriter(name, "rope", f"{cache.batch} x {q_len} x ({rank} + {rope_dim})", dtype)
     grid = writer.grid(len(chunks.row), 2)
-    source, target, n_rows = chunks.row, first + chunks.row, chunks.n_rows
+    source, n_rows = chunks.row, chunks.n_rows
+    target = chunks.row + (first if first_row is None else first_row)
     grid.vector(
         0,
         Function.RMS_NORM,
@@ -69,7 +72,7 @@ def latent_cache(
         Function.ROPE,
         Box(down, n_rows, rope_dim, row=source, col=rank, batch=chunks.batch),
         _ROWS,
-        b=Box(table, n_rows, rope_dim, row=target),
+        b=Box(table, n_rows, rope_dim, row=first + chunks.row),
         m=n_rows,
         n=rope_dim,
         store=Box(cache, n_rows, rope_dim, row=target, col=rank, batch=chunks.batch),

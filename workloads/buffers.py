@@ -82,7 +82,7 @@ class Buffers:
     inner: Tensor
     activated: Tensor
     new_keys: Tensor | None
-    """Before they are stored in the cache, if that takes a kernel of its own; so are the values."""
+    """Before they are stored in the cache, if that takes a kernel of its own; so are the values. Of latents, their entries."""
     new_values: Tensor | None
     native_sparse: NativeSparseBuffers | None
     latent: LatentBuffers | None
@@ -118,7 +118,10 @@ def allocate(
         return space.allocate(name, rows, cols, bits, batch=batch)
 
     def new_rows(name: str) -> Tensor | None:
-        if model.latent is not None or not phase.stores_new_keys:
+        if model.latent is not None:
+            stored = phase.stores_latents and name == "new_keys"
+            return matrix(name, phase.q_len, model.latent.cached_dim, batch=phase.batch) if stored else None
+        if not phase.stores_new_keys:
             return None
         return matrix(name, phase.q_len, shard.kv_heads * model.head_dim, batch=phase.batch)
 

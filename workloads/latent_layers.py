@@ -12,9 +12,11 @@ import numpy as np
 
 from kernels.address_space import Tensor
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.kv_store import kv_store
 from kernels.latent import latent_cache, rotate_heads
 from kernels.norm import norm
 from kernels.program import TileProgram
+from workloads.attention_job import JobTensors
 from workloads.buffers import LatentBuffers
 from workloads.layer_tensors import LatentTensors, LayerTensors
 from workloads.model_shape import LatentAttention
@@ -30,7 +32,7 @@ def latent_attention_operators(builder: OperatorBuilder, tensors: LayerTensors) 
     assert latent is not None
     assert weights is not None
     assert buffers is not None
-    part = _LatentPart(builder, latent, weights, buffers, tensors.k_cache)
+    part = _LatentPart(builder, latent, weights, buffers, tensors)
     attend = part.expanded() if builder.phase.expands_latents else part.absorbed()
     return [*part.projections(), *attend]
 
@@ -44,10 +46,12 @@ class _LatentPart:
         latent: LatentAttention,
         weights: LatentTensors,
         buffers: LatentBuffers,
-        cache: Tensor,
+        tensors: LayerTensors,
     ) -> None:
-        self.builder, self.latent, self.weights, self.buffers, self.cache = builder, latent, weights, buffers, cache
+        self.builder, self.latent, self.weights, self.buffers, self.tensors = builder, latent, weights, buffers, tensors
         self.heads, self.phase = builder.shard.q_heads, builder.phase
+        self.stored_later = builder.buffers.new_keys
+        """New entries, if a kernel of its own takes them to the cache."""
 
     def projections(self) -> list[Operator]:
         """Queries of all heads, and the new tokens' cache entries."""
@@ -64,12 +68,13 @@ class _LatentPart:
             "latent_cache",
             builder.chip,
             buffers.down,
-            self.cache,
+            self.stored_later or self.tensors.k_cache,
             weights.kv_norm,
             table,
             q_len=phase.q_len,
             kv_len=phase.kv_len,
             eps=builder.model.norm_eps,
+            first_row=0 if self.stored_later else None,
             dtype=phase.dtype,
         )
         return [
@@ -77,7 +82,17 @@ class _LatentPart:
             *q_norms,
             builder.product("q_up", source, weights.q_up, builder.buffers.q),
             Operator("latent_cache", "rope", (entries,)),
+            *self._store(),
         ]
+
+    def _store(self) -> list[Operator]:
+        tensors = self.tensors
+        if self.stored_later is None or tensors.sequences is None:
+            return []
+        entries, cache, dim = (self.stored_later,), (tensors.k_cache,), self.latent.cached_dim
+        where = (tensors.sequences, tensors.storage)
+        program = kv_store("kv_store", entries, cache, *where, head_dim=dim, dtype=self.phase.dtype)
+        return [Operator("kv_store", "kv_store", (program,))]
 
     def expanded(self) -> list[Operator]:
         """Prefill: keys and values of all heads, then plain attention."""
@@ -87,7 +102,7 @@ class _LatentPart:
         assert values is not None
         tokens, nope, width = self.phase.tokens, latent.nope_dim, latent.head_dim
         head = np.arange(heads)
-        latents = Operand(self.cache.as_rows())
+        latents = Operand((self.stored_later or self.tensors.k_cache).as_rows())
         k_shape = GemmShape(tokens, nope, latent.kv_rank, heads)
         k_parts = [Output(Operand(keys.as_rows(), col=head * width), 0, nope)]
         v_shape = GemmShape(tokens, heads * latent.value_dim, latent.kv_rank)
@@ -120,9 +135,17 @@ class _LatentPart:
         return [
             self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim)),
             self._product("q_absorb", q_shape, queries, k_up, q_parts, transpose_b=True),
-            builder.plain_attention(absorbed, self.cache, self.cache, contexts, builder.phase.score_mask),
+            self._attention(absorbed, contexts),
             self._product("v_up", v_shape, of_head, v_up, v_parts),
         ]
+
+    def _attention(self, queries: Tensor, contexts: Tensor) -> Operator:
+        """Over the cache, of which keys and values are parts."""
+        builder, cache, mask = self.builder, self.tensors.k_cache, self.phase.score_mask
+        if self.tensors.sequences is None:
+            return builder.plain_attention(queries, cache, cache, contexts, mask)
+        operands = JobTensors(queries, cache, cache, contexts, self.tensors.storage, self.tensors.sequences)
+        return builder.attention(builder.attention_shape, operands, mask, self.phase.kv_dtype)
 
     def _norm(self, name: str, x: Tensor, weights: Tensor) -> Operator:
         model, dtype = self.builder.model, self.phase.dtype

@@ -105,7 +105,7 @@ class LayerAllocator:
         qkv = self._qkv(index) if latent is None else None
         latent_tensors = self._latent(index) if latent else None
         storage, sequences = PLAIN, None
-        if self.phase.stores_new_keys and latent is None:
+        if self.phase.stores_latents if latent else self.phase.stores_new_keys:
             job = cache_job(model, self.shard, self.phase)
             sequences = job.sequences
             k_cache, v_cache, storage = job.allocate_cache(self.space, f"_cache.{index}", sequences)
@@ -199,10 +199,15 @@ class LayerAllocator:
 
 
 def cache_job(model: Model, shard: Shard, phase: Phase) -> AttentionJob:
-    """Attention of a layer without a latent, with what the phase says of its cache."""
-    sizes = (shard.q_heads, shard.kv_heads, model.head_dim, phase.q_len, phase.kv_len)
+    """Attention over the cache of a layer, with what the phase says of that."""
+    latent, lengths = model.latent, (phase.q_len, phase.kv_len)
+    if latent is None:
+        shape = AttentionShape(phase.batch, shard.q_heads, shard.kv_heads, model.head_dim, *lengths)
+    else:
+        sizes = (shard.q_heads, 1, latent.cached_dim, *lengths)
+        shape = AttentionShape(phase.batch, *sizes, value_dim=latent.kv_rank, latent=True)
     return AttentionJob(
-        AttentionShape(phase.batch, *sizes),
+        shape,
         phase.dtype,
         kv_dtype=phase.kv_dtype,
         page_size=phase.page_size,

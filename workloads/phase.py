@@ -156,8 +156,12 @@ class Phase:
     @property
     def stores_new_keys(self) -> bool:
         """New keys and values go to the cache in a kernel of their own: they are converted, scattered or several."""
-        scattered = self.page_size > 0 or self.contexts is not None
-        return self.stored_dtype != self.dtype or scattered or self.q_len not in (1, self.kv_len)
+        return self.stores_latents or self.q_len not in (1, self.kv_len)
+
+    @property
+    def stores_latents(self) -> bool:
+        """So do latents: the kernel that makes them stores several, but neither converts nor scatters them."""
+        return self.stored_dtype != self.dtype or self.page_size > 0 or self.contexts is not None
 
     def _check_contexts(self) -> None:
         if self.contexts is None:

@@ -222,11 +222,6 @@ def _check_attention(model: Model, work: Phase) -> None:
         raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
     if model.latent is not None and (isinstance(work.score_mask, PagesMask) or work.native_sparse):
         raise InputError(f"mask = {work.mask!r}: nothing can be selected from the latent cache of {model.name}")
-    if model.latent is not None and (work.page_size or work.contexts or work.stored_dtype != work.dtype):
-        raise InputError(
-            f"kv_dtype, page_size, contexts: the latent cache of {model.name} is neither paged nor ragged, and has no datatype "
-            "of its own"
-        )
 
 
 def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:

@@ -21,8 +21,8 @@ _LEVELS = {
     "l2": ("L2", ORANGE, ("l2_bytes",)),
     "link": ("link", PURPLE, ("link_bytes",)),
 }
-_LEAST_SHARE = 0.04
-"""Ops that take less of the axis are not named."""
+_CHARACTER = 0.0078
+"""Width of a character of a name as part of the axes: names that are wider than their op would run into each other."""
 
 
 @styled
@@ -82,7 +82,7 @@ def _name_ops(ax: Axes, layer: Table) -> None:
     for edge in edges[1:-1]:
         ax.axvline(edge / factor, color=DARK_GREY, linewidth=0.5, linestyle=":")
     for name, start, end in zip(op_names(layer), edges[:-1], edges[1:], strict=True):
-        if (end - start) / edges[-1] >= _LEAST_SHARE:
+        if (end - start) / edges[-1] >= _CHARACTER * len(name):
             place = (start + end) / 2 / factor, 102
             ax.annotate(name, place, ha="center", va="bottom", fontsize=8, annotation_clip=False)
 

@@ -1,7 +1,12 @@
-"""Which of the known errors apply to a run."""
+"""Which of the known errors apply to a run.
+
+``accuracy.toml`` has a statement for each kind of error; those with a ``suite`` take their numbers from ``validation.json``:
+what ``uarch validate --summary FILE`` writes.
+"""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -11,13 +16,34 @@ from typing import Any
 from results.schema import text
 from results.trace import Trace
 
-_FILE = Path(__file__).with_name("accuracy.toml")
+_FOLDER = Path(__file__).parent
 
 
 @cache
 def statements() -> tuple[dict[str, Any], ...]:
-    """All statements of ``accuracy.toml``."""
-    return tuple(tomllib.loads(_FILE.read_text(encoding="utf-8"))["statement"])
+    """All statements, with the ``error`` of each."""
+    found = tomllib.loads((_FOLDER / "accuracy.toml").read_text(encoding="utf-8"))["statement"]
+    return tuple({**fields, "error": _measured(suite)} if suite else fields for fields, suite in map(_parts, found))
+
+
+@cache
+def validation() -> dict[str, Any]:
+    """Of every suite of measured kernels: ``rows``, ``gpus``, and errors ``mape`` and ``p90_ape`` as fractions."""
+    content: dict[str, Any] = json.loads((_FOLDER / "validation.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _parts(statement: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    return {name: value for name, value in statement.items() if name != "suite"}, statement.get("suite")
+
+
+def _measured(suite: str) -> str:
+    errors = validation()[suite]
+    gpus = "1 GPU" if errors["gpus"] == 1 else f"{errors['gpus']} GPUs"
+    return (
+        f"{100 * errors['mape']:.0f} % mean absolute error, 90 % of the rows within {100 * errors['p90_ape']:.0f} % "
+        f"({errors['rows']} rows, {gpus})"
+    )
 
 
 def applicable(trace: Trace) -> Iterator[dict[str, Any]]:

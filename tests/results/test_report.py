@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import results.report
 from results.plots.style import PlotError
 from results.report import report_html
-from results.report.accuracy import applicable, statements
+from results.report.accuracy import applicable, statements, validation
 from results.report.explain import explain
 from results.report.tables import op_rows
 from results.schema import BOUND_NAMES, STALL_CAUSES
@@ -159,6 +160,16 @@ def test_accuracy_that_applies() -> None:
     analytical = replace(trace, workload={**trace.workload, "fidelity": "analytical"})
     assert any("closed forms" in one["what"] for one in applicable(analytical))
     assert all(set(one) == {"chip", "kinds", "phases", "fidelities", "what", "error", "source"} for one in statements())
+
+
+def test_accuracy_is_that_of_the_suites() -> None:
+    """The file that validation writes is about all rows that there are, and statements cite it."""
+    rows = (FOLDER.parent / "reference" / "measured.csv").read_text("utf-8").splitlines()[1:]
+    counts = Counter(row.partition(",")[0] for row in rows)
+    assert {suite: errors["rows"] for suite, errors in validation().items()} == dict(counts)
+    errors = [one["error"] for one in statements() if one["source"] == "uarch validate"]
+    assert len(errors) == 4
+    assert errors[0].startswith(f"{100 * validation()['gemm']['mape']:.0f} % mean absolute error")
 
 
 def test_every_cause_has_a_meaning(page: str) -> None:

@@ -57,7 +57,10 @@ def test_one_chip_for_all_rows(reference: Path, capsys: pytest.CaptureFixture[st
 def test_selection_and_rows_file(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--reference", str(reference), "--chip", "h100", "--rows", str(tmp_path / "rows.csv"), *SMALL)
     assert result_of(capsys, *options, "--use", "A", "--min-us", "15")["overall"]["rows"] == 1
-    assert result_of(capsys, *options, "--sample", "2")["overall"]["rows"] == 2
+    result = result_of(capsys, *options, "--sample", "2", "--summary", str(tmp_path / "summary.json"))
+    assert result["overall"]["rows"] == 2
+    (summary,) = json.loads((tmp_path / "summary.json").read_text("utf-8")).values()
+    assert summary == {"gpus": 1, "rows": 2, **{name: result["overall"][name] for name in ("mape", "p90_ape")}}
     with (tmp_path / "rows.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

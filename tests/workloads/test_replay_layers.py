@@ -75,7 +75,7 @@ def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
 @pytest.mark.parametrize("cache", [{"page_size": 4}, {"kv_dtype": "fp8"}, {"kv_dtype": "int8", "page_size": 8}])
-@pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM"])
+@pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM", "DeepseekV3ForCausalLM"])
 def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache: dict[str, Any], phase: str) -> None:
     """Paged and narrow caches: what is stored, divided by its scales, is multiplied with them again."""
     check_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
@@ -128,7 +128,8 @@ def _unpaged(tensors: LayerTensors, work: Phase, memory: dict[str, Any]) -> dict
     keys = np.arange(work.kv_len)
     rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, keys) for s in range(work.batch)])
     caches = {}
-    for cache, scales in ((tensors.k_cache, storage.k_scales), (tensors.v_cache, storage.v_scales)):
+    of_values = [] if tensors.latent else [(tensors.v_cache, storage.v_scales)]
+    for cache, scales in ((tensors.k_cache, storage.k_scales), *of_values):
         values = memory[cache.name][rows]
         if scales is not None:
             values = values * memory[scales.name][rows].repeat(cache.cols // scales.cols, axis=1)

@@ -52,6 +52,10 @@ def validate(
         Path | None,
         typer.Option("--output", "-o", metavar="REPORT.html", help="Write tables, plots and the worst rows here."),
     ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE.json", help="Write rows, GPUs and errors of every suite here."),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,7 +69,7 @@ def validate(
         raise InputError(f"--set {overrides[0]}: needs --chip")
     model = None if chip is None else load_chip(chip, overrides or ())
     selection = Selection(suite, use, min_us, sample)
-    for path in filter(None, (rows_to, page)):
+    for path in filter(None, (rows_to, page, summary)):
         check_replaceable(path)
     plan = plan_validation(reference or BUILT_IN, selection, chip=model)
     with progress_bar(len(plan.requests)) as show:
@@ -77,6 +81,8 @@ def validate(
         from results.validation_page import write_page
 
         write_page(page, result["suites"], [_row_payload(row) for row in judged], result["sources"])
+    if summary is not None:
+        _write_summary(result["suites"], summary)
     farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
     emit({**result, "worst": [_row_payload(row) for row in farthest]}, as_json, lambda: _render(result, farthest))
 
@@ -112,6 +118,20 @@ def _write_rows(judged: Sequence[Judged], path: Path) -> None:
         writer = csv.DictWriter(file, payloads[0])
         writer.writeheader()
         writer.writerows(payloads)
+
+
+def _write_summary(suites: dict[str, Any], path: Path) -> None:
+    import json
+
+    from results.files import replace_when_complete
+
+    fields = ("rows", "mape", "p90_ape")
+    found = {
+        name: {"gpus": len(tables["chips"]), **{field: tables["overall"][field] for field in fields}}
+        for name, tables in suites.items()
+    }
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def _render(result: dict[str, Any], farthest: Sequence[Judged]) -> None:
