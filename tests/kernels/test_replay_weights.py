@@ -144,10 +144,11 @@ def test_narrow_weights_speed_up_a_product_that_memory_bounds() -> None:
 
 
 @given(sizes, sizes, st.sampled_from([32, 200, 1024]), formats)
-def test_all_ranked_mappings_can_be_built(m: int, n: int, k: int, form: WeightFormat) -> None:
+def test_all_ranked_mappings_can_be_executed_and_do_all_work(m: int, n: int, k: int, form: WeightFormat) -> None:
     ranked = rank_gemm(small_chip(), GemmShape(m, n, k), dtype=form.matrix_dtype, weights=form)
     for estimate in ranked[:: max(1, len(ranked) // 3)]:
-        execute(small_chip(), weighted(form, m, n, k, estimate.mapping))
+        program = weighted(form, m, n, k, estimate.mapping)
+        assert execute(small_chip(), program)[0].count(Event.MACS) == program.macs
 
 
 @given(st.sampled_from([1, 8, 100]), st.sampled_from([96, 512]), st.sampled_from([256, 1024]), st.integers(0, 3))

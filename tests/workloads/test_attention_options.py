@@ -118,6 +118,7 @@ def test_contexts_of_different_lengths(tiny: str, tmp_path: Path, phase: str, op
     assert "kv_store" in names(ragged)
 
 
+@pytest.mark.compiled("whole models are too large for the interpreter")
 def test_the_engine_runs_them_too(tiny: str) -> None:
     options: dict[str, Any] = {"fidelity": "tile", "kv_dtype": "fp8", "page_size": 8}
     for phase, more in (("prefill", {"mask": "sink:4,20"}), ("verify", {"draft": "chain:2", "mask": "window:40"})):

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.oracles.lock_step_waves import fastest_of_steps, l2_tile_cycles_of_sets
 from workloads.predictors.block_gemm import BlockMachine, Tilings, fastest_cycles, gemm_cycles, l2_tile_cycles, tilings
 
+pytestmark = pytest.mark.once("closed forms: nothing is jitted")
+
 HZ = 1.41e9
 A100 = BlockMachine(
     cores=108,

@@ -69,8 +69,10 @@ def test_a_decode_batch_of_64_does_not_fit_on_prefill_chips() -> None:
 def test_the_other_demo_runs_fit() -> None:
     for chip in (H100, PREFILL, load_chip("spad-decode")):
         for model, tp in ((BLOOM, 8), (LLAMA, 4)):
-            check_fits(chip, model, batch=2, kv_len=1024, tokens=2048, tp=tp, dtype_bits=16, unfused=True)
-            check_fits(chip, model, batch=32, kv_len=1025, tokens=32, tp=tp, dtype_bits=16, unfused=False)
+            prefill = check_fits(chip, model, batch=2, kv_len=1024, tokens=2048, tp=tp, dtype_bits=16, unfused=True)
+            decode = check_fits(chip, model, batch=32, kv_len=1025, tokens=32, tp=tp, dtype_bits=16, unfused=False)
+            assert prefill.excess_bytes == decode.excess_bytes == 0
+            assert decode.kv_cache_bytes > prefill.kv_cache_bytes
 
 
 def test_weights_alone_can_be_too_much() -> None:

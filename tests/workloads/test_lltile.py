@@ -21,7 +21,7 @@ from workloads.predictors.lltile import lltile
 from workloads.runner import simulate
 from workloads.stack import load_stack
 
-WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+pytestmark = pytest.mark.once("closed forms: nothing is jitted")
 
 A100 = load_chip("a100", ["core.vector.width=64"])
 """With 78 TFLOP/s in the vector units: the tool counts those of fp16."""
@@ -47,7 +47,6 @@ def gpt3_layer_seconds(tokens: int, q_len: int, kv_len: int) -> float:
     return sum(predict(A100, kernel) + overhead_of(kinds.get(kernel.kind, kernel.kind)) for kernel in kernels)
 
 
-@pytest.mark.compiled("seconds compiled, minutes interpreted")
 def test_layers_of_gpt3_take_what_the_tool_says() -> None:
     """65.33 ms of prefill at 2048 and 0.973 ms of decode at 3072, LLMCompass at its commit 2e015fd.
 
@@ -81,7 +80,7 @@ def test_row_kernels_are_as_near_to_measurements_as_the_tool() -> None:
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
-@pytest.mark.parametrize("options", OPTIONS[:1] if WITHOUT_JIT else OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_phase_has_the_operators_that_the_engine_executes(
     tmp_path: Path, phase: str, options: dict[str, Any]
 ) -> None:

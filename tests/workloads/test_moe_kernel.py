@@ -21,6 +21,7 @@ def part(moe: MoeRun, name: str) -> Any:
     return next(program for program in moe.kernel.programs if program.name == name)
 
 
+@pytest.mark.compiled("too large for the interpreter")
 @pytest.mark.parametrize(
     "options",
     [
