@@ -218,10 +218,7 @@ def test_readers_of_a_granule_that_others_fetch_row_by_row() -> None:
         ("h100", 128, 8192, 8192),
         ("h100", 2048, 4096, 2048),
         ("spad-prefill", 128, 8192, 8192),
-        pytest.param(
-            *("spad-prefill", 2048, 4096, 2048),
-            marks=pytest.mark.xfail(strict=True, reason="7 % apart: see README, Limits"),
-        ),
+        ("spad-prefill", 2048, 4096, 2048),
         ("spad-decode", 128, 8192, 8192),
         ("spad-decode", 2048, 4096, 2048),
     ],
