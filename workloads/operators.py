@@ -7,7 +7,6 @@ by rows, and an all-reduce follows each of the latter. Embedding and LM head are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -17,27 +16,23 @@ from kernels.collective import all_gather, all_reduce, point_to_point
 from kernels.elementwise import activation, residual, soft_cap
 from kernels.embedding import embedding
 from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
-from kernels.head_norm import head_norm
 from kernels.kv_storage import PLAIN
-from kernels.kv_store import kv_store
 from kernels.mapper import Mapper
 from kernels.norm import norm
 from kernels.program import TileProgram
-from kernels.rope import rope
 from kernels.score_masks import ScoreMask, WindowMask
 from kernels.sequences import uniform
 from kernels.soft_cap import soft_capped
-from kernels.unfused_attention import UnfusedAttention
 from kernels.weights import Weights
 from uarch.chip import Chip
 from workloads.attention_job import AttentionJob, JobTensors
+from workloads.attention_layers import attention_operators
 from workloads.buffers import Buffers
 from workloads.expert_exchange import ExpertRouting
 from workloads.expert_layers import expert_operators
 from workloads.latent_layers import latent_attention_operators
 from workloads.layer_tensors import FfnTensors, LayerTensors
 from workloads.model_shape import LayerKind, Model
-from workloads.native_sparse_layers import native_sparse_operators
 from workloads.operator import Operator, Programs
 from workloads.parallel import Shard
 from workloads.phase import Phase
@@ -233,14 +228,7 @@ class OperatorBuilder:
     def _attention(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
         if tensors.latent is not None:
             return latent_attention_operators(self, tensors)
-        assert tensors.qkv is not None
-        return [
-            self._qkv(tensors, tensors.qkv),
-            *self._qk_norm(tensors),
-            *self._rope(tensors),
-            *self._store(tensors),
-            *(self._unfused(tensors) if self.phase.unfused else self._flash(kind, tensors)),
-        ]
+        return attention_operators(self, kind, tensors)
 
     def _ffn(self, tensors: LayerTensors) -> list[Operator]:
         buffers, out = self.buffers, self._partial(self.buffers.delta)
@@ -262,28 +250,6 @@ class OperatorBuilder:
             return (program,)
 
         return [Operator(name, "norm", build, self._row_kernel("norm", rows))]
-
-    def _qk_norm(self, tensors: LayerTensors) -> list[Operator]:
-        if tensors.qk_norms is None:
-            return []
-        norms, shard = tensors.qk_norms, self.shard
-
-        def build() -> Programs:
-            program = head_norm(
-                "qk_norm",
-                self.chip,
-                self.buffers.q,
-                self._new_keys(tensors),
-                *norms,
-                q_len=self.phase.q_len,
-                kv_len=self.phase.q_len if self.buffers.new_keys else self.phase.kv_len,
-                eps=self.model.norm_eps,
-                dtype=self.phase.dtype,
-            )
-            return (program,)
-
-        rows = self.phase.tokens * (shard.q_heads + shard.kv_heads)
-        return [Operator("qk_norm", "norm", build, Kernel("norm", (rows, self.model.head_dim), self.phase.dtype))]
 
     def _gather_logits(self) -> Operator:
         logits, ranks, dtype = self.buffers.logits, self.shard.tp, self.phase.dtype
@@ -336,111 +302,6 @@ class OperatorBuilder:
         known = {("gelu", False), ("silu", True)}
         activation = self.model.activation
         return self._row_kernel(activation, result) if (activation, self.model.gated_ffn) in known else None
-
-    def _qkv(self, tensors: LayerTensors, weights: Weights) -> Operator:
-        """One product for queries, keys and values; keys and values go to their places in the KV cache."""
-        shard, head_dim = self.shard, self.model.head_dim
-        q_width, kv_width = shard.q_heads * head_dim, shard.kv_heads * head_dim
-        keys, values = self._new_rows(tensors.k_cache), self._new_rows(tensors.v_cache)
-        if self.buffers.new_keys is not None and self.buffers.new_values is not None:
-            keys, values = Operand(self.buffers.new_keys.as_rows()), Operand(self.buffers.new_values.as_rows())
-        outputs = [
-            Output(Operand(self.buffers.q.as_rows()), 0, q_width),
-            Output(keys, q_width, kv_width),
-            Output(values, q_width + kv_width, kv_width),
-        ]
-        return self.product_into("qkv", self.buffers.normed, weights, outputs)
-
-    def _new_rows(self, cache: Tensor) -> Operand:
-        """Where the new tokens' rows lie in a cache: everywhere in prefill, the last row of each sequence in decode."""
-        if self.phase.q_len == self.phase.kv_len:
-            return Operand(cache.as_rows())
-        return Operand(cache, row=self.phase.kv_len - 1, per_batch=True)
-
-    def _rope(self, tensors: LayerTensors) -> list[Operator]:
-        if self.buffers.rope is None:
-            return []
-        table, width = self.buffers.rope, (self.shard.q_heads + self.shard.kv_heads) * self.model.head_dim
-
-        def build() -> Programs:
-            program = rope(
-                "rope",
-                self.chip,
-                self.buffers.q,
-                self._new_keys(tensors),
-                table,
-                head_dim=self.model.head_dim,
-                q_len=self.phase.q_len,
-                kv_len=self.phase.kv_len,
-                k_first=0 if self.buffers.new_keys else None,
-                dtype=self.phase.dtype,
-            )
-            return (program,)
-
-        return [Operator("rope", "rope", build, Kernel("rope", (self.phase.tokens, width), self.phase.dtype))]
-
-    def _new_keys(self, tensors: LayerTensors) -> Tensor:
-        """Where the new keys are normalised and rotated."""
-        return self.buffers.new_keys or tensors.k_cache
-
-    def _store(self, tensors: LayerTensors) -> list[Operator]:
-        """New keys and values to the cache, if they are not there already."""
-        buffers = self.buffers
-        if buffers.new_keys is None or buffers.new_values is None or tensors.sequences is None:
-            return []
-        program = kv_store(
-            "kv_store",
-            (buffers.new_keys, buffers.new_values),
-            (tensors.k_cache, tensors.v_cache),
-            tensors.sequences,
-            tensors.storage,
-            head_dim=self.model.head_dim,
-            dtype=self.phase.dtype,
-        )
-        return [Operator("kv_store", "kv_store", (program,))]
-
-    def _flash(self, kind: LayerKind, tensors: LayerTensors) -> list[Operator]:
-        if tensors.native_sparse is not None:
-            return native_sparse_operators(self, tensors)
-        q, out, mask = self.buffers.q, self.buffers.context, self.score_mask(kind)
-        selection = self._select_pages(tensors, mask)
-        if tensors.sequences is None:
-            return [*selection, self.plain_attention(q, tensors.k_cache, tensors.v_cache, out, mask)]
-        cache = (tensors.k_cache, tensors.v_cache, out, tensors.storage, tensors.sequences)
-        attention = self.attention(self.attention_shape, JobTensors(q, *cache), mask, self.phase.kv_dtype)
-        return [*selection, attention]
-
-    def _select_pages(self, tensors: LayerTensors, mask: ScoreMask | None) -> list[Operator]:
-        job = AttentionJob(self.attention_shape, self.phase.dtype, mask)
-        programs = job.selection(self.buffers.q, tensors.page_bounds, self.buffers.space)
-        return [Operator(program.name, "attention", (program,)) for program in programs]
-
-    def _unfused(self, tensors: LayerTensors) -> list[Operator]:
-        shape, buffers = self.attention_shape, self.buffers
-        assert buffers.scores is not None
-        assert buffers.probabilities is not None
-        attention = UnfusedAttention(
-            shape,
-            buffers.q,
-            tensors.k_cache,
-            tensors.v_cache,
-            buffers.scores,
-            buffers.probabilities,
-            buffers.context,
-            buffers.space,
-            self.phase.dtype,
-        )
-        searches = cache(lambda: self.mapper.search_unfused(attention))
-        heads, dtype = shape.batch * shape.kv_heads, self.phase.dtype
-        rows = shape.q_heads // shape.kv_heads * shape.q_len
-        qk = Kernel("batched_gemm", (heads, rows, shape.kv_len, shape.head_dim), dtype)
-        softmax = Kernel("softmax", (heads * rows, shape.kv_len), dtype)
-        pv = Kernel("batched_gemm", (heads, rows, shape.head_dim, shape.kv_len), dtype)
-        return [
-            Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), qk),
-            Operator("softmax", "softmax", lambda: (attention.softmax(self.chip),), softmax),
-            Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), pv),
-        ]
 
     def _partial(self, total: Tensor) -> Tensor:
         """Where a chip's part of a sum over the group goes: to the sum itself if the chip is alone."""

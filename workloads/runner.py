@@ -12,7 +12,7 @@ from kernels.mapper import Mapper
 from kernels.score_masks import PagesMask
 from kernels.weights import weight_format
 from results.rollup import rollup
-from results.schema import layer_table
+from results.schema import Table, layer_table
 from results.trace import Trace
 from uarch.chip import Chip
 from uarch.chip_file import load_chip
@@ -126,51 +126,14 @@ def simulate(
         overlap_chunks,
         contexts,
     )
-    shard = check_parallel(model, tp, ep)
-    check_pipeline(model, pp, batch // ep, micro_batches)
     if timeline_limit and pp > 1:
         raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
     if timeline_limit and overlap_chunks > 1:
         raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
-    _check_attention(model, work)
-    form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
-    group = work.of_group()
-    part = group.of_micro_batch()
-    check_fits(
-        chip,
-        model,
-        batch=group.batch,
-        kv_len=part.mean_kv_len,
-        tokens=part.tokens,
-        tp=tp,
-        dtype_bits=part.element_bits,
-        unfused=part.unfused,
-        logit_tokens=part.logit_tokens,
-        ep=ep,
-        weights=form,
-        kv_bits=KV_BITS[part.stored_dtype],
-        pp=pp,
-    )
-    routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
-    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
-    mapper = mapper or Mapper(chip, dtype, on_engine=fidelity in ENGINE_FIDELITIES)
-    builder = OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
+    builder = _builder(chip, model, stack, work, mapper)
     timeline, recorded = open_timeline(timeline_limit, fidelity, record)
     stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
-    peaks = peaks_of(chip, dtype)
-    layers = layer_table(in_sequence(critical_path(stages, micro_batches, peaks), chip.clock.tensor_hz))
-    rolled_up = rollup(
-        layers,
-        clock_hz=chip.clock.tensor_hz,
-        phase=work.name,
-        tokens=work.tokens,
-        n_chips=shard.chips * pp,
-        peaks=peaks,
-        energy_ranges=component_ranges(chip, dtype),
-    )
-    if pp > 1:
-        joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, micro_batches)
-        rolled_up |= energy_per_token(rolled_up, joules)
+    layers, rolled_up = _rolled_up(builder, work, stages)
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
@@ -180,6 +143,63 @@ def simulate(
         rollup=rolled_up,
         timeline=np.concatenate(recorded) if recorded else None,
     )
+
+
+def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper | None) -> OperatorBuilder:
+    """What makes the operators of one chip's part of the work, if that is possible and fits its memory."""
+    shard = check_parallel(model, work.tp, work.ep)
+    check_pipeline(model, work.pp, work.batch // work.ep, work.micro_batches)
+    _check_attention(model, work)
+    form = weight_format(
+        chip,
+        work.dtype,
+        weight_dtype=work.weight_dtype,
+        group_size=work.group_size,
+        sparsity=work.weight_sparsity,
+    )
+    group = work.of_group()
+    part = group.of_micro_batch()
+    check_fits(
+        chip,
+        model,
+        batch=group.batch,
+        kv_len=part.mean_kv_len,
+        tokens=part.tokens,
+        tp=work.tp,
+        dtype_bits=part.element_bits,
+        unfused=part.unfused,
+        logit_tokens=part.logit_tokens,
+        ep=work.ep,
+        weights=form,
+        kv_bits=KV_BITS[part.stored_dtype],
+        pp=work.pp,
+    )
+    routing = route(model, shard, part.tokens, parse_load(work.expert_load), work.seed)
+    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
+    mapper = mapper or Mapper(chip, work.dtype, on_engine=work.fidelity in ENGINE_FIDELITIES)
+    return OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
+
+
+def _rolled_up(
+    builder: OperatorBuilder, work: Phase, stages: list[list[tuple[int, Row]]]
+) -> tuple[Table, dict[str, float | int | str]]:
+    """The table of all operators in the order of the critical path, and the chip-level numbers."""
+    chip, shard = builder.chip, builder.shard
+    peaks = peaks_of(chip, work.dtype)
+    layers = layer_table(in_sequence(critical_path(stages, work.micro_batches, peaks), chip.clock.tensor_hz))
+    rolled_up = rollup(
+        layers,
+        clock_hz=chip.clock.tensor_hz,
+        phase=work.name,
+        tokens=work.tokens,
+        n_chips=shard.chips * work.pp,
+        peaks=peaks,
+        energy_ranges=component_ranges(chip, work.dtype),
+    )
+    if work.pp > 1:
+        joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, work.micro_batches)
+        rolled_up |= energy_per_token(rolled_up, joules)
+    return layers, rolled_up
 
 
 def parts_of(model: Model) -> list[str]:
