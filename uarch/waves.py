@@ -1,8 +1,8 @@
 """Identical waves: once the machine repeats itself, the rest of a long kernel is extrapolated instead of executed.
 
 A *wave* is as many blocks as the chip holds at a time. When the last waves of a run of identical blocks have taken equally
-long and moved equally much, all further ones but the last are skipped: their time, events and causes are those of the
-period that was observed. Blocks that differ (edges, causal tiles, fix-ups) are always executed.
+long and moved equally much, all further ones but the last are skipped: their time, events and causes are the mean of the
+two periods that were observed. Blocks that differ (edges, causal tiles, fix-ups) are always executed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ WARM_UP_WAVES = 64
 KEPT_WAVES = 3
 """Waves that are executed after the skipped ones, besides what is under way: the end of the kernel."""
 _HISTORY = 2 * PERIOD + 1
-_TOLERANCE = 500
-"""Periods are equal if they differ by less than one part in so many."""
+_TOLERANCE = 100
+"""Two periods are equal if they differ by less than one part in so many: batches of writes do not keep step with waves."""
 
 _MASKS = {name for name in STEP.names or () if name.startswith("mask")}
 """What the engine does not look at."""
+_IDLE = int(Cause.IDLE)
 _DRAM_READ_BYTES = int(Event.DRAM_READ_BYTES)
 _COORDINATES = ("batch", "row", "col", "table")
 
@@ -142,16 +143,20 @@ def _skip(chip: ChipState, waves: Waves, number: int) -> None:
     times = left // blocks
     if shared["next_block"] < waves.first_block + blocks or times < 1:
         return
-    last, before = number % _HISTORY, (number - PERIOD) % _HISTORY
+    last, before = number % _HISTORY, (number - 2 * PERIOD) % _HISTORY
     shared["next_block"] += times * blocks
     shared["ended_blocks"] += times * blocks
     for event in range(len(chip.events)):
-        counted = waves.events[last, event] - waves.events[before, event]
+        counted = times * (waves.events[last, event] - waves.events[before, event]) // 2
         if waves.per_block[event] != NONE:
-            counted = blocks * waves.per_block[event]
-        chip.events[event] += times * counted
+            counted = times * blocks * waves.per_block[event]
+        chip.events[event] += counted
+    skipped_ps = times * (waves.time_ps[last] - waves.time_ps[before]) // 2
     for core in range(chip.machine.cores):
+        rest_ps = skipped_ps
         for cause in range(waves.cause_ps.shape[2]):
-            gained_ps = waves.cause_ps[last, core, cause] - waves.cause_ps[before, core, cause]
-            chip.cores[core]["cause_ps"][cause] += times * gained_ps
-    waves.taken[1] = times * (waves.time_ps[last] - waves.time_ps[before])
+            gained_ps = times * (waves.cause_ps[last, core, cause] - waves.cause_ps[before, core, cause]) // 2
+            chip.cores[core]["cause_ps"][cause] += gained_ps
+            rest_ps -= gained_ps
+        chip.cores[core]["cause_ps"][_IDLE] += rest_ps  # of rounding
+    waves.taken[1] = skipped_ps

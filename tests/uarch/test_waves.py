@@ -40,7 +40,12 @@ def identical_run(program: TileProgram) -> tuple[int, int]:
     ("chip_name", "shape", "mapping"),
     [
         ("a100", (131072, 8192, 256), GemmMapping(128, 128, 64, 3, 1, 11)),
-        ("a100", (131072, 16384, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
+        pytest.param(
+            *("a100", (131072, 16384, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
+            marks=pytest.mark.xfail(
+                strict=True, reason="its waves get faster to the end, and are executed: see README"
+            ),
+        ),
         ("spad-decode", (131072, 16384, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
     ],
 )
