@@ -23,7 +23,7 @@ from uarch.recorder import take
 from uarch.step_costs import step_costs
 from uarch.waves import longest_identical_run, watch_waves
 
-FEWEST_WAVES = 256
+FEWEST_WAVES = 1024
 """Shorter kernels are not worth extrapolating."""
 _RESUME = -1
 """Instead of a launch time: go on where the loop paused."""

@@ -19,14 +19,14 @@ from uarch.program import NONE, OPERAND, STEP, executions
 
 IntArray = npt.NDArray[np.int64]
 
-PERIOD = 64
+PERIOD = 128
 """Waves of a period: enough for the order of tiles to repeat itself."""
-WARM_UP_WAVES = 64
+WARM_UP_WAVES = 128
 """Waves before the first period that counts: cores drift apart from their common start."""
 KEPT_WAVES = 3
 """Waves that are executed after the skipped ones, besides what is under way: the end of the kernel."""
 _HISTORY = 2 * PERIOD + 1
-_TOLERANCE = 100
+_TOLERANCE = 200
 """Two periods are equal if they differ by less than one part in so many: batches of writes do not keep step with waves."""
 
 _MASKS = {name for name in STEP.names or () if name.startswith("mask")}

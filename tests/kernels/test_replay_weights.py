@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace
+from kernels.datatypes import ELEMENT_BITS
 from kernels.gemm import GemmMapping, GemmShape, GroupedShape, Operand, Output, gemm, grouped_gemm
 from kernels.mapper import Mapper, rank_gemm
 from kernels.program import TileProgram
@@ -43,7 +44,8 @@ def test_weights_in_every_format(
     mapping = data.draw(mappings(form))
     mapping = replace(mapping, split_k=min(splits, -(-k // mapping.tile_k)))
     space, shape = AddressSpace(), GemmShape(m, n, k)
-    a, weights = space.allocate("a", m, k, 16), allocate_weights(space, "w", k, n, form)
+    a = space.allocate("a", m, k, ELEMENT_BITS[form.matrix_dtype])
+    weights = allocate_weights(space, "w", k, n, form)
     out = [Output(Operand(space.allocate("c", m, n, 16)), 0, n)]
     program = gemm("g", shape, Operand(a), weights, out, mapping, space, dtype=form.matrix_dtype)
 
@@ -148,7 +150,8 @@ def test_all_ranked_mappings_can_be_executed_and_do_all_work(m: int, n: int, k: 
     ranked = rank_gemm(small_chip(), GemmShape(m, n, k), dtype=form.matrix_dtype, weights=form)
     for estimate in ranked[:: max(1, len(ranked) // 3)]:
         program = weighted(form, m, n, k, estimate.mapping)
-        assert execute(small_chip(), program)[0].count(Event.MACS) == program.macs
+        executed = execute(small_chip(), program)[0].count(Event.MACS)
+        assert executed == program.macs or (estimate.mapping.whole_tiles and executed > program.macs)
 
 
 @given(st.sampled_from([1, 8, 100]), st.sampled_from([96, 512]), st.sampled_from([256, 1024]), st.integers(0, 3))

@@ -39,14 +39,12 @@ def identical_run(program: TileProgram) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("chip_name", "shape", "mapping"),
     [
-        ("a100", (131072, 8192, 256), GemmMapping(128, 128, 64, 3, 1, 11)),
+        ("a100", (262144, 16384, 256), GemmMapping(128, 128, 64, 3, 1, 11)),
+        ("h100", (262144, 32768, 512), GemmMapping(128, 256, 64, 3, 1, 16)),
         pytest.param(
-            *("a100", (131072, 16384, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
-            marks=pytest.mark.xfail(
-                strict=True, reason="its waves get faster to the end, and are executed: see README"
-            ),
+            *("spad-decode", (262144, 32768, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
+            marks=pytest.mark.xfail(strict=True, reason="0.7 % off, as waves slow down to the end: see README, Limits"),
         ),
-        ("spad-decode", (131072, 16384, 512), GemmMapping(128, 256, 64, 2, 1, 16)),
     ],
 )
 def test_within_half_a_percent_of_full_execution(

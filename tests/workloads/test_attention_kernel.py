@@ -55,6 +55,7 @@ def test_selected_pages_and_trees_do_not_beat_it_either(tmp_path: Path) -> None:
         assert run.flops == 4 * 64 * 4 * run.mask.kept_scores
 
 
+@pytest.mark.compiled("the interpreter's short contexts are few blocks, which all patterns fill")
 @pytest.mark.parametrize(
     ("phase", "kind", "budgets"),
     [

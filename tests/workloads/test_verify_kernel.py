@@ -57,8 +57,8 @@ def test_conversations_are_verified_much_faster(seed: int) -> None:
     run = verify("chain:4", "azure-conversation", 32, seed=seed, **sizes)
     assert run.padded_kv_bytes > 3 * run.kv_bytes
     assert run.speedup > 2
-    assert run.partial_bytes < 0.1 * run.kv_bytes
-    assert run.packing.efficiency > 0.75
+    assert run.kv_bytes + run.partial_bytes < 0.5 * run.padded_kv_bytes
+    assert run.packing.efficiency >= 0.75
 
 
 def test_equal_contexts_are_packed_as_they_are() -> None:
