@@ -139,6 +139,22 @@ def test_against_all_candidates_on_the_engine(chip_name: str) -> None:
     assert np.mean(losses) <= 1.01
 
 
+CLOSED_FORM_TOO_SLOW = pytest.mark.xfail(strict=True, reason="24 % above the engine for 512 cubed: see README, Limits")
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    "chip_name", [pytest.param(name, marks=CLOSED_FORM_TOO_SLOW if name == "spad-prefill" else ()) for name in CHIPS]
+)
+def test_the_closed_form_of_the_choice_is_at_most_10_percent_too_slow(chip_name: str) -> None:
+    chip = small_chip(chip_name)
+    for shape in SHAPES:
+        build = build_gemm(shape)
+        chosen = Mapper(chip).gemm(shape, build)
+        estimate = next(estimate for estimate in rank_gemm(chip, shape) if estimate.mapping == chosen)
+        assert estimate.seconds <= 1.1 * execute(chip, build(chosen))[0].seconds, (shape, estimate)
+
+
 def test_the_choice_is_the_best_of_those_tried() -> None:
     chip, shape = SEARCHING, GemmShape(48, 40, 64) if WITHOUT_JIT else GemmShape(500, 300, 400)
     tried: dict[GemmMapping, float] = {}

@@ -53,12 +53,30 @@ def test_decomposed_never_loads_more_keys_and_values(
 def test_conversations_are_verified_much_faster(seed: int) -> None:
     """32 requests with contexts as in Azure's conversation trace, Llama-3-70B's heads on one chip of TP 4: the padded batch
     loads three times as many keys and values or more, and takes at least twice as long."""
-    sizes: dict[str, Any] = {"q_heads": 16, "kv_heads": 2, "head_dim": 128, "chip": load_chip("h100")}
-    run = verify("chain:4", "azure-conversation", 32, seed=seed, **sizes)
+    run = conversations(seed)
     assert run.padded_kv_bytes > 3 * run.kv_bytes
     assert run.speedup > 2
-    assert run.kv_bytes + run.partial_bytes < 0.5 * run.padded_kv_bytes
-    assert run.packing.efficiency >= 0.75
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(
+            0, marks=pytest.mark.xfail(strict=True, reason="12 pieces are 2 % faster than 6, with 13 % of partials")
+        ),
+        1,
+    ],
+)
+def test_pieces_of_conversations_pack_well_and_leave_few_partial_results(seed: int) -> None:
+    run = conversations(seed)
+    assert run.partial_bytes < 0.1 * run.kv_bytes
+    assert run.packing.efficiency > 0.75
+
+
+def conversations(seed: int) -> VerifyRun:
+    sizes: dict[str, Any] = {"q_heads": 16, "kv_heads": 2, "head_dim": 128, "chip": load_chip("h100")}
+    return verify("chain:4", "azure-conversation", 32, seed=seed, **sizes)
 
 
 def test_equal_contexts_are_packed_as_they_are() -> None:
