@@ -26,9 +26,6 @@ from uarch.input_file import find_file, read_toml, validate
 from uarch.machine import Machine
 
 _MENUS = Path(__file__).parent / "menus"
-_SPLIT_WAVES = 1
-"""K is split only while the blocks of all splits are no more than so many waves."""
-
 Size = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -90,21 +87,22 @@ def _contents(name_or_path: str) -> dict[str, Any]:
 def library_mappings(
     menu: ProductMenu, machine: Machine, shape: ProductShape, element_bits: int
 ) -> Iterable[GemmMapping]:
-    """Mappings of a menu that fit a core, one of each tile. Tiles are computed whole, also at the edges.
+    """Mappings of a menu that fit a core. Tiles are computed whole, also at the edges.
 
-    Tiles of which half would be empty are left out, unless nothing smaller is on the menu.
+    Tiles of which half would be empty are left out, unless nothing smaller is on the menu. K is split while the blocks of
+    all splits are resident at the same time.
     """
     entries = shape.entry_rows
     largest, batch = int(entries.max()), int((entries > 0).sum())
     smallest_m, smallest_n = (min(tile[axis] for tile in menu.tiles) for axis in (0, 1))
-    for tile_m, tile_n, tile_k, stages in _fitting(menu, machine, element_bits):
+    for (tile_m, tile_n, tile_k, stages), resident in _fitting(menu, machine, element_bits):
         if tile_m >= max(2 * largest, 2 * smallest_m) or tile_n >= max(2 * shape.n, 2 * smallest_n):
             continue
         k_tiles = ceil(shape.k / tile_k)
         tiles_m, tiles_n = ceil(largest / tile_m), ceil(shape.n / tile_n)
         raster = min(tiles_m, max(1, round(sqrt(machine.cores * tile_n / tile_m))))
         for split in menu.splits:
-            crowded = tiles_m * tiles_n * split > _SPLIT_WAVES * machine.cores
+            crowded = tiles_m * tiles_n * split > machine.cores * resident
             if split > 1 and (split > k_tiles // 4 or batch > 1 or crowded):
                 continue
             mapping = GemmMapping(tile_m, tile_n, tile_k, stages, split, raster, whole_tiles=True)
@@ -158,12 +156,14 @@ def _splits(menu: AttentionMenu, blocks: int, slots: int, key_tiles: int) -> int
     return next(splits for splits, value in efficiency.items() if value >= menu.enough_efficiency * best)
 
 
-def _fitting(menu: ProductMenu, machine: Machine, element_bits: int) -> Iterable[tuple[int, int, int, int]]:
-    """Of each m x n on the menu the first entry that fits a core."""
+def _fitting(menu: ProductMenu, machine: Machine, element_bits: int) -> Iterable[tuple[tuple[int, int, int, int], int]]:
+    """Entries that fit a core, and how many blocks of each fit: of each m x n the first for every such number."""
     taken = set()
-    for tile_m, tile_n, tile_k, stages in menu.tiles:
+    for tile in menu.tiles:
+        tile_m, tile_n, tile_k, stages = tile
         l1_bytes = stages * tile_k * (tile_m + tile_n) * element_bits // 8
-        fits = l1_bytes <= machine.l1_bytes and tile_m * tile_n * ACCUMULATOR_BYTES <= machine.register_bytes
-        if fits and (tile_m, tile_n) not in taken:
-            taken.add((tile_m, tile_n))
-            yield tile_m, tile_n, tile_k, stages
+        register_bytes = tile_m * tile_n * ACCUMULATOR_BYTES
+        resident = min(machine.l1_bytes // l1_bytes, machine.register_bytes // register_bytes)
+        if resident > 0 and (tile_m, tile_n, resident) not in taken:
+            taken.add((tile_m, tile_n, resident))
+            yield tile, resident

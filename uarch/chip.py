@@ -105,6 +105,9 @@ class Systolic(Section):
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
     """By datatype; one that is absent is not supported."""
+    register_tile: Count | None = None
+    """Edge of the largest part of a tile whose operands the threads of a lane read from L1 into registers for themselves, each
+    once for the whole part. If absent, arrays read L1, and lanes that need the same operand share what is read."""
     weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
     """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
 
@@ -138,7 +141,7 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 120
+    step_gap_cycles: Cycles = 100
     """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
     L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048

@@ -33,6 +33,8 @@ class Machine(NamedTuple):
     lanes: int
     rows: int
     cols: int
+    register_tile: int
+    """Edge of a tile whose operands a lane reads into registers; 0: arrays read L1."""
     dataflow: int
     mac_stages: int
     array_cycle: int
@@ -83,6 +85,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         lanes=core.lanes,
         rows=core.systolic.rows,
         cols=core.systolic.cols,
+        register_tile=core.systolic.register_tile or 0,
         dataflow=int(Dataflow[core.systolic.dataflow.upper()]),
         mac_stages=core.systolic.mac_stages,
         array_cycle=rate_of(clock.tensor_hz * rates[dtype]),

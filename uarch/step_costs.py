@@ -8,7 +8,7 @@ from uarch.jit import inline, kernel
 from uarch.machine import Machine
 from uarch.program import NONE, A, B, Op, StructArray
 from uarch.rates import duration_ps
-from uarch.systolic import busy_cycles, fill_drain_cycles, operand_traffic
+from uarch.systolic import busy_cycles, ceil_div, fill_drain_cycles, operand_traffic
 
 _MATMUL = int(Op.MATMUL)
 
@@ -33,17 +33,31 @@ def _box_bytes(tensors: StructArray, operand: StructArray) -> int:
 
 
 @inline
+def _lane_reads(machine: Machine, lanes_m: int, m: int, n: int, k: int) -> tuple[int, int]:
+    """Elements of A and of B that all lanes, ``lanes_m`` of them along m, read from L1 for parts of ``m x n`` each.
+
+    Arrays that read L1 get by broadcast what other lanes need as well. Threads that fill registers read for themselves.
+    """
+    lanes_n = machine.lanes // lanes_m
+    edge = machine.register_tile
+    if edge == 0:
+        a_reads, b_reads, _, _ = operand_traffic(machine.dataflow, machine.rows, machine.cols, m, n, k)
+        return a_reads * lanes_m, b_reads * lanes_n
+    lanes = lanes_m * lanes_n
+    return lanes * m * k * ceil_div(n, edge), lanes * n * k * ceil_div(m, edge)
+
+
+@inline
 def _best_split(machine: Machine, m: int, n: int, k: int) -> tuple[int, int, int]:
     """(array cycles, elements of A, elements of B read from L1) of a tile that is split over the lanes along m and n."""
     best_cycles, best_a, best_b = -1, 0, 0
     lanes_m = 1
     while lanes_m <= machine.lanes:
-        lanes_n = machine.lanes // lanes_m
-        m_lane, n_lane = -(-m // lanes_m), -(-n // lanes_n)
+        m_lane, n_lane = ceil_div(m, lanes_m), ceil_div(n, machine.lanes // lanes_m)
         cycles = busy_cycles(machine.dataflow, machine.rows, machine.cols, m_lane, n_lane, k)
-        if best_cycles < 0 or cycles < best_cycles:
-            a_reads, b_reads, _, _ = operand_traffic(machine.dataflow, machine.rows, machine.cols, m_lane, n_lane, k)
-            best_cycles, best_a, best_b = cycles, a_reads * lanes_m, b_reads * lanes_n
+        a_reads, b_reads = _lane_reads(machine, lanes_m, m_lane, n_lane, k)
+        if best_cycles < 0 or cycles < best_cycles or (cycles == best_cycles and a_reads + b_reads < best_a + best_b):
+            best_cycles, best_a, best_b = cycles, a_reads, b_reads
         lanes_m *= 2
     return best_cycles, best_a, best_b
 
@@ -59,7 +73,7 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
     """``STEP_COST`` of every step.
 
     A matrix step is split over the lanes of its core along m and n in the way that keeps the arrays busy for the
-    shortest time; lanes that need the same operand get it by broadcast, so that L1 reads it once.
+    shortest time, and of several such ways the one that reads least from L1.
     """
     costs = np.zeros(len(steps), STEP_COST)
     chain_ps = duration_ps(
