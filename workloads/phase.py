@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -25,10 +25,52 @@ LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
 
 
+class PhaseOptions(TypedDict, total=False):
+    """Fields of :class:`Phase` that have a default: the options of :func:`workloads.runner.simulate`."""
+
+    tp: int
+    """Degree of tensor parallelism: chips that share every layer."""
+    dtype: str
+    """Of activations, and of weights and KV cache unless they have a datatype of their own."""
+    attention: str
+    """One of ``SCHEDULES``."""
+    fidelity: str
+    """One of ``FIDELITIES``."""
+    seed: int
+    """Draws the token ids whose embeddings are read, their experts, and contexts and masks that are drawn."""
+    ep: int
+    """Groups of ``tp`` chips that share out batch and routed experts; the chip that receives most tokens is simulated."""
+    weight_dtype: str | None
+    """With ``group_size`` and ``weight_sparsity``: how weights are stored, all but embeddings, LM head, norms and routers;
+    see :func:`kernels.weights.weight_format`."""
+    group_size: int | None
+    weight_sparsity: str | None
+    expert_load: str
+    """Of the experts: see :func:`workloads.expert_load.parse_load`."""
+    logits: str
+    """One of ``LOGITS``: of the last token of each sequence, or of all."""
+    mask: str | None
+    """Of layers without a window of their own: see :func:`workloads.mask_option.parse_mask`."""
+    kv_dtype: str | None
+    """Of the KV cache."""
+    page_size: int
+    """Tokens of a page of the KV cache; 0: a sequence lies together."""
+    draft: str | None
+    """What is verified of each sequence: see :func:`workloads.mask_option.parse_draft`."""
+    pp: int
+    """Pipeline stages, each of ``tp`` x ``ep`` chips; the trace is their critical path (:mod:`workloads.pipeline`)."""
+    micro_batches: int
+    """Equal parts of the batch that follow each other through the stages."""
+    overlap_chunks: int
+    """Chunks in which an all-reduce runs behind the product before it (:mod:`workloads.overlap`); 1 for no overlap."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
-    tokens, the new one included, or the verification of drafted tokens of each, those included likewise."""
+    tokens, the new one included, or the verification of drafted tokens of each, those included likewise.
+
+    The fields that have a default are described at :class:`PhaseOptions`."""
 
     name: str
     batch: int
@@ -43,20 +85,14 @@ class Phase:
     group_size: int | None = None
     weight_sparsity: str | None = None
     expert_load: str = "uniform"
-    """Of the experts: see :func:`workloads.expert_load.parse_load`."""
     logits: str = "last"
     mask: str | None = None
-    """Of layers without a window of their own: see :func:`workloads.mask_option.parse_mask`."""
     kv_dtype: str | None = None
     page_size: int = 0
     draft: str | None = None
-    """What is verified: see :func:`workloads.mask_option.parse_draft`."""
     pp: int = 1
-    """Pipeline stages, each of ``tp`` x ``ep`` chips."""
     micro_batches: int = 1
-    """Parts of the batch that follow each other through the stages."""
     overlap_chunks: int = 1
-    """Chunks in which an all-reduce overlaps with the product before it; 1 for no overlap."""
     contexts: str | None = None
     """Of sequences of different lengths, of which ``seq`` is the longest: see
     :func:`workloads.context_lengths.context_lengths`."""

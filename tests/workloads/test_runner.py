@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.workloads.tiny_model import LAYERS, write_tiny_llama
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.model import load_model
+from workloads.phase import Phase, PhaseOptions
 from workloads.runner import parts_of, simulate
 from workloads.stack import load_stack
 
@@ -33,6 +35,12 @@ def named(trace: Trace, name: str) -> Table:
     """Rows of an operator, in the order of layers."""
     rows: Table = trace.layers[np.array(text(trace.layers["name"])) == name]
     return rows
+
+
+def test_every_option_of_a_phase_can_be_given() -> None:
+    optional = {field.name: field.type for field in fields(Phase) if field.default is not MISSING}
+    assert optional.pop("contexts") == "str | None"
+    assert {name: kind.__forward_arg__ for name, kind in PhaseOptions.__annotations__.items()} == optional
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
