@@ -16,7 +16,7 @@ from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape
 from kernels.block_mask import Patterns
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, CompressedMask, NativeSparse
 from kernels.page_selection import SELECT_OPS
 from kernels.program import Box, ElementMasks, ProgramWriter, Slot, TileProgram

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.native_sparse import NativeSparse
 from kernels.score_masks import ScoreMask
@@ -104,9 +104,8 @@ class Phase:
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
-        check_known("kv_dtype", self.stored_dtype, tuple(KV_BITS))
         check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
-        check_page_size(self.page_size)
+        check_cache(self.stored_dtype, self.page_size)
         self._check_mask()
         self._check_contexts()
         check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
@@ -264,8 +263,10 @@ class Phase:
 LARGEST_PAGE = 1024
 
 
-def check_page_size(page_size: int) -> None:
-    """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
+def check_cache(stored_dtype: str, page_size: int) -> None:
+    """Raise :class:`InputError` unless keys and values can be stored so, in pages that tiles and granules can be made of
+    (0 means no pages)."""
+    check_known("kv_dtype", stored_dtype, tuple(KV_BITS))
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
         raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
