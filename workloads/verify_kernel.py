@@ -83,16 +83,9 @@ def simulate_verify(
     context = context_lengths(contexts, batch, seed).context
     kv_len = context + drafted.q_len
     shape = AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, int(kv_len.max()))
-    job = AttentionJob(
-        shape,
-        dtype,
-        mask=drafted.tree or CausalMask(),
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        lengths=(np.full(batch, drafted.q_len), kv_len),
-        row_tile=_row_tile(drafted.q_len, shape.group),
-        seed=seed,
-    )
+    lengths, row_tile = (np.full(batch, drafted.q_len), kv_len), _row_tile(drafted.q_len, shape.group)
+    mask = drafted.tree or CausalMask()
+    job = AttentionJob(shape, dtype, mask, kv_dtype, page_size, lengths, row_tile=row_tile, seed=seed)
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
     for name in VERIFY_PACKINGS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from uarch.commands.attention_options import KvDtypeOption, PageSizeOption
+from uarch.commands.attention_options import HeadDimOption, KvDtypeOption, KvHeadsOption, PageSizeOption, QHeadsOption
 from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def verify(
     chip: ChipOption,
     batch: BatchOption,
-    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
-    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
-    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
+    q_heads: QHeadsOption,
+    kv_heads: KvHeadsOption,
+    head_dim: HeadDimOption,
     draft: Annotated[
         str, typer.Option("--draft", metavar="DRAFT", help="chain:K drafted tokens, or tree:FILE with their parents.")
     ],
