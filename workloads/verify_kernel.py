@@ -88,7 +88,7 @@ def simulate_verify(
     job = AttentionJob(shape, dtype, mask, kv_dtype, page_size, lengths, row_tile=row_tile, seed=seed)
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
-    for name in VERIFY_PACKINGS:
+    for name in dict.fromkeys((pack, *VERIFY_PACKINGS)):  # what was asked for first: that is what is traced
         mapped, _ = streamed(chip, replace(job, padded=name == "padded"), mapper, AddressSpace())
         programs[name] = mapped[0][0]
         runs[name] = run_programs(chip, "verify", str(shape), fidelity, mapped)
