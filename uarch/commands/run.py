@@ -78,7 +78,8 @@ OverlapOption = Annotated[
     int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+    int,
+    typer.Option("--seed", help="Draws token ids, their experts, contexts and random masks, and the order of pages."),
 ]
 
 _LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
