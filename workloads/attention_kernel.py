@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.mask_option import check_mask, parse_mask
 from workloads.native_sparse_job import NativeSparseJob
-from workloads.phase import SCHEDULES, check_cache, check_known, check_lengths, check_positive
+from workloads.phase import LARGEST_SIZE, SCHEDULES, check_cache, check_known, check_lengths, check_positive
 from workloads.residency import initial_l2
 from workloads.single_kernel import check_options, check_space, mapper_for
 
@@ -105,7 +106,7 @@ def simulate_attention(
     check_cache(kv_dtype or dtype, page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
     shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
-    check_shape(shape, phase)
+    shape = check_shape(shape, phase)
     padded = pack == "padded" and lengths is not None
     job, pattern = _masked(
         AttentionJob(shape, dtype, None, kv_dtype, page_size, lengths, padded, seed=seed), mask, phase
@@ -216,7 +217,7 @@ def _lengths(
     if contexts is None:
         assert kv_len is not None
         return None, (kv_len if phase == "prefill" else 1) if q_len is None else q_len, kv_len
-    check_positive(batch=batch)
+    (batch,) = check_positive(batch=batch)
     lengths = context_lengths(contexts, batch, seed)
     keys = lengths.context
     queries = keys if phase == "prefill" and q_len is None else np.full(batch, q_len or 1)
@@ -225,10 +226,11 @@ def _lengths(
     return (queries, keys), int(queries.max()), int(keys.max())
 
 
-def check_shape(shape: AttentionShape, phase: str) -> None:
-    """Raise :class:`InputError` for sizes that do not go together."""
-    sizes = ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")
-    check_positive(**{name: getattr(shape, name) for name in sizes})
+def check_shape(shape: AttentionShape, phase: str) -> AttentionShape:
+    """The shape in plain integers; raises :class:`InputError` for sizes that do not go together."""
+    sizes = {name: getattr(shape, name) for name in ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")}
+    plain: dict[str, Any] = dict(zip(sizes, check_positive(**sizes), strict=True))
+    shape = replace(shape, **plain)
     if shape.q_heads % shape.kv_heads:
         raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
     if shape.q_len > shape.kv_len:
@@ -239,5 +241,6 @@ def check_shape(shape: AttentionShape, phase: str) -> None:
         raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
     if shape.latent and not 1 <= shape.value_dim <= shape.head_dim:
         raise InputError(f"value_dim = {shape.value_dim}: must be from 1 to head_dim = {shape.head_dim} if latent")
-    if not 0 <= shape.value_dim <= 1 << 24:
-        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {1 << 24}")
+    if not 0 <= shape.value_dim <= LARGEST_SIZE:
+        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {LARGEST_SIZE}")
+    return shape

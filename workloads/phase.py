@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypedDict
@@ -21,8 +22,10 @@ PHASES = ("prefill", "decode", "verify")
 SCHEDULES = ("flash", "unfused")
 LOGITS = ("last", "all")
 FIDELITIES = ("analytical", "lltile", "tile", "burst")
+LARGEST_SIZE = 1 << 24
 LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
+_SIZES = ("batch", "seq", "tp", "ep", "pp", "micro_batches", "overlap_chunks")
 
 
 class PhaseOptions(TypedDict, total=False):
@@ -104,11 +107,12 @@ class Phase:
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
-        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
+        sizes = {name: getattr(self, name) for name in _SIZES}
+        for name, size in zip(sizes, check_positive(**sizes), strict=True):
+            object.__setattr__(self, name, size)
         check_cache(self.stored_dtype, self.page_size)
         self._check_mask()
         self._check_contexts()
-        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -285,8 +289,16 @@ def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
 
 
-def check_positive(**sizes: int) -> None:
-    """Raise :class:`InputError` naming the first size that is below 1 or absurdly large."""
+def check_positive(**sizes: int) -> tuple[int, ...]:
+    """The sizes as plain integers (NumPy's are taken too).
+
+    Raises :class:`InputError` naming the first one that is no whole number, below 1 or absurdly large.
+    """
     for name, value in sizes.items():
-        if not 1 <= value <= 1 << 24:
-            raise InputError(f"{name} = {value}: must be at least 1 and at most {1 << 24}")
+        try:
+            size = operator.index(value)
+        except TypeError as error:
+            raise InputError(f"{name} = {value!r}: must be a whole number") from error
+        if not 1 <= size <= LARGEST_SIZE:
+            raise InputError(f"{name} = {size}: must be at least 1 and at most {LARGEST_SIZE}")
+    return tuple(map(operator.index, sizes.values()))

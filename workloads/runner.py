@@ -210,7 +210,7 @@ def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int
     if seq is not None:
         return seq
     assert contexts is not None
-    check_positive(batch=batch)
+    (batch,) = check_positive(batch=batch)
     return int(context_lengths(contexts, batch, seed).context.max())
 
 

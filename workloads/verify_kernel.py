@@ -79,11 +79,12 @@ def simulate_verify(
     check_known("pack", pack, VERIFY_PACKINGS)
     check_cache(kv_dtype or dtype, page_size)
     drafted = parse_draft(draft)
-    check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, drafted.q_len), "prefill")
-    context = context_lengths(contexts, batch, seed).context
-    kv_len = context + drafted.q_len
-    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, int(kv_len.max()))
-    lengths, row_tile = (np.full(batch, drafted.q_len), kv_len), _row_tile(drafted.q_len, shape.group)
+    q_len = drafted.q_len
+    shape = check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, q_len), "prefill")
+    context = context_lengths(contexts, shape.batch, seed).context
+    kv_len = context + q_len
+    shape = replace(shape, kv_len=int(kv_len.max()))
+    lengths, row_tile = (np.full(shape.batch, q_len), kv_len), _row_tile(q_len, shape.group)
     mask = drafted.tree or CausalMask()
     job = AttentionJob(shape, dtype, mask, kv_dtype, page_size, lengths, row_tile=row_tile, seed=seed)
     mapper = mapper_for(chip, dtype, fidelity)
@@ -95,7 +96,7 @@ def simulate_verify(
     return VerifyRun(
         **vars(runs[pack]),
         pack=pack,
-        drafted_tokens=drafted.q_len - 1,
+        drafted_tokens=q_len - 1,
         context_tokens=int(context.sum()),
         longest_context_tokens=int(context.max()),
         kv_bytes=moved_bytes(programs[pack], *_KV_TENSORS),
