@@ -18,7 +18,7 @@ from kernels.attention_shape import MERGE_STAGES, AttentionShape, FlashMapping, 
 from kernels.attention_steps import Cache, StreamSteps, StreamTiles, head_box
 from kernels.attention_units import Units, attention_units, parts_of
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import PLAIN, KvStorage
 from kernels.program import Box, Grid, ProgramWriter, TileProgram
 from kernels.score_masks import CausalMask, FullMask, ScoreMask

@@ -11,7 +11,7 @@ from kernels.address_space import Tensor
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.attention_units import Units
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import KvStorage
 from kernels.program import Box, ElementMasks, Grid, Ints, Slot
 from uarch.program import Function

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.block_mask import BlockMask, block_mask
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.program import ProgramWriter
 from kernels.score_masks import ScoreMask
 from kernels.sequences import Sequences

@@ -13,7 +13,8 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from kernels.kept_keys import IntArray, KeptKeys
+from kernels.kept_keys import KeptKeys
+from kernels.key_ranges import IntArray
 from uarch.program import NONE
 
 BoolArray = npt.NDArray[np.bool_]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.program import TileProgram
 from uarch.program import NONE
 

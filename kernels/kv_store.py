@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.address_space import Tensor
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import KvStorage
 from kernels.program import Box, Grid, ProgramWriter, Slot, TileProgram
 from kernels.sequences import Sequences

@@ -45,8 +45,7 @@ def latent_cache(
     if down.cols != rank + rope_dim or cache.cols != down.cols:
         raise ValueError(f"{name}: {down.name} and {cache.name} must have {rank} + {rope_dim} columns")
     down = down.as_rows().in_batches_of(q_len)
-    loaded_bits = (down.cols + rank) * down.element_bits + rope_dim * table.element_bits
-    row = RowFootprint(l1_bytes=-(-loaded_bits // 8), register_bytes=row_register_bytes(down.cols))
+    row = _entry_footprint(down, rank, table)
     chunk = rows_per_block(name, chip, cache.batch * q_len, row)
     chunks = cut_rows(cache.batch, q_len, chunk)
     first = kv_len - q_len
@@ -80,6 +79,11 @@ def latent_cache(
     )
     grid.resources(stages=2, l1_bytes=chunk * row.l1_bytes, register_bytes=chunk * row.register_bytes)
     return writer.finish(0)
+
+
+def _entry_footprint(down: Tensor, rank: int, table: Tensor) -> RowFootprint:
+    loaded_bits = (down.cols + rank) * down.element_bits + table.cols * table.element_bits
+    return RowFootprint(l1_bytes=-(-loaded_bits // 8), register_bytes=row_register_bytes(down.cols))
 
 
 def rotate_heads(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from uarch.chip import Chip
+from uarch.derived_file import keep
 from uarch.dram.standards import load_standard
 from uarch.jit import cache_directory
 
@@ -40,22 +39,9 @@ def recall(key: str) -> dict[str, Any] | None:
 
 
 def remember(key: str, outcome: dict[str, Any]) -> None:
-    """Keep the outcome of a search. The file appears whole or not at all, whoever else writes it; without space for it the
-    outcome is known to this process alone.
-    """
+    """Keep the outcome of a search; without space for a file it is known to this process alone."""
     _REMEMBERED[key] = outcome
-    path = _path(key)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(outcome, file)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+    keep(_path(key), json.dumps(outcome).encode())
 
 
 def _path(key: str) -> Path:

@@ -16,7 +16,7 @@ from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape
 from kernels.block_mask import Patterns
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, CompressedMask, NativeSparse
 from kernels.page_selection import SELECT_OPS
 from kernels.program import Box, ElementMasks, ProgramWriter, Slot, TileProgram
@@ -181,11 +181,10 @@ def _block_scores(
         ops_per_element=ops,
     )
     most_rows, most_keys = int(rows.max()), int(keys.max())
+    row_bits = q.element_bits + 16 * ACCUMULATOR_BYTES // head_dim
     grid.resources(
         stages=1,
-        l1_bytes=(most_keys * q.element_bits + most_rows * (q.element_bits + 16 * ACCUMULATOR_BYTES // head_dim))
-        * head_dim
-        // 8,
+        l1_bytes=(most_keys * q.element_bits + most_rows * row_bits) * head_dim // 8,
         register_bytes=most_rows * (most_keys + head_dim) * ACCUMULATOR_BYTES,
     )
     return writer.finish(0)

@@ -25,6 +25,4 @@ class PaddedMask:
         s = seed[0]
         real = self.mask.kept(int(self.sequences.q_len[s]), int(self.sequences.kv_len[s]), seed)
         query = np.minimum(np.arange(q_len), real.q_len - 1)
-        return replace(
-            real, kv_len=kv_len, list_of=real.list_of[query], first=real.first[query], limit=real.limit[query]
-        )
+        return replace(real, kv_len=kv_len, ranges=real.ranges.of(query))

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kernels.kept_keys import IntArray, KeptKeys, from_blocks, from_elements, from_limits
+from kernels.kept_keys import KeptKeys, from_blocks, from_elements, from_limits
+from kernels.key_ranges import IntArray, KeyRanges
 
 SLASH_BLOCK = 64
 """Slashes are kept as whole blocks of so many queries and keys (MInference, arXiv 2407.02490)."""
@@ -86,7 +87,8 @@ class SinkMask:
         begin = np.stack([np.zeros_like(recent), recent], axis=1).ravel()
         end = np.stack([np.full_like(recent, sinks), np.maximum(position + 1, recent)], axis=1).ravel()
         starts = 2 * np.arange(q_len + 1)
-        return KeptKeys(kv_len, np.arange(q_len), np.zeros_like(position), position + 1, starts, begin, end)
+        ranges = KeyRanges(np.arange(q_len), np.zeros_like(position), position + 1, starts, begin, end)
+        return KeptKeys(kv_len, ranges)
 
 
 @dataclass(frozen=True, eq=False)

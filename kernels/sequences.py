@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,7 @@ import numpy as np
 
 from results.bounds import Peaks, bound_by, resource_use, totals
 from results.energy_range import Ranges, range_fields
-from results.schema import (
-    ENERGY_COMPONENTS,
-    ENERGY_FIELDS,
-    STALL_CAUSES,
-    Table,
-    matrix,
-    text,
-)
+from results.schema import ENERGY_COMPONENTS, ENERGY_FIELDS, STALL_CAUSES, Table, matrix, text
 
 
 def rollup(
@@ -48,7 +41,6 @@ def rollup(
     """
     seconds = float(layers["seconds"].sum())
     flops = float(layers["flops"].sum())
-    dram_bytes = float(layers["dram_read_bytes"].sum() + layers["dram_write_bytes"].sum())
     joules = {name: float(layers[f"{name}_joules"].sum()) for name in ENERGY_COMPONENTS}
     energy_joules = float(matrix(layers, ENERGY_FIELDS).sum())
     return {
@@ -63,13 +55,7 @@ def rollup(
         "macs": float(layers["macs"].sum()),
         "flops_per_second": _ratio(flops, seconds),
         "utilization": _ratio(flops, seconds * peaks.tensor_flops_per_second),
-        "dram_bytes": dram_bytes,
-        "dram_bytes_per_second": _ratio(dram_bytes, seconds),
-        "dram_bandwidth_fraction": _ratio(dram_bytes, seconds * peaks.dram_bytes_per_second),
-        "dram_row_hit_rate": _hit_rate(layers, "dram_row_hits", "dram_row_misses"),
-        "l2_bytes": float(layers["l2_bytes"].sum()),
-        "l2_hit_rate": _hit_rate(layers, "l2_hits", "l2_misses"),
-        "link_bytes": float(layers["link_bytes"].sum()),
+        **_traffic(layers, seconds, peaks),
         "energy_joules": energy_joules,
         "energy_per_token_joules": _ratio(energy_joules * n_chips, tokens),
         "average_power_watts": _ratio(energy_joules, seconds),
@@ -80,6 +66,20 @@ def rollup(
         **(range_fields(joules, energy_ranges, seconds, tokens / n_chips) if energy_ranges else {}),
         **_seconds_by_cause(layers, clock_hz),
         **_seconds_by_kind(layers),
+    }
+
+
+def _traffic(layers: Table, seconds: float, peaks: Peaks) -> dict[str, float]:
+    """Bytes moved at each level, and how much of them found what it looked for."""
+    dram_bytes = float(layers["dram_read_bytes"].sum() + layers["dram_write_bytes"].sum())
+    return {
+        "dram_bytes": dram_bytes,
+        "dram_bytes_per_second": _ratio(dram_bytes, seconds),
+        "dram_bandwidth_fraction": _ratio(dram_bytes, seconds * peaks.dram_bytes_per_second),
+        "dram_row_hit_rate": _hit_rate(layers, "dram_row_hits", "dram_row_misses"),
+        "l2_bytes": float(layers["l2_bytes"].sum()),
+        "l2_hit_rate": _hit_rate(layers, "l2_hits", "l2_misses"),
+        "link_bytes": float(layers["link_bytes"].sum()),
     }
 
 

@@ -51,6 +51,5 @@ class Event(IntEnum):
 
 
 CAUSES = tuple(cause.name.lower() for cause in Cause)
-EVENTS = tuple(event.name.lower() for event in Event)
 COMPONENTS = ("matrix", "vector", "l1", "l2", "noc", "dram", "link", "static")
 """Parts of the chip among which energy is split."""

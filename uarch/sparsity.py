@@ -1,9 +1,9 @@
-"""Sparse weights: what N:M structure saves in bytes and cycles, and what unstructured sparsity saves in bytes.
+"""Sparse weights: what N:M structure saves in bytes and cycles.
 
 N:M keeps at most N of every M consecutive weights along k (the last group may be shorter). The kept values are stored
 with their index within the group, and the array works on kept weights only: a PE takes the group's M activations and
 the index selects one, so ``k`` shrinks to :func:`kept_k` for rows (WS, IS) or time (OS). A regular array cannot skip
-zeros at arbitrary places: unstructured sparsity changes bytes and nothing else.
+zeros at arbitrary places.
 """
 
 from __future__ import annotations
@@ -52,12 +52,6 @@ def structured_bytes(k: int, n: int, structure: Structure, weight_bits: int) -> 
     """Bytes of a ``k x n`` weight matrix as kept values and indices, each packed without gaps."""
     kept = kept_k(k, structure.kept, structure.group) * n
     return ceil_div(kept * weight_bits, 8) + ceil_div(kept * index_bits(structure.group), 8)
-
-
-def unstructured_bytes(k: int, n: int, nonzeros: int, weight_bits: int) -> int:
-    """Bytes of a ``k x n`` weight matrix as non-zero values and one bit per weight, or dense if that is smaller."""
-    dense = ceil_div(k * n * weight_bits, 8)
-    return min(dense, ceil_div(nonzeros * weight_bits, 8) + ceil_div(k * n, 8))
 
 
 @inline

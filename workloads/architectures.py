@@ -91,7 +91,6 @@ def _gpt2(data: Mapping[str, Any], name: str, source: str) -> Model:
         tied_embeddings=config.tie_word_embeddings,
         attention_bias=True,
         ffn_bias=True,
-        embedding_norm=False,
     )
 
 

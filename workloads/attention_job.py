@@ -10,7 +10,7 @@ from kernels.attention import flash_attention
 from kernels.attention_load import AttentionLoad
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.datatypes import ELEMENT_BITS
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import DEQUANTISE_OPS, KV_BITS, KvStorage, kv_storage
 from kernels.padding import PaddedMask
 from kernels.page_selection import PageBounds, page_bounds, select_pages

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from kernels.address_space import AddressSpace, Tensor
 from kernels.attention_shape import AttentionShape, FlashMapping
 from kernels.datatypes import ELEMENT_BITS
-from kernels.kept_keys import IntArray
-from kernels.kv_storage import KV_BITS
+from kernels.key_ranges import IntArray
 from kernels.mapper import Mapper
 from kernels.native_sparse import NativeSparse
 from kernels.native_sparse_steps import compressed_cache
@@ -25,7 +25,7 @@ from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, Mapped, run_programs
 from workloads.mask_option import check_mask, parse_mask
 from workloads.native_sparse_job import NativeSparseJob
-from workloads.phase import SCHEDULES, check_known, check_lengths, check_page_size, check_positive
+from workloads.phase import LARGEST_SIZE, SCHEDULES, check_cache, check_known, check_lengths, check_positive
 from workloads.residency import initial_l2
 from workloads.single_kernel import check_options, check_space, mapper_for
 
@@ -103,53 +103,78 @@ def simulate_attention(
     check_known("phase", phase, ATTENTION_PHASES)
     check_known("schedule", schedule, SCHEDULES)
     check_known("pack", pack, PACKINGS)
-    check_known("kv_dtype", kv_dtype or dtype, tuple(KV_BITS))
-    check_page_size(page_size)
+    check_cache(kv_dtype or dtype, page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
     shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
-    check_shape(shape, phase)
-    score_mask = parse_mask(mask) if mask is not None else None
-    check_mask(score_mask, mask, q_len, kv_len, phase)
-    job = AttentionJob(
-        shape,
-        dtype,
-        mask=None if isinstance(score_mask, NativeSparse) else score_mask,
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        lengths=lengths,
-        padded=pack == "padded" and lengths is not None,
-        seed=seed,
+    shape = check_shape(shape, phase)
+    padded = pack == "padded" and lengths is not None
+    job, pattern = _masked(
+        AttentionJob(shape, dtype, None, kv_dtype, page_size, lengths, padded, seed=seed), mask, phase
     )
-    mapper = mapper_for(chip, dtype, fidelity)
+    setting = _Setting(chip, mapper_for(chip, dtype, fidelity), fidelity, residency)
     if schedule == "unfused":
-        if not job.is_plain or value_dim:
-            raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
-        mapped, queries = _unfused(chip, shape, mapper)
-        l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
-        run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
-        return AttentionRun(**vars(run))
-    if isinstance(score_mask, NativeSparse):
-        if not (job.is_plain and causal) or value_dim:
-            raise InputError(f"mask = {mask!r}: has no contexts, pages, kv_dtype or value_dim, and is causal")
-        run, programs = _run_native_sparse(
-            chip, NativeSparseJob(shape, score_mask, dtype, seed), mapper, fidelity, residency
-        )
-    else:
-        run, program = run_job(chip, job, mapper, fidelity, residency)
-        programs = [program]
+        return AttentionRun(**vars(setting.run_unfused(job, mask)))
+    run, programs = setting.run_native_sparse(job, pattern) if pattern else setting.run_streamed(job)
     if mask is None:
         return AttentionRun(**vars(run))
-    dense, _ = run_job(chip, replace(job, mask=None), mapper, fidelity, residency)
+    dense, _ = setting.run_streamed(replace(job, mask=None))
     return AttentionRun(**vars(run), mask=_report(job, programs, mask, run.seconds, dense.seconds))
 
 
-def run_job(
-    chip: Chip, job: AttentionJob, mapper: Mapper, fidelity: str, residency: str = "cold"
-) -> tuple[KernelRun, TileProgram]:
-    """Run a streamed attention on tensors of its own, after the selection of pages if its mask has one; also its program."""
-    mapped, queries = streamed(chip, job, mapper, AddressSpace())
-    l2 = initial_l2(chip, residency, fidelity, [queries], [program for program, _ in mapped])
-    return run_programs(chip, "attention", str(job.shape), fidelity, mapped, l2), mapped[-1][0]
+def _masked(job: AttentionJob, mask: str | None, phase: str) -> tuple[AttentionJob, NativeSparse | None]:
+    """The job under a mask, or the pattern of native sparse attention, which is no mask."""
+    score_mask = parse_mask(mask) if mask is not None else None
+    check_mask(score_mask, mask, job.shape.q_len, job.shape.kv_len, phase)
+    if not isinstance(score_mask, NativeSparse):
+        return replace(job, mask=score_mask), None
+    if not (job.is_plain and job.shape.causal) or job.shape.value_dim:
+        raise InputError(f"mask = {mask!r}: has no contexts, pages, kv_dtype or value_dim, and is causal")
+    return job, score_mask
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What an attention runs on."""
+
+    chip: Chip
+    mapper: Mapper
+    fidelity: str
+    residency: str
+
+    def run_streamed(self, job: AttentionJob) -> tuple[KernelRun, list[TileProgram]]:
+        """Run a streamed attention, after the selection of pages if its mask has one; also its program."""
+        mapped, queries = streamed(self.chip, job, self.mapper, AddressSpace())
+        return self._run(job.shape, mapped, queries), [mapped[-1][0]]
+
+    def run_native_sparse(self, job: AttentionJob, pattern: NativeSparse) -> tuple[KernelRun, list[TileProgram]]:
+        """Run all programs of a native sparse attention; also those of its three attentions."""
+        space, sparse = AddressSpace(), NativeSparseJob(job.shape, pattern, job.dtype, job.seed)
+        operands = AttentionJob(job.shape, job.dtype).allocate(space)
+        cache = compressed_cache(space, job.shape, pattern, ELEMENT_BITS[job.dtype])
+        buffers = sparse.allocate(space)
+        check_space(self.chip, f"attention {job.shape}", space)
+        mapped = [build() for _, build in sparse.steps(self.chip, self.mapper, operands, cache, buffers, space)]
+        run = self._run(job.shape, mapped, operands.q)
+        return run, [program for program, search in mapped if search is not None]
+
+    def run_unfused(self, job: AttentionJob, mask: str | None) -> KernelRun:
+        """Run scores, softmax and weighted sums, the scores in memory between them."""
+        shape = job.shape
+        if mask is not None or not job.is_plain or shape.value_dim:
+            raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
+        space, bits = AddressSpace(), ELEMENT_BITS[job.dtype]
+        tensors = AttentionJob(shape, job.dtype).allocate(space)
+        scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
+        check_space(self.chip, f"attention {shape}", space)
+        q, k, v, out = tensors.q, tensors.k, tensors.v, tensors.out
+        attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, job.dtype)
+        qk, pv = self.mapper.search_unfused(attention)
+        softmax = attention.softmax(self.chip)
+        return self._run(shape, [(attention.qk(qk.mapping), qk), (softmax, None), (attention.pv(pv.mapping), pv)], q)
+
+    def _run(self, shape: AttentionShape, mapped: Mapped, queries: Tensor) -> KernelRun:
+        l2 = initial_l2(self.chip, self.residency, self.fidelity, [queries], [program for program, _ in mapped])
+        return run_programs(self.chip, "attention", str(shape), self.fidelity, mapped, l2)
 
 
 def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
@@ -163,21 +188,6 @@ def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace)
 
     search = mapper.search_attention(job.shape, build, job.load())
     return [*((program, None) for program in selection), (build(search.mapping), search)], tensors.q
-
-
-def _run_native_sparse(
-    chip: Chip, job: NativeSparseJob, mapper: Mapper, fidelity: str, residency: str
-) -> tuple[KernelRun, list[TileProgram]]:
-    """Run all programs of a native sparse attention; also those of its three attentions."""
-    space, shape = AddressSpace(), job.shape
-    operands = AttentionJob(shape, job.dtype).allocate(space)
-    cache = compressed_cache(space, shape, job.pattern, ELEMENT_BITS[job.dtype])
-    buffers = job.allocate(space)
-    check_space(chip, f"attention {shape}", space)
-    mapped = [build() for _, build in job.steps(chip, mapper, operands, cache, buffers, space)]
-    l2 = initial_l2(chip, residency, fidelity, [operands.q], [program for program, _ in mapped])
-    run = run_programs(chip, "attention", str(shape), fidelity, mapped, l2)
-    return run, [program for program, search in mapped if search is not None]
 
 
 def _report(
@@ -207,7 +217,7 @@ def _lengths(
     if contexts is None:
         assert kv_len is not None
         return None, (kv_len if phase == "prefill" else 1) if q_len is None else q_len, kv_len
-    check_positive(batch=batch)
+    (batch,) = check_positive(batch=batch)
     lengths = context_lengths(contexts, batch, seed)
     keys = lengths.context
     queries = keys if phase == "prefill" and q_len is None else np.full(batch, q_len or 1)
@@ -216,21 +226,11 @@ def _lengths(
     return (queries, keys), int(queries.max()), int(keys.max())
 
 
-def _unfused(chip: Chip, shape: AttentionShape, mapper: Mapper) -> tuple[Mapped, Tensor]:
-    space, bits = AddressSpace(), ELEMENT_BITS[mapper.dtype]
-    tensors = AttentionJob(shape, mapper.dtype).allocate(space)
-    scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
-    check_space(chip, f"attention {shape}", space)
-    q, k, v, out = tensors.q, tensors.k, tensors.v, tensors.out
-    attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, mapper.dtype)
-    qk, pv = mapper.search_unfused(attention)
-    return [(attention.qk(qk.mapping), qk), (attention.softmax(chip), None), (attention.pv(pv.mapping), pv)], q
-
-
-def check_shape(shape: AttentionShape, phase: str) -> None:
-    """Raise :class:`InputError` for sizes that do not go together."""
-    sizes = ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")
-    check_positive(**{name: getattr(shape, name) for name in sizes})
+def check_shape(shape: AttentionShape, phase: str) -> AttentionShape:
+    """The shape in plain integers; raises :class:`InputError` for sizes that do not go together."""
+    sizes = {name: getattr(shape, name) for name in ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")}
+    plain: dict[str, Any] = dict(zip(sizes, check_positive(**sizes), strict=True))
+    shape = replace(shape, **plain)
     if shape.q_heads % shape.kv_heads:
         raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
     if shape.q_len > shape.kv_len:
@@ -241,5 +241,6 @@ def check_shape(shape: AttentionShape, phase: str) -> None:
         raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
     if shape.latent and not 1 <= shape.value_dim <= shape.head_dim:
         raise InputError(f"value_dim = {shape.value_dim}: must be from 1 to head_dim = {shape.head_dim} if latent")
-    if not 0 <= shape.value_dim <= 1 << 24:
-        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {1 << 24}")
+    if not 0 <= shape.value_dim <= LARGEST_SIZE:
+        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {LARGEST_SIZE}")
+    return shape

@@ -84,9 +84,6 @@ def _model(data: Mapping[str, Any], architecture: str, name: str, source: str, *
         positions="rope",
         max_positions=config.max_position_embeddings,
         tied_embeddings=config.tie_word_embeddings,
-        attention_bias=False,
-        ffn_bias=False,
-        embedding_norm=False,
         experts=experts,
         latent=latent,
     )

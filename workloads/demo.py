@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from multiprocessing import get_context
+from typing import Any
 
 from results.trace import Trace
 
@@ -52,22 +53,24 @@ JOBS = tuple(
 """Default stack (graph), flash attention, fp16."""
 
 
+FIRST = Job("spad-h100", "llama-68m", "prefill", 1, 16, 1)
+"""The smallest run that needs all jitted code."""
+
+
 def run_jobs(jobs: Sequence[Job], workers: int = WORKERS) -> Iterator[tuple[Job, Trace]]:
     """Simulate jobs in new processes; yields each with its trace as it ends.
 
-    The one with the fewest tokens runs first: if nothing is compiled yet, its process does that for all others, which load
-    the result; meanwhile another process measures the chips' memories. Of the others those with most tokens come first, so
-    that all processes end at about the same time.
+    If nothing is compiled yet, the process of ``FIRST`` does that for all others, which load the result; meanwhile another
+    one measures the chips' memories. Jobs with most tokens come first, so that all processes end at about the same time.
     """
-    first, *others = sorted(jobs, key=lambda job: job.tokens)
-    chips = tuple(dict.fromkeys(job.chip for job in others if job.chip != first.chip))
+    chips = tuple(dict.fromkeys(job.chip for job in jobs if job.chip != FIRST.chip))
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start) as pool:
         try:
-            result = pool.submit(simulate_job, first)
-            measured = pool.submit(measure_memories, chips)
-            yield first, result.result()
-            measured.result()
-            running = {pool.submit(simulate_job, job): job for job in reversed(others)}
+            prepared: list[Future[Any]] = [pool.submit(simulate_job, FIRST), pool.submit(measure_memories, chips)]
+            for preparation in prepared:
+                preparation.result()
+            ordered = sorted(jobs, key=lambda job: job.tokens, reverse=True)
+            running = {pool.submit(simulate_job, job): job for job in ordered}
             for future in as_completed(running):
                 yield running[future], future.result()
         finally:

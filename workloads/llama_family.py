@@ -159,7 +159,4 @@ def _model(config: _BaseConfig, activation: ActivationName, architecture: str, n
         positions="rope",
         max_positions=config.max_position_embeddings,
         tied_embeddings=config.tie_word_embeddings,
-        attention_bias=False,
-        ffn_bias=False,
-        embedding_norm=False,
     )

@@ -91,9 +91,9 @@ class Model:
     """Tokens of context the model was made for, if stated; rows of the table where ``positions`` are learned."""
     tied_embeddings: bool
     """The LM head is the embedding table."""
-    attention_bias: bool
-    ffn_bias: bool
-    embedding_norm: bool
+    attention_bias: bool = False
+    ffn_bias: bool = False
+    embedding_norm: bool = False
     """A norm between the embedding table and the first layer."""
     windows: tuple[int | None, ...] = (None,)
     """Window of layer i: entry ``i % len(windows)``; None: a query sees all keys before it."""

@@ -62,13 +62,15 @@ def simulate_moe(
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity)
-    check_positive(tokens=tokens, experts=experts, top_k=top_k, hidden=hidden, ffn=ffn, tp=tp, ep=ep)
+    tokens, experts, top_k, hidden, ffn, tp, ep = check_positive(
+        tokens=tokens, experts=experts, top_k=top_k, hidden=hidden, ffn=ffn, tp=tp, ep=ep
+    )
     if top_k > experts:
         raise InputError(f"top_k = {top_k}: must be at most experts = {experts}")
     if tokens % ep:
         raise InputError(f"tokens = {tokens}: must be a multiple of ep = {ep}, whose groups share them out")
     if shared_ffn:
-        check_positive(shared_ffn=shared_ffn)
+        (shared_ffn,) = check_positive(shared_ffn=shared_ffn)
     model = _model(Experts(experts, top_k, ffn, shared_ffn, 0, False), hidden, tp)
     shard = check_parallel(model, tp, ep)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)

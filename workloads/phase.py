@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from kernels.datatypes import ELEMENT_BITS, MATRIX_DTYPES
-from kernels.kept_keys import IntArray
+from kernels.key_ranges import IntArray
 from kernels.kv_storage import KV_BITS
 from kernels.native_sparse import NativeSparse
 from kernels.score_masks import ScoreMask
@@ -21,14 +22,58 @@ PHASES = ("prefill", "decode", "verify")
 SCHEDULES = ("flash", "unfused")
 LOGITS = ("last", "all")
 FIDELITIES = ("analytical", "lltile", "tile", "burst")
+LARGEST_SIZE = 1 << 24
 LARGEST_SEED = 2**63 - 1
 """A trace stores the seed as a signed integer of 64 bits."""
+_SIZES = ("batch", "seq", "tp", "ep", "pp", "micro_batches", "overlap_chunks")
+
+
+class PhaseOptions(TypedDict, total=False):
+    """Fields of :class:`Phase` that have a default: the options of :func:`workloads.runner.simulate`."""
+
+    tp: int
+    """Degree of tensor parallelism: chips that share every layer."""
+    dtype: str
+    """Of activations, and of weights and KV cache unless they have a datatype of their own."""
+    attention: str
+    """One of ``SCHEDULES``."""
+    fidelity: str
+    """One of ``FIDELITIES``."""
+    seed: int
+    """Draws the token ids whose embeddings are read, their experts, and contexts and masks that are drawn."""
+    ep: int
+    """Groups of ``tp`` chips that share out batch and routed experts; the chip that receives most tokens is simulated."""
+    weight_dtype: str | None
+    """With ``group_size`` and ``weight_sparsity``: how weights are stored, all but embeddings, LM head, norms and routers;
+    see :func:`kernels.weights.weight_format`."""
+    group_size: int | None
+    weight_sparsity: str | None
+    expert_load: str
+    """Of the experts: see :func:`workloads.expert_load.parse_load`."""
+    logits: str
+    """One of ``LOGITS``: of the last token of each sequence, or of all."""
+    mask: str | None
+    """Of layers without a window of their own: see :func:`workloads.mask_option.parse_mask`."""
+    kv_dtype: str | None
+    """Of the KV cache."""
+    page_size: int
+    """Tokens of a page of the KV cache; 0: a sequence lies together."""
+    draft: str | None
+    """What is verified of each sequence: see :func:`workloads.mask_option.parse_draft`."""
+    pp: int
+    """Pipeline stages, each of ``tp`` x ``ep`` chips; the trace is their critical path (:mod:`workloads.pipeline`)."""
+    micro_batches: int
+    """Equal parts of the batch that follow each other through the stages."""
+    overlap_chunks: int
+    """Chunks in which an all-reduce runs behind the product before it (:mod:`workloads.overlap`); 1 for no overlap."""
 
 
 @dataclass(frozen=True)
 class Phase:
     """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
-    tokens, the new one included, or the verification of drafted tokens of each, those included likewise."""
+    tokens, the new one included, or the verification of drafted tokens of each, those included likewise.
+
+    The fields that have a default are described at :class:`PhaseOptions`."""
 
     name: str
     batch: int
@@ -43,20 +88,14 @@ class Phase:
     group_size: int | None = None
     weight_sparsity: str | None = None
     expert_load: str = "uniform"
-    """Of the experts: see :func:`workloads.expert_load.parse_load`."""
     logits: str = "last"
     mask: str | None = None
-    """Of layers without a window of their own: see :func:`workloads.mask_option.parse_mask`."""
     kv_dtype: str | None = None
     page_size: int = 0
     draft: str | None = None
-    """What is verified: see :func:`workloads.mask_option.parse_draft`."""
     pp: int = 1
-    """Pipeline stages, each of ``tp`` x ``ep`` chips."""
     micro_batches: int = 1
-    """Parts of the batch that follow each other through the stages."""
     overlap_chunks: int = 1
-    """Chunks in which an all-reduce overlaps with the product before it; 1 for no overlap."""
     contexts: str | None = None
     """Of sequences of different lengths, of which ``seq`` is the longest: see
     :func:`workloads.context_lengths.context_lengths`."""
@@ -68,12 +107,12 @@ class Phase:
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
-        check_known("kv_dtype", self.stored_dtype, tuple(KV_BITS))
-        check_positive(batch=self.batch, seq=self.seq, tp=self.tp, ep=self.ep, pp=self.pp)
-        check_page_size(self.page_size)
+        sizes = {name: getattr(self, name) for name in _SIZES}
+        for name, size in zip(sizes, check_positive(**sizes), strict=True):
+            object.__setattr__(self, name, size)
+        check_cache(self.stored_dtype, self.page_size)
         self._check_mask()
         self._check_contexts()
-        check_positive(micro_batches=self.micro_batches, overlap_chunks=self.overlap_chunks)
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -228,8 +267,10 @@ class Phase:
 LARGEST_PAGE = 1024
 
 
-def check_page_size(page_size: int) -> None:
-    """Raise :class:`InputError` unless pages have a size that tiles and granules can be made of; 0 means no pages."""
+def check_cache(stored_dtype: str, page_size: int) -> None:
+    """Raise :class:`InputError` unless keys and values can be stored so, in pages that tiles and granules can be made of
+    (0 means no pages)."""
+    check_known("kv_dtype", stored_dtype, tuple(KV_BITS))
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
         raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
@@ -248,8 +289,16 @@ def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
 
 
-def check_positive(**sizes: int) -> None:
-    """Raise :class:`InputError` naming the first size that is below 1 or absurdly large."""
+def check_positive(**sizes: int) -> tuple[int, ...]:
+    """The sizes as plain integers (NumPy's are taken too).
+
+    Raises :class:`InputError` naming the first one that is no whole number, below 1 or absurdly large.
+    """
     for name, value in sizes.items():
-        if not 1 <= value <= 1 << 24:
-            raise InputError(f"{name} = {value}: must be at least 1 and at most {1 << 24}")
+        try:
+            size = operator.index(value)
+        except TypeError as error:
+            raise InputError(f"{name} = {value!r}: must be a whole number") from error
+        if not 1 <= size <= LARGEST_SIZE:
+            raise InputError(f"{name} = {size}: must be at least 1 and at most {LARGEST_SIZE}")
+    return tuple(map(operator.index, sizes.values()))

@@ -6,16 +6,14 @@ Identifying a kernel means hashing its program, which is worth it where executin
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from kernels.program import TileProgram
 from uarch.chip import Chip
+from uarch.derived_file import keep
 from uarch.dram.standards import load_standard
 from uarch.energy import load_energy_table
 from uarch.engine import KernelResult, granules_of_steps
@@ -38,7 +36,7 @@ def remembered(
 ) -> Outcome:
     """What ``execute`` returns for these arguments, from disk if it is there.
 
-    A file appears whole or not at all; one that cannot be read or written costs time only.
+    A file that cannot be read or written costs time only.
     """
     if program.dynamic_steps < LONG_VISITS and _visits(program) < LONG_VISITS:
         return execute()
@@ -47,7 +45,7 @@ def remembered(
         known: Outcome = pickle.loads(path.read_bytes())
     except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError):
         known = execute()
-        _write(path, pickle.dumps(known, protocol=5))
+        keep(path, pickle.dumps(known, protocol=5))
     return known
 
 
@@ -66,17 +64,3 @@ def _key(chip: Chip, program: TileProgram, l2: L2State, launch_seconds: float, f
     for array in (l2.granules, l2.records):
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)

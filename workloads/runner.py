@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from workloads.model_shape import Model
 from workloads.operators import OperatorBuilder, attention_shape
 from workloads.overlap import overlap_all_reduces
 from workloads.parallel import check_parallel
-from workloads.phase import Phase, check_positive
+from workloads.phase import Phase, PhaseOptions, check_positive
 from workloads.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.stack import Stack, load_stack
 from workloads.timeline import Sink, limit_of, open_timeline
@@ -45,54 +46,29 @@ def simulate(
     *,
     batch: int,
     seq: int | None = None,
-    tp: int = 1,
-    dtype: str = "fp16",
-    attention: str = "flash",
+    contexts: str | None = None,
     stack: Stack | str = "graph",
-    fidelity: str = "tile",
-    seed: int = 0,
-    ep: int = 1,
-    weight_dtype: str | None = None,
-    group_size: int | None = None,
-    weight_sparsity: str | None = None,
-    expert_load: str = "uniform",
-    logits: str = "last",
+    mapper: Mapper | None = None,
     timeline_limit: int = 0,
     record: Sink | None = None,
-    mask: str | None = None,
-    kv_dtype: str | None = None,
-    page_size: int = 0,
-    draft: str | None = None,
-    pp: int = 1,
-    micro_batches: int = 1,
-    overlap_chunks: int = 1,
-    contexts: str | None = None,
-    mapper: Mapper | None = None,
     progress: Callable[[str], None] | None = None,
+    **options: Unpack[PhaseOptions],
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
 
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
-    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``chip``, ``model`` and
-    ``stack`` are objects, names of presets, or paths of files.
-    ``attention``: ``flash`` or ``unfused``; ``fidelity``: one of ``FIDELITIES``. ``seed`` draws the token
-    ids whose embeddings are read.
-    ``ep`` groups of ``tp`` chips share out the batch and the routed experts; the chip that receives most tokens is simulated.
-    ``weight_dtype``, ``group_size``, ``weight_sparsity``: how weights are stored (see :func:`kernels.weights.weight_format`),
-    all but embeddings, LM head, norms and routers. ``expert_load``: see :func:`workloads.expert_load.parse_load`.
-    ``logits``: of the ``last`` token of each sequence, or of ``all``.
-    ``mask``: of layers without a window of their own, see :func:`workloads.mask_option.parse_mask`. ``kv_dtype`` and
-    ``page_size`` of the KV cache. ``draft``: what phase ``verify`` verifies of each sequence, see
-    :func:`workloads.mask_option.parse_draft`.
+    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``contexts``, instead of
+    ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
+    :func:`workloads.context_lengths.context_lengths`.
+    ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
+    ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
     ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
     if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
-    ``pp`` stages take ``micro_batches`` equal parts of the batch one after the other; the trace is then the critical path
-    (:mod:`workloads.pipeline`). ``overlap_chunks`` above 1: all-reduces run behind the products before them
-    (:mod:`workloads.overlap`).
-    ``contexts``, instead of ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
-    :func:`workloads.context_lengths.context_lengths`.
-    ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
+    ``options``, with their defaults (see :class:`workloads.phase.PhaseOptions`): ``tp=1``, ``ep=1``, ``pp=1``,
+    ``micro_batches=1``, ``overlap_chunks=1``, ``dtype="fp16"``, ``weight_dtype=None``, ``group_size=None``,
+    ``weight_sparsity=None``, ``kv_dtype=None``, ``page_size=0``, ``attention="flash"``, ``mask=None``, ``draft=None``,
+    ``expert_load="uniform"``, ``logits="last"``, ``fidelity="tile"``, ``seed=0``.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
     they find the L2 after the layer before (see :func:`workloads.layer_plan.stand_ins`).
@@ -102,47 +78,30 @@ def simulate(
     chip = load_chip(chip) if isinstance(chip, str) else chip
     model = load_model(model) if isinstance(model, str) else model
     stack = load_stack(stack) if isinstance(stack, str) else stack
-    work = Phase(
-        phase,
-        batch,
-        longest(seq, contexts, batch, seed),
-        tp,
-        dtype,
-        attention,
-        fidelity,
-        seed,
-        ep,
-        weight_dtype,
-        group_size,
-        weight_sparsity,
-        expert_load,
-        logits,
-        mask,
-        kv_dtype,
-        page_size,
-        draft,
-        pp,
-        micro_batches,
-        overlap_chunks,
-        contexts,
-    )
-    if timeline_limit and pp > 1:
-        raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
-    if timeline_limit and overlap_chunks > 1:
-        raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
+    work = Phase(phase, batch, longest(seq, contexts, batch, options.get("seed", 0)), contexts=contexts, **options)
+    if timeline_limit:
+        _check_recorded(work, timeline_limit)
     builder = _builder(chip, model, stack, work, mapper)
-    timeline, recorded = open_timeline(timeline_limit, fidelity, record)
-    stages = _execute(builder, Executor(chip, stack, fidelity, timeline), progress or _silent)
+    timeline, recorded = open_timeline(timeline_limit, work.fidelity, record)
+    stages = _execute(builder, Executor(chip, stack, work.fidelity, timeline), progress or _silent)
     layers, rolled_up = _rolled_up(builder, work, stages)
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
         package_version=uarch.__version__,
-        seed=seed,
+        seed=work.seed,
         layers=layers,
         rollup=rolled_up,
         timeline=np.concatenate(recorded) if recorded else None,
     )
+
+
+def _check_recorded(work: Phase, timeline_limit: int) -> None:
+    """Raise :class:`InputError` for what no timeline can show."""
+    if work.pp > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
+    if work.overlap_chunks > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
 
 
 def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper | None) -> OperatorBuilder:
@@ -251,7 +210,7 @@ def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int
     if seq is not None:
         return seq
     assert contexts is not None
-    check_positive(batch=batch)
+    (batch,) = check_positive(batch=batch)
     return int(context_lengths(contexts, batch, seed).context.max())
 
 

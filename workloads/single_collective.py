@@ -36,7 +36,7 @@ def simulate_all_reduce(
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity, residency)
-    check_positive(ranks=ranks)
+    (ranks,) = check_positive(ranks=ranks)
     if message_bytes < 1:
         raise InputError(f"message_bytes = {message_bytes}: must be at least 1")
     space, bits = AddressSpace(), ELEMENT_BITS[dtype]

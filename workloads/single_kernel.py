@@ -53,7 +53,7 @@ def simulate_gemm(
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity, residency)
-    check_positive(m=m, n=n, k=k, batch=batch)
+    m, n, k, batch = check_positive(m=m, n=n, k=k, batch=batch)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
     shape, space, bits = GemmShape(m, n, k, batch), AddressSpace(), ELEMENT_BITS[dtype]
     entry = np.arange(batch) if batch > 1 else 0

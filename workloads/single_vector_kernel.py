@@ -155,7 +155,7 @@ def simulate_vector_kernel(
     check_options(dtype, fidelity, residency)
     if op in _POINTWISE:
         rows, cols = _folded(rows, cols)
-    check_positive(rows=rows, cols=cols)
+    rows, cols = check_positive(rows=rows, cols=cols)
     site = _Site(chip, rows, cols, dtype, AddressSpace(), library)
     program, inputs = _BUILDERS[op](site)
     check_space(chip, f"{op} {rows} x {cols}", site.space)

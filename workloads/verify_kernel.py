@@ -10,7 +10,6 @@ import numpy as np
 from kernels.address_space import AddressSpace
 from kernels.attention_shape import AttentionShape
 from kernels.decomposition import PiecePacking, key_tiles_of_blocks, pack_pieces
-from kernels.kv_storage import KV_BITS
 from kernels.program import TileProgram
 from kernels.score_masks import CausalMask
 from uarch.chip import Chip
@@ -20,12 +19,13 @@ from workloads.attention_kernel import check_shape, streamed
 from workloads.context_lengths import context_lengths
 from workloads.kernel_run import KernelRun, run_programs
 from workloads.mask_option import parse_draft
-from workloads.phase import check_known, check_page_size
+from workloads.phase import check_cache, check_known
 from workloads.single_kernel import check_options, mapper_for
 
 VERIFY_PACKINGS = ("padded", "decomposed")
 MAX_ROWS = 256
 """Rows of a block: drafted tokens times the query heads that share a K/V head."""
+_KV_TENSORS = ("k", "v", "kv.k_scales", "kv.v_scales")
 
 
 @dataclass(frozen=True)
@@ -77,40 +77,33 @@ def simulate_verify(
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity)
     check_known("pack", pack, VERIFY_PACKINGS)
-    check_known("kv_dtype", kv_dtype or dtype, tuple(KV_BITS))
-    check_page_size(page_size)
+    check_cache(kv_dtype or dtype, page_size)
     drafted = parse_draft(draft)
-    check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, drafted.q_len), "prefill")
-    context = context_lengths(contexts, batch, seed).context
-    kv_len = context + drafted.q_len
-    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, drafted.q_len, int(kv_len.max()))
-    job = AttentionJob(
-        shape,
-        dtype,
-        mask=drafted.tree or CausalMask(),
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        lengths=(np.full(batch, drafted.q_len), kv_len),
-        row_tile=_row_tile(drafted.q_len, shape.group),
-        seed=seed,
-    )
+    q_len = drafted.q_len
+    shape = check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, q_len), "prefill")
+    context = context_lengths(contexts, shape.batch, seed).context
+    kv_len = context + q_len
+    shape = replace(shape, kv_len=int(kv_len.max()))
+    lengths, row_tile = (np.full(shape.batch, q_len), kv_len), _row_tile(q_len, shape.group)
+    mask = drafted.tree or CausalMask()
+    job = AttentionJob(shape, dtype, mask, kv_dtype, page_size, lengths, row_tile=row_tile, seed=seed)
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
-    for name in VERIFY_PACKINGS:
+    for name in dict.fromkeys((pack, *VERIFY_PACKINGS)):  # what was asked for first: that is what is traced
         mapped, _ = streamed(chip, replace(job, padded=name == "padded"), mapper, AddressSpace())
         programs[name] = mapped[0][0]
         runs[name] = run_programs(chip, "verify", str(shape), fidelity, mapped)
     return VerifyRun(
         **vars(runs[pack]),
         pack=pack,
-        drafted_tokens=drafted.q_len - 1,
+        drafted_tokens=q_len - 1,
         context_tokens=int(context.sum()),
         longest_context_tokens=int(context.max()),
-        kv_bytes=moved_bytes(programs[pack], "k", "v", "kv.k_scales", "kv.v_scales"),
+        kv_bytes=moved_bytes(programs[pack], *_KV_TENSORS),
         partial_bytes=moved_bytes(programs[pack], "attention.sums", "attention.stats"),
         packing=pack_pieces(key_tiles_of_blocks(programs[pack]), chip.core.count),
         padded_seconds=runs["padded"].seconds,
-        padded_kv_bytes=moved_bytes(programs["padded"], "k", "v", "kv.k_scales", "kv.v_scales"),
+        padded_kv_bytes=moved_bytes(programs["padded"], *_KV_TENSORS),
         speedup=runs["padded"].seconds / runs[pack].seconds,
     )
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kernels.address_space import AddressSpace
 from kernels.attention import AttentionShape, FlashMapping, flash_attention
-from kernels.kept_keys import IntArray, KeptKeys
+from kernels.kept_keys import KeptKeys
+from kernels.key_ranges import IntArray
 from kernels.page_selection import page_bounds, select_pages
 from kernels.replay import replay
 from kernels.score_masks import pages_kept

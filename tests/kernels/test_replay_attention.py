@@ -17,7 +17,7 @@ from kernels.replay import replay
 from kernels.softmax import softmax
 from kernels.unfused_attention import UnfusedAttention, scores_tensor
 from tests.oracles.naive_attention import naive_attention
-from tests.oracles.replayed import Matrix, matrix, replay_both_ways
+from tests.oracles.replayed import Matrix, assert_replayed, matrix
 from uarch.chip_file import load_chip
 from uarch.program import NONE, Op
 
@@ -84,7 +84,7 @@ def test_prefill(
     shape = AttentionShape(batch, *heads, head_dim, q_len, q_len + past, causal)
     data = case(shape, seed)
     program = flash(data, shape, FlashMapping(tile_q, tile_k, stages=2))
-    replay_both_ways(program, data.memory, {"out": data.expected})
+    assert_replayed(program, data.memory, {"out": data.expected})
 
     kept = (
         np.tril(np.ones((q_len, shape.kv_len), np.bool_), past) if causal else np.ones((q_len, shape.kv_len), np.bool_)
@@ -132,7 +132,7 @@ def test_decode_packed_and_split(
     data = case(shape, seed)
     mapping = FlashMapping(q_len, tile_k, stages=2, pack=shape.group if packed else 1, splits=splits)
     program = flash(data, shape, mapping)
-    replay_both_ways(program, data.memory, {"out": data.expected})
+    assert_replayed(program, data.memory, {"out": data.expected})
 
     units = batch * heads[0] // mapping.pack
     assert len(program.blocks) == units * (splits + (splits > 1))
@@ -175,7 +175,7 @@ def test_unfused(
     for program in (qk, soft):
         counts = replay(program, memory)
         assert all((count == 1).all() for count in counts.values())
-    replay_both_ways(pv, memory, {"out": data.expected})
+    assert_replayed(pv, memory, {"out": data.expected})
     assert qk.macs == pv.macs == batch * shape.q_heads * q_len * shape.kv_len * head_dim
     assert soft.macs == 0
 
@@ -207,6 +207,6 @@ def test_short_lists_of_keys_are_split_less() -> None:
     shape = AttentionShape(1, 2, 1, 8, 40, 40)
     data = case(shape, 0)
     program = flash(data, shape, FlashMapping(8, 16, 2, splits=2))
-    replay_both_ways(program, data.memory, {"out": data.expected})
+    assert_replayed(program, data.memory, {"out": data.expected})
     cut, whole = 2 * 3, 2 * 2
     assert len(program.blocks) == 2 * cut + whole + cut

@@ -14,7 +14,7 @@ from kernels.permutation import permute, unpermute
 from kernels.replay import replay
 from kernels.router import top_k
 from kernels.routing import Routing, spread_evenly
-from tests.oracles.replayed import matrix, replay_both_ways
+from tests.oracles.replayed import assert_replayed, matrix
 from tests.oracles.small_programs import small_chip
 from uarch.analytical import compulsory_traffic
 from uarch.engine import execute
@@ -50,7 +50,7 @@ def test_the_router_finds_the_best_experts(tokens: int, experts: int, k: int, se
     best = np.argsort(-x, axis=1)[:, :k]
     weights = softmax(np.take_along_axis(x, best, axis=1))
     expected = np.concatenate([weights, best.astype(np.float64)], axis=1)
-    replay_both_ways(top_k("router", small_chip(), scores, out, k=k), {"scores": x}, {"out": expected})
+    assert_replayed(top_k("router", small_chip(), scores, out, k=k), {"scores": x}, {"out": expected})
 
 
 @given(routings(), hidden_sizes, st.booleans(), seeds)
@@ -65,12 +65,12 @@ def test_copies_go_out_and_come_back(routing: Routing, hidden: int, has_shared: 
     sorted_copies = np.concatenate(
         [values[np.flatnonzero((routing.experts == expert).any(axis=1))] for expert in range(routing.n_experts)]
     )
-    replay_both_ways(permute("permute", small_chip(), routing, x, rows), {"x": values}, {"rows": sorted_copies})
+    assert_replayed(permute("permute", small_chip(), routing, x, rows), {"x": values}, {"rows": sorted_copies})
 
     expected = np.einsum("tkh,tk->th", results[routing.row_of_copy], gates[:, : routing.top_k])
     program = unpermute("unpermute", small_chip(), routing, rows, weights, out, shared=shared if has_shared else None)
     memory = {"rows": results, "weights": gates, "shared": beside}
-    replay_both_ways(program, memory, {"out": expected + (beside if has_shared else 0)})
+    assert_replayed(program, memory, {"out": expected + (beside if has_shared else 0)})
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), seeds)

@@ -14,7 +14,7 @@ from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program import TileProgram
 from kernels.replay import replay
 from tests.oracles.naive_attention import naive_attention
-from tests.oracles.replayed import Matrix, matrix, replay_both_ways
+from tests.oracles.replayed import Matrix, assert_replayed, matrix
 from uarch.program import NONE, OUT, A, B
 
 M, N, K = 40, 24, 48
@@ -34,9 +34,9 @@ def copied(program: TileProgram) -> TileProgram:
     return replace(program, **{name: getattr(program, name).copy() for name in names})
 
 
-def check(program: TileProgram) -> None:
+def assert_product(program: TileProgram) -> None:
     x, y = matrix(1, M, K), matrix(2, K, N)
-    replay_both_ways(program, {"a": x, "b": y}, {"c": x @ y})
+    assert_replayed(program, {"a": x, "b": y}, {"c": x @ y})
 
 
 def drop_a_k_tile(program: TileProgram) -> None:
@@ -101,7 +101,7 @@ FAULTS = (
 
 
 def test_the_program_without_faults() -> None:
-    check(split_gemm())
+    assert_product(split_gemm())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -109,7 +109,7 @@ def test_a_wrong_result_or_write_count(fault: Callable[[TileProgram], None]) -> 
     program = copied(split_gemm())
     fault(program)
     with pytest.raises(AssertionError):
-        check(program)
+        assert_product(program)
 
 
 @pytest.mark.parametrize("fault", [forget_to_wait, wait_for_one_split_only, wait_for_another_tile])
@@ -118,7 +118,7 @@ def test_a_read_of_what_need_not_be_written_yet(fault: Callable[[TileProgram], N
     program = copied(split_gemm())
     fault(program)
     with pytest.raises(ValueError, match="without waiting for it"):
-        check(program)
+        assert_product(program)
 
 
 def test_a_block_that_overwrites_what_another_one_still_has_to_read() -> None:
@@ -208,8 +208,8 @@ def load_other_keys(program: TileProgram) -> None:
 @pytest.mark.parametrize("fault", [drop_mask, flip_element, load_other_keys])
 def test_a_wrong_table_or_mask(fault: Callable[[TileProgram], None]) -> None:
     program, memory, expected = causal_attention()
-    replay_both_ways(program, memory, {"out": expected})
+    assert_replayed(program, memory, {"out": expected})
     faulty = copied(program)
     fault(faulty)
     with pytest.raises(AssertionError):
-        replay_both_ways(faulty, memory, {"out": expected})
+        assert_replayed(faulty, memory, {"out": expected})

@@ -16,7 +16,7 @@ from kernels.gemm import GemmMapping, GemmShape, GroupedShape, Operand, Output, 
 from kernels.mapper import Mapper, rank_gemm
 from kernels.program import TileProgram
 from kernels.weights import WeightFormat, allocate_weights, plain, weight_format
-from tests.oracles.replayed import matrix, replay_both_ways
+from tests.oracles.replayed import assert_replayed, matrix
 from tests.oracles.small_programs import small_chip
 from tests.oracles.stored_weights import GROUP_SIZE, store_weights, weight_formats
 from uarch.analytical import compulsory_traffic, execute_analytically
@@ -51,7 +51,7 @@ def test_weights_in_every_format(
 
     stored = store_weights("w", seed, 1, k, n, form)
     x = matrix(seed + 1, m, k)
-    replay_both_ways(program, {"a": x, **stored.memory}, {"c": x @ stored.dense[0]})
+    assert_replayed(program, {"a": x, **stored.memory}, {"c": x @ stored.dense[0]})
     kept = int(form.kept(k))
     assert program.useful_flops == 2 * m * n * kept
     assert program.macs == m * n * (kept if form.skips_zeros or not form.is_sparse else k)
@@ -77,7 +77,7 @@ def test_groups_of_rows_with_their_own_weights(
     stored = store_weights("w", seed, experts, k, n, form)
     x, expert = matrix(seed + 1, total, k), np.repeat(np.arange(experts), rows)
     expected = np.einsum("rk,rkn->rn", x, stored.dense[expert])
-    replay_both_ways(program, {"a": x, **stored.memory}, {"c": expected})
+    assert_replayed(program, {"a": x, **stored.memory}, {"c": expected})
     assert program.useful_flops == 2 * total * n * int(form.kept(k))
 
 

@@ -16,7 +16,7 @@ def matrix(seed: int, *shape: int) -> Matrix:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def replay_both_ways(program: TileProgram, memory: dict[str, Matrix], outputs: dict[str, Matrix]) -> None:
+def assert_replayed(program: TileProgram, memory: dict[str, Matrix], outputs: dict[str, Matrix]) -> None:
     """Whatever order the counters allow, each element of the outputs that is not NaN is written once and right."""
     for latest_first in (False, True):
         state = {name: values.copy() for name, values in memory.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from results.invariants import check
 from results.old_schemas import TIMELINE_1
 from results.schema import LAYER_DTYPE, SCHEMA_VERSION, STALL_CAUSES, TIMELINE_DTYPE, TIMELINE_TRACKS, unit_of
 from results.trace import Trace, TraceError
+from tests.oracles.full_disk import largest_file
 from tests.results.synthetic import CLOCK_HZ, MODELS, TOKENS, make_trace
-
-resource = pytest.importorskip("resource", reason="file size limits, which stand for a full disk, need POSIX")
 
 
 def assert_equal(left: Trace, right: Trace) -> None:
@@ -309,21 +308,12 @@ def test_failure_in_the_middle_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
-def limit_file_size() -> Iterator[Callable[[int], None]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("part", [0.0, 0.05, 0.3, 0.6, 0.9, 0.999])
-def test_full_disk_leaves_no_file(
-    tmp_path: Path, complete: bytes, limit_file_size: Callable[[int], None], part: float
-) -> None:
+def test_full_disk_leaves_no_file(tmp_path: Path, complete: bytes, part: float) -> None:
     path = tmp_path / "run.h5"
-    limit_file_size(int(len(complete) * part))
-    with pytest.raises(OSError, match="File too large") as caught:
-        make_trace(n_cores=1).save(path)
+    trace = make_trace(n_cores=1)
+    with largest_file(int(len(complete) * part)), pytest.raises(OSError, match="File too large") as caught:
+        trace.save(path)
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import uarch.cli
+from results.invariants import check
+from results.schema import text
+from results.trace import Trace
 from uarch.chip_file import load_chip
 from workloads.attention_kernel import simulate_attention
 from workloads.single_kernel import simulate_gemm
@@ -77,6 +81,22 @@ def test_attention_as_json_is_what_the_function_returns(capsys: pytest.CaptureFi
 def test_decode_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     payload = json_of(capsys, *changed(changed(ATTENTION, "--phase", "decode"), "--q-len", "1"))
     assert payload["flops"] == 2 * 2 * 64 * 32 * 4
+
+
+MOE = ["moe", "--chip", "h100", "--set", "core.count=4", "--tokens", "8", "--experts", "4", "--top-k", "2"]
+MOE += ["--hidden", "64", "--intermediate", "32"]
+VERIFY = ["verify", "--chip", "h100", "--set", "core.count=4", "--batch", "2", "--q-heads", "4", "--kv-heads", "2"]
+VERIFY += ["--head-dim", "32", "--draft", "chain:3", "--contexts", "uniform:20,200", "--pack", "padded"]
+
+
+@pytest.mark.parametrize("arguments", [GEMM, ATTENTION, MOE, VERIFY], ids=lambda arguments: arguments[0])
+def test_every_kernel_leaves_a_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]) -> None:
+    payload = json_of(capsys, *arguments, "-o", str(tmp_path / "kernel.h5"), "--timeline", "100000")
+    trace = Trace.load(tmp_path / "kernel.h5")
+    assert check(trace) == []
+    assert trace.timeline is not None
+    assert (trace.workload["model"], trace.rollup["seconds"]) == (payload["kind"], payload["seconds"])
+    assert [program["name"] for program in payload["programs"]] == text(trace.layers["name"])
 
 
 def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import uarch.cli
 import workloads.runner
 from results.trace import Trace
+from tests.oracles.full_disk import largest_file
 from tests.workloads.tiny_model import LAYERS, write_tiny_llama
 from uarch.chip_file import load_chip
 from workloads.runner import simulate
@@ -185,21 +185,11 @@ def test_the_output_is_checked_before_the_simulation(
     assert "absent: no such directory" in error_of(capsys, [*arguments, "-o", "absent/run.h5"])
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Any]:
-    """Call it, and no file of this process can grow beyond 100 bytes until the test ends."""
-    resource = pytest.importorskip("resource", reason="file size limits, which stand for a full disk, need POSIX")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_the_old_trace(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], full_disk: Any
-) -> None:
+def test_a_full_disk_leaves_the_old_trace(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.h5").write_bytes(b"old")
     assert uarch.cli.run(arguments) == 0  # compiles, which writes files of its own
     capsys.readouterr()
-    full_disk()
-    assert "run.h5: " in error_of(capsys, [*arguments, "-o", "run.h5"])
+    with largest_file(100):
+        error = error_of(capsys, [*arguments, "-o", "run.h5"])
+    assert "run.h5: " in error
     assert Path("run.h5").read_bytes() == b"old"

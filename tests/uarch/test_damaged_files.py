@@ -59,7 +59,7 @@ CONTENTS = {
 }
 
 
-def refused(arguments: list[str], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def assert_refused(arguments: list[str], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on standard error, nothing else, and no new files."""
     before = sorted(entry.name for entry in path.parent.iterdir())
     code = run([argument.replace("FILE", str(path)) for argument in arguments])
@@ -93,10 +93,10 @@ def test_foreign_texts(
             continue  # these take a number a line
         path = tmp_path / f"{name}{suffix_of(arguments)}"
         path.write_bytes(content)
-        refused(arguments, path, capsys)
+        assert_refused(arguments, path, capsys)
     (tmp_path / "folder.toml").mkdir()
-    refused(arguments, tmp_path / "folder.toml", capsys)
-    refused(arguments, tmp_path / "missing.toml", capsys)
+    assert_refused(arguments, tmp_path / "folder.toml", capsys)
+    assert_refused(arguments, tmp_path / "missing.toml", capsys)
 
 
 @pytest.mark.parametrize("arguments", TRACES, ids=" ".join)
@@ -110,10 +110,10 @@ def test_damaged_traces(
     for name, content in contents.items():
         path = tmp_path / f"{name}.h5"
         path.write_bytes(content)
-        refused(arguments, path, capsys)
+        assert_refused(arguments, path, capsys)
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["layers"] = np.zeros(3)
-    refused(arguments, tmp_path / "foreign.h5", capsys)
+    assert_refused(arguments, tmp_path / "foreign.h5", capsys)
     for spoil in ("attribute", "column", "version"):
         path = tmp_path / f"{spoil}.h5"
         path.write_bytes(whole)
@@ -124,5 +124,5 @@ def test_damaged_traces(
                 file.attrs["schema_version"] = 99
             else:
                 del file["layers"]
-        refused(arguments, path, capsys)
-    refused(arguments, tmp_path / "missing.h5", capsys)
+        assert_refused(arguments, path, capsys)
+    assert_refused(arguments, tmp_path / "missing.h5", capsys)

@@ -19,7 +19,6 @@ from uarch.sparsity import (
     parse_structure,
     sparse_traffic,
     structured_bytes,
-    unstructured_bytes,
 )
 from uarch.systolic import Dataflow, Overlap, SystolicArray, tile_cycles
 from uarch.systolic_report import report
@@ -101,14 +100,6 @@ def test_structured_bytes_are_those_of_an_encoding(k: int, n: int, structure: tu
                 decoded[first + int(indices[-index_bits(pattern.group) :], 2), column] = int(values[-bits:], 2)
     assert (decoded == weights).all()
     assert structured_bytes(k, n, pattern, bits) == -(-len(values) // 8) + -(-len(indices) // 8)
-
-
-@settings(deadline=None)
-@given(k=st.integers(1, 40), n=st.integers(1, 20), density=st.floats(0, 1), bits=st.sampled_from([8, 16]))
-def test_unstructured_bytes_are_those_of_a_bitmap(k: int, n: int, density: float, bits: int) -> None:
-    kept = np.random.default_rng(k * n).random((k, n)) < density
-    encoded = np.packbits(kept).size + int(kept.sum()) * bits // 8
-    assert unstructured_bytes(k, n, int(kept.sum()), bits) == min(encoded, k * n * bits // 8)
 
 
 @pytest.mark.parametrize("text", ["4:2", "0:4", "2", "a:b", "2:4:8", ""])

@@ -70,7 +70,7 @@ def model_of(architecture: str) -> Model:
 @pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
-    check_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None))
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None))
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
@@ -78,10 +78,10 @@ def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
 @pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM", "DeepseekV3ForCausalLM"])
 def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache: dict[str, Any], phase: str) -> None:
     """Paged and narrow caches: what is stored, divided by its scales, is multiplied with them again."""
-    check_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
 
 
-def check_layers(architecture: str, work: Phase) -> None:
+def assert_layers(architecture: str, work: Phase) -> None:
     """Every simulated layer of a tiny model gives what NumPy gives."""
     model, chip = model_of(architecture), small_chip()
     shard = check_parallel(model, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.workloads.tiny_model import LAYERS, write_tiny_llama
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.model import load_model
+from workloads.phase import Phase, PhaseOptions
 from workloads.runner import parts_of, simulate
 from workloads.stack import load_stack
 
@@ -33,6 +35,12 @@ def named(trace: Trace, name: str) -> Table:
     """Rows of an operator, in the order of layers."""
     rows: Table = trace.layers[np.array(text(trace.layers["name"])) == name]
     return rows
+
+
+def test_every_option_of_a_phase_can_be_given() -> None:
+    optional = {field.name: field.type for field in fields(Phase) if field.default is not MISSING}
+    assert optional.pop("contexts") == "str | None"
+    assert {name: kind.__forward_arg__ for name, kind in PhaseOptions.__annotations__.items()} == optional
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
@@ -142,6 +150,11 @@ def test_a_chip_from_a_file(tiny: str, tmp_path: Path) -> None:
     assert trace.rollup == simulate(model=tiny, **TINY).rollup
 
 
+def test_sizes_may_be_numbers_of_numpy(tiny: str) -> None:
+    sizes = {"batch": np.int64(TINY["batch"]), "seq": np.int32(TINY["seq"]), "tp": np.uint8(1)}
+    assert simulate(model=tiny, **{**TINY, **sizes}).rollup == simulate(model=tiny, **TINY).rollup
+
+
 def test_the_seed_draws_the_tokens(tiny: str) -> None:
     one, other = (simulate(model=tiny, **TINY, seed=seed) for seed in (1, 2))
     assert (one.seed, other.seed) == (1, 2)
@@ -164,7 +177,10 @@ def test_progress_names_each_part_before_it_runs(tiny: str) -> None:
         ({"stack": "eagre"}, "did you mean 'eager'?"),
         ({"chip": "h1000"}, "did you mean 'h100'?"),
         ({"batch": 0}, "batch = 0: must be at least 1"),
+        ({"batch": 1.5}, "batch = 1.5: must be a whole number"),
+        ({"tp": "2"}, "tp = '2': must be a whole number"),
         ({"seq": -1}, "seq = -1: must be at least 1"),
+        ({"seq": float("nan")}, "seq = nan: must be a whole number"),
         ({"seed": -1}, "seed = -1: must be at least 0"),
         ({"tp": 3}, "tp = 3: does not divide q_heads = 4; allowed for "),
         ({"batch": 1 << 20}, "does not fit on h100"),

@@ -123,6 +123,7 @@ def test_rungs_of_fidelity_agree_on_the_work() -> None:
     [
         ({"m": 0}, "m = 0: must be at least 1"),
         ({"k": -4}, "k = -4: must be at least 1"),
+        ({"k": 4.0}, "k = 4.0: must be a whole number"),
         ({"n": 1 << 30}, f"n = {1 << 30}: must be at least 1 and at most"),
         ({"dtype": "fp17"}, "dtype = 'fp17': not known; allowed: fp32, "),
         ({"dtype": "fp32"}, "dtype: h100 has no matrix rate for 'fp32'; allowed are bf16, fp16, "),
@@ -144,6 +145,7 @@ def test_wrong_gemms_are_refused(arguments: dict[str, Any], expected: str) -> No
         ({"schedule": "ring"}, "schedule = 'ring': not known; allowed: flash, unfused"),
         ({"kv_heads": 3}, "kv_heads = 3: must divide q_heads = 4"),
         ({"head_dim": 0}, "head_dim = 0: must be at least 1"),
+        ({"head_dim": float("nan")}, "head_dim = nan: must be a whole number"),
         ({"q_len": 97}, "q_len = 97: must be at most kv_len = 96"),
         ({"phase": "decode", "q_len": 2}, "q_len = 2: must be 1 in decode"),
         ({"batch": 1 << 20}, "its tensors take 72.00 GiB; allowed on h100: 64 GiB"),

@@ -15,6 +15,9 @@ MaskOption = Annotated[
         "nsa[:BLOCK,STRIDE,SELECTION,COUNT,WINDOW] or tree:FILE.",
     ),
 ]
+QHeadsOption = Annotated[int, typer.Option("--q-heads", help="Query heads.")]
+KvHeadsOption = Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")]
+HeadDimOption = Annotated[int, typer.Option("--head-dim", help="Width of a head.")]
 KvDtypeOption = Annotated[
     Literal["fp16", "bf16", "fp8", "int8", "int4"] | None,
     typer.Option("--kv-dtype", help="Of the stored keys and values; if left out, that of all operands."),

@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
+    app.command()(chips)
 
-    @app.command()
-    def chips(
-        name: Annotated[
-            str | None,
-            typer.Argument(metavar="[NAME_OR_FILE]", help="A preset or a chip file; all presets if left out."),
-        ] = None,
-        overrides: SetOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Show the chip presets, or one chip with every field and its derived peaks."""
-        from uarch.chip_file import load_chip, preset_names
 
-        if name is not None:
-            chip = load_chip(name, overrides or ())
-            emit({**derived(chip), "chip": chip.model_dump(mode="json")}, as_json, lambda: _render_one(chip))
-            return
-        if overrides:
-            raise InputError(f"--set {overrides[0]}: needs a chip; allowed: uarch chips NAME_OR_FILE --set FIELD=VALUE")
-        presets = [load_chip(preset) for preset in preset_names()]
-        emit({"chips": [derived(chip) for chip in presets]}, as_json, lambda: _render_all(presets))
+def chips(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME_OR_FILE]", help="A preset or a chip file; all presets if left out."),
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the chip presets, or one chip with every field and its derived peaks."""
+    from uarch.chip_file import load_chip, preset_names
+
+    if name is not None:
+        chip = load_chip(name, overrides or ())
+        emit({**derived(chip), "chip": chip.model_dump(mode="json")}, as_json, lambda: _render_one(chip))
+        return
+    if overrides:
+        raise InputError(f"--set {overrides[0]}: needs a chip; allowed: uarch chips NAME_OR_FILE --set FIELD=VALUE")
+    presets = [load_chip(preset) for preset in preset_names()]
+    emit({"chips": [derived(chip) for chip in presets]}, as_json, lambda: _render_all(presets))
 
 
 def derived(chip: Chip) -> dict[str, Any]:

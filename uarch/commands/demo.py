@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, console, emit, percent, progress_bar, quantity, table
-from uarch.errors import InputError
+from uarch.commands.output import JsonOption, console, emit, make_folder, percent, progress_bar, quantity, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +35,7 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
     from results.plots.style import save
     from workloads.demo import JOBS, run_jobs
 
-    _make_folder(output)
+    make_folder(output)
     traces = {}
     with progress_bar(len(JOBS)) as show:
         show("starting; the first time this compiles the engine", 0)
@@ -48,15 +47,6 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
     files = [output / f"{job.name}.h5" for job in JOBS]
     rows = _rows([traces[job] for job in JOBS], files)
     emit({"runs": rows, "plot": str(output / PLOT_NAME)}, as_json, lambda: _render(rows, output))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {path}: must be a folder, or a place to make one: {error.strerror}") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(f"--output {path}: no permission to write into this folder")
 
 
 def _rows(traces: Sequence[Trace], files: Sequence[Path]) -> list[dict[str, Any]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, console, emit, progress_bar, table
-from uarch.errors import InputError
+from uarch.commands.output import JsonOption, console, emit, make_folder, progress_bar, table
 
 if TYPE_CHECKING:
     from workloads.experiments.findings import Comparison
@@ -48,7 +46,7 @@ def experiment(
     from workloads.experiments.schema import load_experiment
 
     loaded = load_experiment(name)
-    _make_folder(output)
+    make_folder(output)
     points = set(all_points(loaded, engine))
     with progress_bar(len(points)) as show:
         outcomes = run_points(points, output / "points.jsonl", lambda done: show(loaded.name, done), workers)
@@ -56,15 +54,6 @@ def experiment(
     files = write_report(loaded, outcomes, comparisons, output)
     result = payload(loaded, outcomes, comparisons, files)
     emit(result, as_json, lambda: _render(loaded, comparisons, result, output))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {path}: must be a folder, or a place to make one: {error.strerror}") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(f"--output {path}: no permission to write into this folder")
 
 
 def payload(

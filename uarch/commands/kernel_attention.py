@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
+from uarch.commands.attention_options import (
+    ContextsOption,
+    HeadDimOption,
+    KvDtypeOption,
+    KvHeadsOption,
+    MaskOption,
+    PageSizeOption,
+    QHeadsOption,
+)
 from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import (
     BatchOption,
@@ -31,31 +39,34 @@ ScheduleOption = Annotated[
         "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
     ),
 ]
+KvLenOption = Annotated[
+    int | None, typer.Option("--kv-len", help="Keys of each sequence, the new ones included; or --contexts.")
+]
+QLenOption = Annotated[
+    int | None,
+    typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
+]
+PackOption = Annotated[
+    Literal["packed", "padded"],
+    typer.Option("--pack", help="Sequences of different lengths: each as it is, or padded to the longest."),
+]
 
 
 def attention(
     chip: ChipOption,
     phase: PhaseOption,
     batch: BatchOption,
-    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
-    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
-    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
-    kv_len: Annotated[
-        int | None, typer.Option("--kv-len", help="Keys of each sequence, the new ones included; or --contexts.")
-    ] = None,
-    q_len: Annotated[
-        int | None,
-        typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
-    ] = None,
+    q_heads: QHeadsOption,
+    kv_heads: KvHeadsOption,
+    head_dim: HeadDimOption,
+    kv_len: KvLenOption = None,
+    q_len: QLenOption = None,
     schedule: ScheduleOption = "flash",
     mask: MaskOption = None,
     kv_dtype: KvDtypeOption = None,
     page_size: PageSizeOption = 0,
     contexts: ContextsOption = None,
-    pack: Annotated[
-        Literal["packed", "padded"],
-        typer.Option("--pack", help="Sequences of different lengths: each as it is, or padded to the longest."),
-    ] = "packed",
+    pack: PackOption = "packed",
     value_dim: Annotated[int, typer.Option("--value-dim", help="Width of a head's values; 0: that of its keys.")] = 0,
     latent: Annotated[
         bool, typer.Option("--latent", help="Values are the first columns of the keys: MLA with absorbed weights.")

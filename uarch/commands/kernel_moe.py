@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ from uarch.commands.options import (
     with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, console, emit, table
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 if TYPE_CHECKING:
     from workloads.moe_kernel import MoeRun
@@ -43,6 +45,8 @@ def moe(
     weight_sparsity: WeightSparsityOption = None,
     fidelity: FidelityOption = "tile",
     seed: Annotated[int, typer.Option("--seed", help="Draws the experts of tokens.")] = 0,
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
     energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -51,7 +55,8 @@ def moe(
     from uarch.chip_file import load_chip
     from workloads.moe_kernel import simulate_moe
 
-    run = simulate_moe(
+    simulation = partial(
+        simulate_moe,
         load_chip(chip, with_energy(overrides, energy)),
         tokens=tokens,
         experts=experts,
@@ -69,6 +74,7 @@ def moe(
         weight_sparsity=weight_sparsity,
         seed=seed,
     )
+    run = traced_kernel(simulation, output, timeline)
     fields = {"expert_rows": list(run.expert_rows), "imbalance": run.imbalance}
     emit({**payload(run.kernel), **fields}, as_json, lambda: _render(run))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from uarch.commands.attention_options import KvDtypeOption, PageSizeOption
+from uarch.commands.attention_options import HeadDimOption, KvDtypeOption, KvHeadsOption, PageSizeOption, QHeadsOption
 from uarch.commands.kernel_output import payload, render
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 if TYPE_CHECKING:
     from workloads.verify_kernel import VerifyRun
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 def verify(
     chip: ChipOption,
     batch: BatchOption,
-    q_heads: Annotated[int, typer.Option("--q-heads", help="Query heads.")],
-    kv_heads: Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")],
-    head_dim: Annotated[int, typer.Option("--head-dim", help="Width of a head.")],
+    q_heads: QHeadsOption,
+    kv_heads: KvHeadsOption,
+    head_dim: HeadDimOption,
     draft: Annotated[
         str, typer.Option("--draft", metavar="DRAFT", help="chain:K drafted tokens, or tree:FILE with their parents.")
     ],
@@ -45,6 +47,8 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts and the order of pages.")] = 0,
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
     energy: EnergyOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -53,7 +57,8 @@ def verify(
     from uarch.chip_file import load_chip
     from workloads.verify_kernel import simulate_verify
 
-    run = simulate_verify(
+    simulation = partial(
+        simulate_verify,
         load_chip(chip, with_energy(overrides, energy)),
         draft=draft,
         contexts=contexts,
@@ -68,6 +73,7 @@ def verify(
         dtype=dtype,
         fidelity=fidelity,
     )
+    run = traced_kernel(simulation, output, timeline)
     emit(payload(run), as_json, lambda: _render(run))
 
 

@@ -17,26 +17,27 @@ _FP16_BITS = 16
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
+    app.command()(models)
 
-    @app.command()
-    def models(
-        name: Annotated[
-            str | None,
-            typer.Argument(metavar="[NAME_OR_FILE]", help="A preset or a Hugging Face config.json; all if left out."),
-        ] = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Show the models, or one model with its dimensions and what follows from them."""
-        from workloads.architectures import ARCHITECTURES
-        from workloads.model import load_model, model_names
 
-        if name is not None:
-            model = load_model(name)
-            emit(_payload(model), as_json, lambda: _render_one(model))
-            return
-        presets = [load_model(preset) for preset in model_names()]
-        payload = {"models": [_payload(model) for model in presets], "architectures": list(ARCHITECTURES)}
-        emit(payload, as_json, lambda: _render_all(presets, list(ARCHITECTURES)))
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME_OR_FILE]", help="A preset or a Hugging Face config.json; all if left out."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the models, or one model with its dimensions and what follows from them."""
+    from workloads.architectures import ARCHITECTURES
+    from workloads.model import load_model, model_names
+
+    if name is not None:
+        model = load_model(name)
+        emit(_payload(model), as_json, lambda: _render_one(model))
+        return
+    presets = [load_model(preset) for preset in model_names()]
+    payload = {"models": [_payload(model) for model in presets], "architectures": list(ARCHITECTURES)}
+    emit(payload, as_json, lambda: _render_all(presets, list(ARCHITECTURES)))
 
 
 def _payload(model: Model) -> dict[str, Any]:

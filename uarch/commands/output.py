@@ -7,12 +7,16 @@ Progress and messages go to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from uarch.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,6 +105,16 @@ def shares(parts: Mapping[str, float]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {100 * value / total:.0f} %" for name, value in ranked if value >= total / 100 > 0
     )
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that ``--output`` names; :class:`InputError` if nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: must be a folder, or a place to make one: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"--output {path}: no permission to write into this folder")
 
 
 @contextmanager

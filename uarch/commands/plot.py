@@ -20,37 +20,38 @@ KINDS = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
+    app.command()(plot)
 
-    @app.command()
-    def plot(
-        files: Annotated[
-            list[Path], typer.Argument(metavar="FILE.h5...", help="A trace of `uarch run`; several for a comparison.")
-        ],
-        kind: Annotated[str, typer.Option("--kind", help=f"What to show: {KINDS}.")] = "layers",
-        output: Annotated[
-            Path | None,
-            typer.Option(
-                "--output", "-o", help="PNG, SVG or PDF by its ending; if left out, a PNG beside the first trace."
-            ),
-        ] = None,
-        x: Annotated[
-            str, typer.Option("--x", metavar="FIELD", help="Of sweep and pareto: e.g. workload.batch, seconds.")
-        ] = "seconds",
-        y: Annotated[
-            str,
-            typer.Option("--y", metavar="FIELD", help="Of sweep and pareto: a field of the roll-up, chip or workload."),
-        ] = "energy_per_token_joules",
-        as_json: JsonOption = False,
-    ) -> None:
-        """Plot a trace: where time and energy go, what is busy when; or several runs side by side, or over a field."""
-        target = output or files[0].with_name(f"{files[0].stem}-{kind}.png")
-        traces = _write_plot(files, kind, target, (x, y))
-        payload = {
-            "plot": str(target),
-            "kind": kind,
-            "runs": [_describe(*run) for run in zip(files, traces, strict=True)],
-        }
-        emit(payload, as_json, lambda: typer.echo(str(target)))
+
+def plot(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.h5...", help="A trace of `uarch run`; several for a comparison.")
+    ],
+    kind: Annotated[str, typer.Option("--kind", help=f"What to show: {KINDS}.")] = "layers",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="PNG, SVG or PDF by its ending; if left out, a PNG beside the first trace."
+        ),
+    ] = None,
+    x: Annotated[
+        str, typer.Option("--x", metavar="FIELD", help="Of sweep and pareto: e.g. workload.batch, seconds.")
+    ] = "seconds",
+    y: Annotated[
+        str,
+        typer.Option("--y", metavar="FIELD", help="Of sweep and pareto: a field of the roll-up, chip or workload."),
+    ] = "energy_per_token_joules",
+    as_json: JsonOption = False,
+) -> None:
+    """Plot a trace: where time and energy go, what is busy when; or several runs side by side, or over a field."""
+    target = output or files[0].with_name(f"{files[0].stem}-{kind}.png")
+    traces = _write_plot(files, kind, target, (x, y))
+    payload = {
+        "plot": str(target),
+        "kind": kind,
+        "runs": [_describe(*run) for run in zip(files, traces, strict=True)],
+    }
+    emit(payload, as_json, lambda: typer.echo(str(target)))
 
 
 def _write_plot(files: list[Path], kind: str, target: Path, fields: tuple[str, str]) -> list[Trace]:

@@ -78,7 +78,8 @@ OverlapOption = Annotated[
     int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Draws the token ids whose embeddings are read, and their experts.")
+    int,
+    typer.Option("--seed", help="Draws token ids, their experts, contexts and random masks, and the order of pages."),
 ]
 
 _LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
@@ -122,44 +123,51 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
+    trace = _simulated(
+        (chip, with_energy(overrides, energy)),
+        model,
+        output,
+        timeline,
+        phase=phase,
+        batch=batch,
+        seq=seq,
+        tp=tp,
+        ep=ep,
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        group_size=group_size,
+        weight_sparsity=weight_sparsity,
+        attention=attention,
+        expert_load=expert_load,
+        logits=logits,
+        mask=mask,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        draft=draft,
+        contexts=contexts,
+        stack=stack,
+        fidelity=fidelity,
+        pp=pp,
+        micro_batches=micro_batches,
+        overlap_chunks=overlap_chunks,
+        seed=seed,
+    )
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
+
+
+def _simulated(chip: tuple[str, list[str]], model: str, output: Path | None, timeline: int, **arguments: Any) -> Trace:
+    """Trace of :func:`workloads.runner.simulate` on a chip with overrides, written to ``output``; progress is shown."""
     from uarch.chip_file import load_chip
     from workloads.model import load_model
     from workloads.runner import parts_of, simulate
 
-    loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
+    loaded_chip, loaded_model = load_chip(*chip), load_model(model)
     parts = parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
         run_it = partial(
-            simulate,
-            loaded_chip,
-            loaded_model,
-            phase,
-            batch=batch,
-            seq=seq,
-            tp=tp,
-            ep=ep,
-            dtype=dtype,
-            weight_dtype=weight_dtype,
-            group_size=group_size,
-            weight_sparsity=weight_sparsity,
-            expert_load=expert_load,
-            logits=logits,
-            mask=mask,
-            kv_dtype=kv_dtype,
-            page_size=page_size,
-            draft=draft,
-            contexts=contexts,
-            attention=attention,
-            stack=stack,
-            fidelity=fidelity,
-            seed=seed,
-            pp=pp,
-            micro_batches=micro_batches,
-            overlap_chunks=overlap_chunks,
-            progress=lambda part: show(part, parts.index(part)),
+            simulate, loaded_chip, loaded_model, **arguments, progress=lambda part: show(part, parts.index(part))
         )
-        trace = traced(lambda limit, record: run_it(timeline_limit=limit, record=record), output, timeline)
-    emit(payload(trace, output), as_json, lambda: render(trace, output))
+        return traced(lambda limit, record: run_it(timeline_limit=limit, record=record), output, timeline)
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:

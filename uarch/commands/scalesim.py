@@ -18,43 +18,46 @@ REPORT_NAME = "COMPUTE_REPORT.csv"
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
+    app.command()(scalesim)
 
-    @app.command()
-    def scalesim(
-        config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE.cfg", help="Array, SRAMs, dataflow.")],
-        topology: Annotated[Path, typer.Option("-t", "--topology", metavar="FILE.csv", help="The layers.")],
-        kind: Annotated[
-            Literal["gemm", "conv"] | None,
-            typer.Option("-i", "--input", help="What the topology lists; default: by header."),
-        ] = None,
-        conv_output: Annotated[
-            Literal["exact", "scalesim"],
-            typer.Option(help="Output size of a convolution whose stride does not divide: exact, or rounded up."),
-        ] = "exact",
-        output: Annotated[Path, typer.Option("-p", "--output", help=f"Folder of {REPORT_NAME}.")] = Path(),
-        as_json: JsonOption = False,
-    ) -> None:
-        """Run SCALE-Sim's configuration and topology files and write its COMPUTE_REPORT.csv."""
-        from uarch.scalesim import compute_report, run_layer
-        from uarch.scalesim_files import read_config, read_topology
-        from uarch.sparsity import DENSE
 
-        settings = read_config(config)
-        layers = read_topology(topology, kind, conv_output == "exact")
-        if not settings.sparsity_support and any(layer.sparsity != DENSE for layer in layers):
-            typer.echo("note: N:M columns are used although SparsitySupport is false", err=True)
-        reports = [run_layer(settings, layer) for layer in layers]
-        target = output / REPORT_NAME
-        _write(target, compute_report(reports))
-        payload = {
-            "dataflow": settings.dataflow.name.lower(),
-            "rows": settings.rows,
-            "cols": settings.cols,
-            "total_cycles": sum(report.cycles for report in reports),
-            "compute_report": str(target),
-            "layers": [_payload(report) for report in reports],
-        }
-        emit(payload, as_json, lambda: _render(reports, target))
+def scalesim(
+    config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE.cfg", help="Array, SRAMs, dataflow.")],
+    topology: Annotated[Path, typer.Option("-t", "--topology", metavar="FILE.csv", help="The layers.")],
+    kind: Annotated[
+        Literal["gemm", "conv"] | None,
+        typer.Option("-i", "--input", help="What the topology lists; default: by header."),
+    ] = None,
+    conv_output: Annotated[
+        Literal["exact", "scalesim"],
+        typer.Option(help="Output size of a convolution whose stride does not divide: exact, or rounded up."),
+    ] = "exact",
+    output: Annotated[
+        Path, typer.Option("-o", "-p", "--output", metavar="DIR", help=f"Folder of {REPORT_NAME}.")
+    ] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Run SCALE-Sim's configuration and topology files and write its COMPUTE_REPORT.csv."""
+    from uarch.scalesim import compute_report, run_layer
+    from uarch.scalesim_files import read_config, read_topology
+    from uarch.sparsity import DENSE
+
+    settings = read_config(config)
+    layers = read_topology(topology, kind, conv_output == "exact")
+    if not settings.sparsity_support and any(layer.sparsity != DENSE for layer in layers):
+        typer.echo("note: N:M columns are used although SparsitySupport is false", err=True)
+    reports = [run_layer(settings, layer) for layer in layers]
+    target = output / REPORT_NAME
+    _write(target, compute_report(reports))
+    payload = {
+        "dataflow": settings.dataflow.name.lower(),
+        "rows": settings.rows,
+        "cols": settings.cols,
+        "total_cycles": sum(report.cycles for report in reports),
+        "compute_report": str(target),
+        "layers": [_payload(report) for report in reports],
+    }
+    emit(payload, as_json, lambda: _render(reports, target))
 
 
 def _write(target: Path, text: str) -> None:

@@ -51,63 +51,64 @@ HeatmapAxesOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
+    app.command()(systolic)
 
-    @app.command()
-    def systolic(
-        rows: Annotated[int, typer.Option("--rows", help="PE rows.")],
-        cols: Annotated[int, typer.Option("--cols", help="PE columns.")],
-        m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
-        n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
-        k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
-        dataflow: DataflowOption = "ws",
-        overlap: OverlapOption = "full",
-        mac_stages: Annotated[int, typer.Option(help="Pipeline stages of a MAC.")] = 1,
-        feed: FeedOption = "skewed",
-        drain: DrainOption = "direct",
-        dtype: DtypeOption = "fp16",
-        macs_per_pe_cycle: RateOption = None,
-        accumulator_rows: AccumulatorOption = None,
-        sparsity: Annotated[str, typer.Option(metavar="N:M", help="Weights kept of each group along K.")] = "1:1",
-        banks: Annotated[int | None, typer.Option(help="L1 banks: adds bank conflicts to the result.")] = None,
-        bank_bytes: Annotated[int, typer.Option(help="Bytes of an L1 bank's word.")] = 4,
-        layout: LayoutOption = "plain",
-        heatmap: HeatmapOption = None,
-        heatmap_over: HeatmapAxesOption = "shapes",
-        as_json: JsonOption = False,
-    ) -> None:
-        """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
-        from uarch.sparsity import parse_structure
-        from uarch.systolic import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
-        from uarch.systolic_report import ELEMENT_BITS, report, step_of_rate
 
-        k_per_step, cycles_per_step = step_of_rate(_rate(macs_per_pe_cycle, dtype))
-        array = SystolicArray(
-            dataflow=int(Dataflow[dataflow.upper()]),
-            rows=rows,
-            cols=cols,
-            overlap=int(Overlap[overlap.upper()]),
-            mac_stages=mac_stages,
-            feed=int(Feed[feed.upper()]),
-            drain=int(Drain[drain.upper()]),
-            k_per_step=k_per_step,
-            cycles_per_step=cycles_per_step,
-            accumulator_rows=UNBOUNDED if accumulator_rows is None else accumulator_rows,
+def systolic(
+    rows: Annotated[int, typer.Option("--rows", help="PE rows.")],
+    cols: Annotated[int, typer.Option("--cols", help="PE columns.")],
+    m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
+    n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
+    k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
+    dataflow: DataflowOption = "ws",
+    overlap: OverlapOption = "full",
+    mac_stages: Annotated[int, typer.Option(help="Pipeline stages of a MAC.")] = 1,
+    feed: FeedOption = "skewed",
+    drain: DrainOption = "direct",
+    dtype: DtypeOption = "fp16",
+    macs_per_pe_cycle: RateOption = None,
+    accumulator_rows: AccumulatorOption = None,
+    sparsity: Annotated[str, typer.Option(metavar="N:M", help="Weights kept of each group along K.")] = "1:1",
+    banks: Annotated[int | None, typer.Option(help="L1 banks: adds bank conflicts to the result.")] = None,
+    bank_bytes: Annotated[int, typer.Option(help="Bytes of an L1 bank's word.")] = 4,
+    layout: LayoutOption = "plain",
+    heatmap: HeatmapOption = None,
+    heatmap_over: HeatmapAxesOption = "shapes",
+    as_json: JsonOption = False,
+) -> None:
+    """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
+    from uarch.sparsity import parse_structure
+    from uarch.systolic import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
+    from uarch.systolic_report import ELEMENT_BITS, report, step_of_rate
+
+    k_per_step, cycles_per_step = step_of_rate(_rate(macs_per_pe_cycle, dtype))
+    array = SystolicArray(
+        dataflow=int(Dataflow[dataflow.upper()]),
+        rows=rows,
+        cols=cols,
+        overlap=int(Overlap[overlap.upper()]),
+        mac_stages=mac_stages,
+        feed=int(Feed[feed.upper()]),
+        drain=int(Drain[drain.upper()]),
+        k_per_step=k_per_step,
+        cycles_per_step=cycles_per_step,
+        accumulator_rows=UNBOUNDED if accumulator_rows is None else accumulator_rows,
+    )
+    structure = parse_structure(sparsity, "--sparsity")
+    sizes = {"rows": rows, "cols": cols, "m": m, "n": n, "k": k, "mac_stages": mac_stages}
+    options = {"macs_per_pe_cycle": max(k_per_step, cycles_per_step), "sparsity": structure.group}
+    _check_sizes(sizes | options | ({} if accumulator_rows is None else {"accumulator_rows": accumulator_rows}))
+    result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
+    payload: dict[str, Any] = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
+    payload |= {"overlap": overlap} | _payload(result, k, n, structure, ELEMENT_BITS[dtype])
+    if banks is not None:
+        payload["l1_bank_conflict_cycles"] = _conflicts(
+            array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8
         )
-        structure = parse_structure(sparsity, "--sparsity")
-        sizes = {"rows": rows, "cols": cols, "m": m, "n": n, "k": k, "mac_stages": mac_stages}
-        options = {"macs_per_pe_cycle": max(k_per_step, cycles_per_step), "sparsity": structure.group}
-        _check_sizes(sizes | options | ({} if accumulator_rows is None else {"accumulator_rows": accumulator_rows}))
-        result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
-        payload: dict[str, Any] = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
-        payload |= {"overlap": overlap} | _payload(result, k, n, structure, ELEMENT_BITS[dtype])
-        if banks is not None:
-            payload["l1_bank_conflict_cycles"] = _conflicts(
-                array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8
-            )
-        if heatmap is not None:
-            _draw(array, (m, n, k), structure, heatmap_over, heatmap)
-            payload["heatmap"] = str(heatmap)
-        emit(payload, as_json, lambda: _render(payload))
+    if heatmap is not None:
+        _draw(array, (m, n, k), structure, heatmap_over, heatmap)
+        payload["heatmap"] = str(heatmap)
+    emit(payload, as_json, lambda: _render(payload))
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:

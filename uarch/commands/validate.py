@@ -78,9 +78,7 @@ def validate(
     if rows_to is not None:
         _write_rows(judged, rows_to)
     if page is not None:
-        from results.validation_page import write_page
-
-        write_page(page, result["suites"], [_row_payload(row) for row in judged], result["sources"])
+        _write_page(judged, result, page)
     if summary is not None:
         _write_summary(result["suites"], summary)
     farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
@@ -104,6 +102,12 @@ def _row_payload(row: Judged) -> dict[str, Any]:
         "mapping": prediction.mapping,
         "cause_shares": prediction.cause_shares,
     }
+
+
+def _write_page(judged: Sequence[Judged], result: dict[str, Any], path: Path) -> None:
+    from results.validation_page import write_page
+
+    write_page(path, result["suites"], [_row_payload(row) for row in judged], result["sources"])
 
 
 def _write_rows(judged: Sequence[Judged], path: Path) -> None:

@@ -35,7 +35,6 @@ ROW_KINDS = {
 """Kinds of sizes (rows, columns of the result). ``silu`` is gated, ``residual_norm`` adds and stores the sum first."""
 
 LINK_KINDS = ("all_reduce", "all_gather", "point_to_point")
-MATRIX_KINDS = ("gemm", "batched_gemm", "attention")
 
 
 @dataclass(frozen=True)
