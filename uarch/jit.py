@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _njit: Any = numba.njit  # its stubs do not have the option _nrt
 _overload: Any = numba.extending.overload
+_intrinsic: Any = numba.extending.intrinsic
 _numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
@@ -110,6 +111,34 @@ def inline(function: F) -> F:
     if not _numba_config.DISABLE_JIT:
         _overload(function, jit_options=_INLINE, strict=False)(itself)
     return function
+
+
+def helper(function: F) -> F:
+    """A helper as :func:`inline` makes, but called: large, with several callers, and an array or two to pass."""
+
+    def itself(*_: Any) -> F:
+        return function
+
+    if not _numba_config.DISABLE_JIT:
+        _overload(function, jit_options=_INLINE | {"forceinline": False}, strict=False)(itself)
+    return function
+
+
+def _lowest_bit(bits: int) -> int:
+    """Number of the lowest bit that is set in an int64 that is not 0."""
+    return (int(bits) & -int(bits)).bit_length() - 1
+
+
+def _count_trailing_zeros(_context: Any, _bits: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], numba.core.cgutils.true_bit)
+
+    return numba.types.int64(numba.types.int64), generate
+
+
+lowest_bit = cast(
+    "Callable[[int], int]", _lowest_bit if _numba_config.DISABLE_JIT else _intrinsic(_count_trailing_zeros)
+)
 
 
 def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]:

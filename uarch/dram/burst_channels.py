@@ -22,8 +22,9 @@ from uarch.dram.speed_grade import at_bandwidth
 from uarch.dram.standards import Standard
 from uarch.dram.state import (
     ACTIVATES,
+    ACTIVE_READS,
+    ACTIVE_WRITES,
     HITS,
-    K_ACTIVE,
     LAST_DATA,
     LAST_TAG,
     NEXT_REFRESH,
@@ -33,7 +34,6 @@ from uarch.dram.state import (
     READS,
     READS_WAITING,
     REFRESHES,
-    SIZES,
     WRITES,
     WRITES_WAITING,
     new_channel,
@@ -224,9 +224,9 @@ def _simulate(dram: BurstChannels, timing: BurstTiming, channel: int, now_ps: in
     events[_REFRESHES] += state[REFRESHES] - refreshes
     bursts = state[READS] + state[WRITES] - accesses
     events[_BUS_PS] += duration_ps(bursts * timing.burst_bytes, timing.byte)
-    waiting = state[READS_WAITING] + state[WRITES_WAITING] + state[SIZES + K_ACTIVE]
-    waiting += dram.waiting.lists[channel, _READ]["bursts"] + dram.waiting.lists[channel, _WRITE]["bursts"]
-    set_wake(dram.waiting.due, channel, now_ps + timing.lookahead_ps if waiting > 0 else NEVER)
+    waiting = state[READS_WAITING] | state[WRITES_WAITING] | state[ACTIVE_READS] | state[ACTIVE_WRITES]
+    waiting |= dram.waiting.lists[channel, _READ]["bursts"] | dram.waiting.lists[channel, _WRITE]["bursts"]
+    set_wake(dram.waiting.due, channel, now_ps + timing.lookahead_ps if waiting != 0 else NEVER)
 
 
 @inline
