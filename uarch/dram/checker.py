@@ -59,6 +59,10 @@ def rules(standard: Standard) -> list[Rule]:
         Rule("REFab", "ACT", "channel", t.nRFCab, "nRFCab"),
         Rule("PRE", "REFpb", "bank", t.nRP, "nRP"),
         Rule("ACT", "REFpb", "bank", t.nRC, "nRC"),
+        Rule("ACT", "REFpb", "group", t.nRRD_L, "nRRD_L"),
+        Rule("ACT", "REFpb", "channel", t.nRRD_S, "nRRD_S"),
+        Rule("REFpb", "ACT", "group", t.nRRD_L, "nRRD_L"),
+        Rule("REFpb", "ACT", "channel", t.nRRD_S, "nRRD_S"),
         Rule("REFpb", "ACT", "bank", t.nRFCpb, "nRFCpb"),
         Rule("REFpb", "REFpb", "bank", t.nRFCpb, "nRFCpb"),
         Rule("REFpb", "REFpb", "channel", t.nRREFD, "nRREFD"),
@@ -92,6 +96,7 @@ class CommandChecker:
         self.last: dict[tuple[str, str, int], int] = {}
         """Last tick of a command in a scope: a bank, a group, a stack ID, the channel (number 0)."""
         self.activates: list[int] = []
+        """Last ticks of the last activates and refreshes of a bank."""
         self.open_rows: dict[int, int] = {}
         self.bus_free = {"row": 0, "column": 0}
 
@@ -117,7 +122,7 @@ class CommandChecker:
         elif command == "PREab":
             self.open_rows.clear()
         if command in ("ACT", "REFpb"):
-            self.activates.append(tick)
+            self.activates.append(tick + self.length[command] - 1)
             del self.activates[:-32]
 
     def _bus(self, command: str) -> str:
@@ -139,8 +144,8 @@ class CommandChecker:
     def _window_problem(self, tick: int, command: str) -> str | None:
         timing, per_clock = self.standard.timing, self.standard.command_bus.ticks_per_clock
         for count, clocks, name in ((4, timing.nFAW, "nFAW"), (32, timing.n32AW, "n32AW")):
-            if command == "ACT" and clocks and len(self.activates) >= count:
-                earliest = self.activates[-count] + clocks * per_clock
+            if command in ("ACT", "REFpb") and clocks and len(self.activates) >= count:
+                earliest = self.activates[-count] + clocks * per_clock - (self.length[command] - 1)
                 if tick < earliest:
                     return f"{name} allows it at {earliest}"
         return None

@@ -70,8 +70,9 @@ def record_command(state: IntArray, now: int, command: int, bank: int, row: int)
         state[READ_STACK] = state[bank + B_STACK]
         state[OTHER_STACKS_READY] = now + state[T.OTHER_STACK]
     elif command in (ACT, REF_BANK):
-        _count_in_windows(state, now)
-        state[ACTIVATES] += command == ACT
+        is_activate = command == ACT
+        _count_in_windows(state, now + state[T.LAST_OF_ACTIVATE if is_activate else T.LAST_OF_REFRESH])
+        state[ACTIVATES] += is_activate
     if state[LOGGED] < state[LOG_COMMANDS]:
         line = state[LOG] + LOG_FIELDS * state[LOGGED]
         state[line] = now
@@ -95,12 +96,13 @@ def _delay(state: IntArray, now: int, ready: int, delays: int) -> None:
 
 
 @inline
-def _count_in_windows(state: IntArray, now: int) -> None:
-    """An activate, or the refresh of a bank, counts in the windows of 4 and of 32 activates."""
+def _count_in_windows(state: IntArray, last_tick: int) -> None:
+    """An activate, or the refresh of a bank, counts in the windows of 4 and of 32 activates, and waits for them."""
     count = state[WINDOW_COUNT]
-    state[ACTIVATE_TICKS + (count & (LAST_ACTIVATES - 1))] = now
+    state[ACTIVATE_TICKS + (count & (LAST_ACTIVATES - 1))] = last_tick
     state[WINDOW_COUNT] = count + 1
     fourth_last = state[ACTIVATE_TICKS + ((count - 3) & (LAST_ACTIVATES - 1))]
     oldest = state[ACTIVATE_TICKS + ((count + 1) & (LAST_ACTIVATES - 1))]
     window = max(fourth_last + state[T.FOUR_ACTIVATES], oldest + state[T.THIRTYTWO_ACTIVATES])
-    state[READY + ACT] = max(state[READY + ACT], window)
+    state[READY + ACT] = max(state[READY + ACT], window - state[T.LAST_OF_ACTIVATE])
+    state[READY + REF_BANK] = max(state[READY + REF_BANK], window - state[T.LAST_OF_REFRESH])

@@ -59,7 +59,7 @@ OPTIONS = 112
 FRFCFS_ROWHIT, FRFCFS, FCFS = range(3)
 NO_REFRESH, REFRESH_ALL, REFRESH_BANKS = range(3)
 
-# Ticks of the last commands that count in the windows of activates: a ring, indexed by WINDOW_COUNT modulo its size.
+# Last ticks of the last commands that count in the windows of activates: a ring, indexed by WINDOW_COUNT modulo its size.
 ACTIVATE_TICKS = 320
 LAST_ACTIVATES = 32
 

@@ -27,6 +27,8 @@ TIMING = 64
 _NAMES = (
     "FOUR_ACTIVATES",
     "THIRTYTWO_ACTIVATES",
+    "LAST_OF_ACTIVATE",
+    "LAST_OF_REFRESH",
     "OTHER_STACK",
     "READ_LATENCY",
     "REFRESH_INTERVAL",
@@ -39,6 +41,8 @@ _NAMES = (
 (
     FOUR_ACTIVATES,
     THIRTYTWO_ACTIVATES,
+    LAST_OF_ACTIVATE,
+    LAST_OF_REFRESH,
     OTHER_STACK,
     READ_LATENCY,
     REFRESH_INTERVAL,
@@ -67,6 +71,8 @@ def lower_timing(state: IntArray, standard: Standard, command_buses: bool = True
     values = {
         "FOUR_ACTIVATES": timing.nFAW * per_clock,
         "THIRTYTWO_ACTIVATES": timing.n32AW * per_clock,
+        "LAST_OF_ACTIVATE": bus.activate_ticks - 1,
+        "LAST_OF_REFRESH": bus.precharge_ticks - 1,
         "OTHER_STACK": max(timing.nBL, timing.nCCD_S, timing.nCCD_R) * per_clock,
         "READ_LATENCY": (timing.nCL + timing.nBL + column_clocks - 1) * per_clock,
         "REFRESH_INTERVAL": timing.nREFI * per_clock,
@@ -103,7 +109,10 @@ def delays_in_ticks(standard: Standard, command_buses: bool = True) -> IntArray:
 
 
 def _clocks(standard: Standard) -> tuple[dict[tuple[str, str], int], ...]:
-    """By scope: the clocks between two commands; 0 means no limit."""
+    """By scope: the clocks between two commands; 0 means no limit.
+
+    The refresh of a bank opens rows in it: to activates of other banks it is one more activate (JESD209-3, refresh by bank).
+    """
     timing = standard.timing
     write_data = timing.nCWL + timing.nBL
     ccd_s, ccd_l = max(timing.nBL, timing.nCCD_S), max(timing.nBL, timing.nCCD_L)
@@ -122,12 +131,16 @@ def _clocks(standard: Standard) -> tuple[dict[tuple[str, str], int], ...]:
     }
     group = {
         ("ACT", "ACT"): timing.nRRD_L,
+        ("ACT", "REFpb"): timing.nRRD_L,
+        ("REFpb", "ACT"): timing.nRRD_L,
         ("RD", "RD"): ccd_l,
         ("WR", "WR"): ccd_l,
         ("WR", "RD"): write_data + timing.nWTR_L,
     }
     every = {
         ("ACT", "ACT"): timing.nRRD_S,
+        ("ACT", "REFpb"): timing.nRRD_S,
+        ("REFpb", "ACT"): timing.nRRD_S,
         ("ACT", "REFab"): timing.nRC,
         ("PRE", "PRE"): timing.nPPD,
         ("PRE", "PREab"): timing.nPPD,
