@@ -30,15 +30,15 @@ _intrinsic: Any = numba.extending.intrinsic
 _numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
-_INLINE = {
+_CALLED_BY_KERNELS = {
     "nogil": True,
     "error_model": "numpy",
     "_nrt": False,
-    "forceinline": True,
     # What unpacks arguments for a call from outside would take a third of the time to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+_INLINE = _CALLED_BY_KERNELS | {"forceinline": True}
 _NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
 
 
@@ -98,6 +98,12 @@ def loop_kernel(function: F) -> F:
         return cast("F", _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
+def sub_kernel(function: F) -> F:
+    """Compile what several kernels call and that allocates nothing, once for all of them: cached by itself."""
+    with _our_cache_directory():
+        return cast("F", _njit(cache=True, **_CALLED_BY_KERNELS)(function))
+
+
 def inline(function: F) -> F:
     """A helper that kernels call and that allocates nothing; it is compiled and cached as part of them.
 
@@ -110,17 +116,6 @@ def inline(function: F) -> F:
 
     if not _numba_config.DISABLE_JIT:
         _overload(function, jit_options=_INLINE, strict=False)(itself)
-    return function
-
-
-def helper(function: F) -> F:
-    """A helper as :func:`inline` makes, but called: large, with several callers, and an array or two to pass."""
-
-    def itself(*_: Any) -> F:
-        return function
-
-    if not _numba_config.DISABLE_JIT:
-        _overload(function, jit_options=_INLINE | {"forceinline": False}, strict=False)(itself)
     return function
 
 

@@ -50,7 +50,7 @@ from uarch.dram.visits import (
     remove_visit,
 )
 from uarch.events import Event
-from uarch.jit import inline, loop_kernel
+from uarch.jit import inline, sub_kernel
 from uarch.rates import duration_ps, rate_of
 
 IntArray = npt.NDArray[np.int64]
@@ -177,7 +177,7 @@ def next_burst_completion(dram: BurstChannels, timing: BurstTiming, before_ps: i
     return first_completion(dram.waiting.completions)
 
 
-@loop_kernel
+@sub_kernel
 def _catch_up(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):

@@ -38,7 +38,7 @@ from uarch.dram.state import (
     UNUSED,
     IntArray,
 )
-from uarch.jit import helper, inline, lowest_bit
+from uarch.jit import inline, lowest_bit
 
 
 @inline
@@ -96,7 +96,7 @@ def _search(state: IntArray, now: int, kind: int, banks: int, field: int) -> int
     return _oldest_ready(state, now, kind, banks, field)
 
 
-@helper
+@inline
 def _oldest_ready(state: IntArray, now: int, kind: int, banks: int, field: int) -> int:
     """Of the banks that are ready, the one whose request (in ``field``) is oldest; the first one if ``field`` is NONE."""
     best, best_sequence, best_ready, bound = NONE, NEVER, NEVER, NEVER

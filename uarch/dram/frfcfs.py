@@ -64,7 +64,7 @@ from uarch.dram.state import (
     IntArray,
     typed,
 )
-from uarch.jit import inline, loop_kernel
+from uarch.jit import inline, sub_kernel
 
 REFUSED, QUEUED, FORWARDED_AT_ONCE = typed(0), typed(1), typed(2)
 
@@ -95,7 +95,7 @@ def _is_older(state: IntArray, row: int, column: int, direction: int) -> bool:
     return bool(state[request + E_SEQUENCE] < state[hit + E_SEQUENCE])
 
 
-@loop_kernel
+@sub_kernel
 def step(state: IntArray, now: int) -> None:
     """What the controller does at tick ``now``: a column command and a row command, or one of the two.
 
@@ -152,7 +152,7 @@ def _earliest(state: IntArray, kind: int) -> int:
     return on_its_half(state, max(state[BOUNDS + kind], state[READY + command], state[NOW] + 1), command)
 
 
-@loop_kernel
+@sub_kernel
 def next_event(state: IntArray) -> int:
     """Tick, after the present one, at which the controller may do something; at most NEVER."""
     event = min(state[NEXT_REFRESH], _earliest(state, K_ACTIVE_READS), _earliest(state, K_ACTIVE_WRITES))
@@ -165,7 +165,7 @@ def next_event(state: IntArray) -> int:
     return int(min(event, _earliest(state, K_HIT + 5 * mode), _earliest(state, K_UNUSED)))
 
 
-@loop_kernel
+@sub_kernel
 def enqueue(state: IntArray, tag: int, is_write: int, bank_index: int, row: int, column: int) -> int:
     """Offer a request at the present tick; the controller sees it from the next tick on.
 
