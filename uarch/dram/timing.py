@@ -109,10 +109,7 @@ def delays_in_ticks(standard: Standard, command_buses: bool = True) -> IntArray:
 
 
 def _clocks(standard: Standard) -> tuple[dict[tuple[str, str], int], ...]:
-    """By scope: the clocks between two commands; 0 means no limit.
-
-    The refresh of a bank opens rows in it: to activates of other banks it is one more activate (JESD209-3, refresh by bank).
-    """
+    """By scope: the clocks between two commands; 0 means no limit."""
     timing = standard.timing
     write_data = timing.nCWL + timing.nBL
     ccd_s, ccd_l = max(timing.nBL, timing.nCCD_S), max(timing.nBL, timing.nCCD_L)
@@ -131,16 +128,12 @@ def _clocks(standard: Standard) -> tuple[dict[tuple[str, str], int], ...]:
     }
     group = {
         ("ACT", "ACT"): timing.nRRD_L,
-        ("ACT", "REFpb"): timing.nRRD_L,
-        ("REFpb", "ACT"): timing.nRRD_L,
         ("RD", "RD"): ccd_l,
         ("WR", "WR"): ccd_l,
         ("WR", "RD"): write_data + timing.nWTR_L,
     }
     every = {
         ("ACT", "ACT"): timing.nRRD_S,
-        ("ACT", "REFpb"): timing.nRRD_S,
-        ("REFpb", "ACT"): timing.nRRD_S,
         ("ACT", "REFab"): timing.nRC,
         ("PRE", "PRE"): timing.nPPD,
         ("PRE", "PREab"): timing.nPPD,
