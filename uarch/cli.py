@@ -63,8 +63,8 @@ def _start(
         typer.echo(context.get_help())
 
 
-def build_app() -> typer.Typer:
-    """The typer application with all commands."""
+def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The typer application with these commands."""
     app = typer.Typer(
         name="uarch",
         add_completion=False,
@@ -73,15 +73,21 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_start)
-    for command in COMMANDS:
+    for command in commands:
         import_module(f"uarch.commands.{command}").register(app)
     return app
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    """The command that is called: building the others would take longer than many a run. All of them for anything else."""
+    name = arguments[0].replace("-", "_") if arguments else ""
+    return [command for command in COMMANDS if command.rstrip("_") == name] or COMMANDS
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     try:
-        code = build_app()(args=list(arguments), prog_name="uarch", standalone_mode=False)
+        code = build_app(_needed(arguments))(args=list(arguments), prog_name="uarch", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (InputError, typer.TyperException) as error:

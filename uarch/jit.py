@@ -26,18 +26,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _njit: Any = numba.njit  # its stubs do not have the option _nrt
 _overload: Any = numba.extending.overload
+_intrinsic: Any = numba.extending.intrinsic
 _numba_config: Any = config
 
 _PACKAGE = Path(__file__).parent
-_INLINE = {
+_CALLED_BY_KERNELS = {
     "nogil": True,
     "error_model": "numpy",
     "_nrt": False,
-    "forceinline": True,
     # What unpacks arguments for a call from outside would take a third of the time to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+_INLINE = _CALLED_BY_KERNELS | {"forceinline": True}
 _NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
 
 
@@ -97,6 +98,12 @@ def loop_kernel(function: F) -> F:
         return cast("F", _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
+def sub_kernel(function: F) -> F:
+    """Compile what several kernels call and that allocates nothing, once for all of them: cached by itself."""
+    with _our_cache_directory():
+        return cast("F", _njit(cache=True, **_CALLED_BY_KERNELS)(function))
+
+
 def inline(function: F) -> F:
     """A helper that kernels call and that allocates nothing; it is compiled and cached as part of them.
 
@@ -110,6 +117,23 @@ def inline(function: F) -> F:
     if not _numba_config.DISABLE_JIT:
         _overload(function, jit_options=_INLINE, strict=False)(itself)
     return function
+
+
+def _lowest_bit(bits: int) -> int:
+    """Number of the lowest bit that is set in an int64 that is not 0."""
+    return (int(bits) & -int(bits)).bit_length() - 1
+
+
+def _count_trailing_zeros(_context: Any, _bits: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], numba.core.cgutils.true_bit)
+
+    return numba.types.int64(numba.types.int64), generate
+
+
+lowest_bit = cast(
+    "Callable[[int], int]", _lowest_bit if _numba_config.DISABLE_JIT else _intrinsic(_count_trailing_zeros)
+)
 
 
 def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]:

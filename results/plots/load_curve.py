@@ -19,7 +19,7 @@ def plot(
 ) -> Figure:
     """Mean and 99th percentile of read latency over delivered bandwidth; arrays have shape ``(rates,)``.
 
-    The latency axis is logarithmic; a vertical line marks the peak bandwidth.
+    A vertical line marks the peak bandwidth.
     """
     fig = figure(7.0, 4.4)
     ax = fig.subplots()
@@ -29,8 +29,8 @@ def plot(
     ax.plot(delivered, p99_read_latency_ns, marker="s", color=VERMILLION, label="99th percentile")
     ax.axvline(peak_bytes_per_second * 1e-9, color=DARK_GREY, linestyle="--", label="peak")
     ax.set_xlim(left=0.0)
-    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.0)
     ax.set_xlabel("delivered bandwidth (GB/s)")
     ax.set_ylabel("read latency from arrival (ns)")
-    ax.legend(loc="upper left")
+    ax.legend()
     return fig

@@ -107,8 +107,19 @@ def test_wrong_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: 
     assert expected in error_of(capsys, *arguments)
 
 
+def test_each_command_alone_is_the_one_among_all() -> None:
+    """The application is built with the called command only: by the names under which all of them are registered."""
+    registered = typer.main.get_group(uarch.cli.build_app()).commands
+    assert len(registered) == len(uarch.cli.COMMANDS)
+    for name, command in registered.items():
+        (module,) = uarch.cli._needed([name, "--help"])
+        (alone,) = typer.main.get_group(uarch.cli.build_app([module])).commands.values()
+        assert (alone.name, len(alone.params)) == (name, len(command.params))
+    assert uarch.cli._needed(["no-such-command"]) == uarch.cli._needed(["--help"]) == uarch.cli._needed([])
+
+
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def build_app() -> Callable[..., None]:
+    def build_app(_commands: object) -> Callable[..., None]:
         app = typer.Typer()
 
         @app.command()

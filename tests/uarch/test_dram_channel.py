@@ -177,8 +177,15 @@ def test_command_draws_the_load_curve(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--pattern", "mix"], "--standard"),
         (["--standard", "hbm3-6400"], "--trace FILE or --pattern"),
         (["--standard", "none", "--pattern", "mix"], "no memory standard"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--queue", "0"], "--queue"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--scheduler", "dramsim3", "--page", "closed"], "dramsim3"),
+        (["--standard", "hbm3-6400", "--pattern", "mix", "--queue", "0"], "--queue = 0: must be greater than"),
+        (["--standard", "hbm3-6400", "--pattern", "mix", "--stride-bytes", "64"], "--pattern strided"),
+        (["--standard", "hbm3-6400", "--pattern", "mix", "--row-hit-cap", "4"], "--page capped"),
+        (["--standard", "hbm3-6400", "--pattern", "mix", "--plot", "curve.png"], "--load-curve"),
+        (["--standard", "hbm3-6400", "--trace", "trace", "--requests", "4"], "--pattern"),
+        (
+            ["--standard", "hbm3-6400", "--pattern", "mix", "--scheduler", "dramsim3", "--page", "closed"],
+            "error: scheduler dramsim3 has",
+        ),
         (["--standard", "hbm3-6400", "--pattern", "mix", "--mapping", "ro"], "mapping"),
     ],
 )

@@ -18,7 +18,7 @@ from uarch.dram.requests import RequestStream
 from uarch.dram.standards import Standard, load_standard
 from uarch.dram.state import COMMANDS
 
-STANDARDS = ("hbm3-6400", "gddr7-28000", "gddr6-14000", "hbm2-2000", "hbm4-8000", "ddr5-5600")
+STANDARDS = ("hbm3-6400", "hbm3e-8000", "gddr7-28000", "gddr6-14000", "hbm2-2000", "hbm4-8000", "ddr5-5600")
 MOST_REQUESTS = 40 if WITHOUT_JIT else 80
 
 

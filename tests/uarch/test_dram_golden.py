@@ -88,7 +88,7 @@ def replay(row: dict[str, str]) -> ChannelResult:
 @pytest.mark.parametrize("row", SATURATING, ids=map(identifier, SATURATING))
 def test_saturating_streams(row: dict[str, str]) -> None:
     is_bank_refresh_at_random = row["config"].endswith("PerBank") and row["pattern"] == "rand_rd"
-    tolerance = 0.003 if is_bank_refresh_at_random else 0.0
+    tolerance = 0.001 if is_bank_refresh_at_random else 0.0
     result = replay(row)
     assert result.ticks == pytest.approx(int(row["ticks"]), rel=tolerance, abs=0)
     assert result.refreshes == pytest.approx(int(row["refreshes"]), rel=tolerance, abs=0)

@@ -76,15 +76,29 @@ def test_trace(tmp_path: Path) -> None:
         ("0 R 0\n0 R 0x20000000\n", "line 2: address 0x20000000 is beyond"),
         ("5 R 0\n\n4 R 0\n", "line 3: arrival 4 is before 5"),
         ("99999999999999999999999 R 0\n", "line 1"),
+        ("0 R 0\n1099511627777 R 0\n", "line 2: arrival 1099511627777 is after tick 1099511627776"),
+        ("nan R 0\n", "line 1"),
+        ("1e3 R 0\n", "line 1"),
+        ("+1 R 0\n", "line 1"),
+        ("0 R 1_000\n", "line 1"),
+        ("0 R 0x\n", "line 1"),
+        ("\u0663 R 0\n", "line 1"),
         ("\n", "no requests"),
     ],
 )
 def test_wrong_traces_are_refused_with_the_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "trace"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     with pytest.raises(InputError, match=message) as error:
         read_trace(path, HBM3)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="not a text file in UTF-8"):
+        read_trace(path, HBM3)
 
 
 def test_missing_trace(tmp_path: Path) -> None:

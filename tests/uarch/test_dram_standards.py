@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from uarch.dram.standards import load_standard, parse_standard, standard_names
-from uarch.dram.timing import timing_in_ticks
+from uarch.dram.timing import COMMANDS, delays_in_ticks
 from uarch.errors import InputError
 
 HBM3 = (resources.files("uarch.dram") / "standards" / "hbm3-6400.toml").read_text("utf-8")
@@ -54,11 +54,9 @@ def test_sizes_and_picoseconds_of_hbm3() -> None:
 
 def test_constraints_count_from_last_tick_to_last_tick() -> None:
     """HBM3: nRCDRD = 31 clocks of 2 ticks; an activate lasts 3 ticks, a read 2: 62 + 2 - 1 = 63 between the starts."""
-    from uarch.dram import timing
-
-    ticks = timing_in_ticks(load_standard("hbm3-6400"))
-    assert ticks[timing.ACT_RD - timing.TIMING] == 63
-    assert ticks[timing.PRE_ACT - timing.TIMING] == 2 * 26 - 2
+    in_bank = delays_in_ticks(load_standard("hbm3-6400"))[:, 0]
+    assert in_bank[COMMANDS.index("ACT"), COMMANDS.index("RD")] == 63
+    assert in_bank[COMMANDS.index("PRE"), COMMANDS.index("ACT")] == 2 * 26 - 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uarch.dram.standards import Standard
 
 DEFAULT_REQUESTS = 100_000
+DEFAULT_PLOT = Path("load-curve.png")
 
 PatternOption = Annotated[
     Literal["sequential", "random", "strided", "mix"] | None,
@@ -48,7 +49,9 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         pattern: PatternOption = None,
-        requests: Annotated[int, typer.Option(help="Requests of the pattern.")] = DEFAULT_REQUESTS,
+        requests: Annotated[
+            int | None, typer.Option(help=f"Requests of the pattern; default: {DEFAULT_REQUESTS}.")
+        ] = None,
         stride_bytes: Annotated[int | None, typer.Option(help="Stride of the pattern; default: a row.")] = None,
         mapping: Annotated[
             str,
@@ -61,12 +64,18 @@ def register(app: typer.Typer) -> None:
         scheduler: SchedulerOption = "frfcfs-rowhit",
         refresh: RefreshOption = "all",
         page: PageOption = "open",
-        row_hit_cap: Annotated[int, typer.Option(help="Accesses to a row with --page capped.")] = 16,
+        row_hit_cap: Annotated[
+            int | None, typer.Option(help="Accesses to a row with --page capped; default: 16.")
+        ] = None,
         commands: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the command log.")] = None,
         load_curve: Annotated[bool, typer.Option("--load-curve", help="Sweep the injection rate.")] = False,
         plot: Annotated[
-            Path, typer.Option(metavar="FILE", help="Where --load-curve draws latency over load (PNG, SVG, PDF).")
-        ] = Path("load-curve.png"),
+            Path | None,
+            typer.Option(
+                metavar="FILE",
+                help=f"Where --load-curve draws latency over load (PNG, SVG, PDF); default: {DEFAULT_PLOT}.",
+            ),
+        ] = None,
         as_json: JsonOption = False,
     ) -> None:
         """Bandwidth, latency, row hits and energy of one memory pseudo-channel."""
@@ -77,41 +86,52 @@ def register(app: typer.Typer) -> None:
             return
         if standard is None:
             raise InputError("--standard is missing; allowed are the names that uarch dram --list prints")
-        if (trace is None) == (pattern is None):
-            raise InputError("requests come from either --trace FILE or --pattern NAME; give one of them")
         memory = load_standard(standard)
         options = _options(scheduler=scheduler, refresh=refresh, queue=queue, page=page, row_hit_cap=row_hit_cap)
         stream = _stream(memory, trace, pattern, requests, stride_bytes)
         if load_curve:
             if commands is not None:
                 raise InputError("--commands needs a single run; it cannot be given with --load-curve")
-            _load_curve(memory, stream, options, mapping, plot, as_json)
+            _load_curve(memory, stream, options, mapping, plot or DEFAULT_PLOT, as_json)
+        elif plot is not None:
+            raise InputError("--plot needs --load-curve")
         else:
             _run(memory, stream, options, mapping, commands, as_json)
 
 
-def _options(**values: Any) -> ControllerOptions:
+def _options(row_hit_cap: int | None, **values: Any) -> ControllerOptions:
     from pydantic import ValidationError
 
     from uarch.dram.options import ControllerOptions
 
+    if row_hit_cap is not None:
+        if values["page"] != "capped":
+            raise InputError("--row-hit-cap needs --page capped")
+        values["row_hit_cap"] = row_hit_cap
     try:
         return ControllerOptions(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise InputError(f"{'--' + field if field else 'options'}: {first['msg']}") from None
+        message = first["msg"].replace("Value error, ", "").replace("Input should be", "must be")
+        option = "".join(f"--{str(name).replace('_', '-')} = {first['input']}: " for name in first["loc"])
+        raise InputError(f"{option}{message}") from None
 
 
 def _stream(
-    memory: Standard, trace: Path | None, pattern: Any, requests: int, stride_bytes: int | None
+    memory: Standard, trace: Path | None, pattern: Any, requests: int | None, stride_bytes: int | None
 ) -> RequestStream:
     from uarch.dram.ramulator_trace import is_ramulator_trace, read_ramulator_trace
     from uarch.dram.requests import make_pattern, read_trace
 
+    if (trace is None) == (pattern is None):
+        raise InputError("requests come from either --trace FILE or --pattern NAME; give one of them")
+    if stride_bytes is not None and pattern != "strided":
+        raise InputError("--stride-bytes needs --pattern strided")
     if trace is not None:
+        if requests is not None:
+            raise InputError("--requests needs --pattern; a trace is replayed as it is")
         return read_ramulator_trace(trace, memory) if is_ramulator_trace(trace) else read_trace(trace, memory)
-    return make_pattern(pattern, memory, requests, stride_bytes)
+    return make_pattern(pattern, memory, DEFAULT_REQUESTS if requests is None else requests, stride_bytes)
 
 
 def _list(as_json: bool) -> None:
@@ -216,7 +236,7 @@ def _write(path: Path, lines: list[str]) -> None:
     try:
         path.write_text("\n".join(lines) + "\n", "utf-8")
     except OSError as error:
-        raise InputError(f"--commands {path}: cannot be written: {error}") from None
+        raise InputError(f"--commands {path}: cannot be written: {error.strerror}") from None
 
 
 def _text(value: Any) -> str:

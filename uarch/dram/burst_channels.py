@@ -22,8 +22,9 @@ from uarch.dram.speed_grade import at_bandwidth
 from uarch.dram.standards import Standard
 from uarch.dram.state import (
     ACTIVATES,
+    ACTIVE_READS,
+    ACTIVE_WRITES,
     HITS,
-    K_ACTIVE,
     LAST_DATA,
     LAST_TAG,
     NEXT_REFRESH,
@@ -33,7 +34,6 @@ from uarch.dram.state import (
     READS,
     READS_WAITING,
     REFRESHES,
-    SIZES,
     WRITES,
     WRITES_WAITING,
     new_channel,
@@ -50,7 +50,7 @@ from uarch.dram.visits import (
     remove_visit,
 )
 from uarch.events import Event
-from uarch.jit import inline, loop_kernel
+from uarch.jit import inline, sub_kernel
 from uarch.rates import duration_ps, rate_of
 
 IntArray = npt.NDArray[np.int64]
@@ -177,7 +177,7 @@ def next_burst_completion(dram: BurstChannels, timing: BurstTiming, before_ps: i
     return first_completion(dram.waiting.completions)
 
 
-@loop_kernel
+@sub_kernel
 def _catch_up(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
@@ -224,9 +224,9 @@ def _simulate(dram: BurstChannels, timing: BurstTiming, channel: int, now_ps: in
     events[_REFRESHES] += state[REFRESHES] - refreshes
     bursts = state[READS] + state[WRITES] - accesses
     events[_BUS_PS] += duration_ps(bursts * timing.burst_bytes, timing.byte)
-    waiting = state[READS_WAITING] + state[WRITES_WAITING] + state[SIZES + K_ACTIVE]
-    waiting += dram.waiting.lists[channel, _READ]["bursts"] + dram.waiting.lists[channel, _WRITE]["bursts"]
-    set_wake(dram.waiting.due, channel, now_ps + timing.lookahead_ps if waiting > 0 else NEVER)
+    waiting = state[READS_WAITING] | state[WRITES_WAITING] | state[ACTIVE_READS] | state[ACTIVE_WRITES]
+    waiting |= dram.waiting.lists[channel, _READ]["bursts"] | dram.waiting.lists[channel, _WRITE]["bursts"]
+    set_wake(dram.waiting.due, channel, now_ps + timing.lookahead_ps if waiting != 0 else NEVER)
 
 
 @inline

@@ -1,130 +1,126 @@
 """Which request goes next: searches over the banks that have a candidate for a kind of command (jitted).
 
-A search that finds nothing ready leaves the tick at which the first candidate can be ready in a ``*_BOUND`` register.
+A search leaves, in the bound of its kind, the tick at which the first of the candidates that it did not choose can be
+ready, as far as their banks decide it.
 """
 
 from __future__ import annotations
 
-from uarch.dram.constraints import activate_ready, column_ready, precharge_ready
-from uarch.dram.options import MAX_BANKS
+from uarch.dram.constraints import bank_ready, on_its_half
 from uarch.dram.state import (
-    ACT_READY,
+    ACTIVE_READS,
+    ACTIVE_WRITES,
     B_ACTIVE,
-    B_CONFLICT,
+    B_BIT,
     B_HEAD,
     B_HIT,
+    B_NEEDS_ROW,
     BANK_FIELDS,
     BANKS_END,
-    BOUND,
+    BOUNDS,
     E_SEQUENCE,
-    E_WRITE,
     FCFS,
     FIRST_BANK,
-    FRFCFS_ROWHIT,
+    HIT,
     K_ACT,
-    K_ACTIVE,
-    K_CLOSE,
-    K_COLUMN,
+    K_ACTIVE_READS,
+    K_ACTIVE_WRITES,
+    K_HIT,
     K_PRE,
-    MEMBERS,
+    K_UNUSED,
     NEVER,
     NONE,
     O_CLOSED_PAGE,
     O_SCHEDULER,
-    ROW_BOUND,
-    ROW_BUS_FREE,
-    ROW_SEQUENCE,
-    SEQUENCE,
-    SIZES,
+    OPEN,
+    READY,
+    ROW_NEEDED,
+    UNUSED,
     IntArray,
 )
-from uarch.jit import inline
+from uarch.jit import inline, lowest_bit
 
 
 @inline
-def oldest_sequence(state: IntArray, direction: int) -> int:
-    """Sequence number of the oldest request of a queue, for FCFS; NONE if every request may go first."""
+def oldest_active(state: IntArray, now: int) -> int:
+    """Bank of the oldest active request that is ready, or NONE."""
+    read = _search(state, now, K_ACTIVE_READS, state[ACTIVE_READS], B_ACTIVE)
+    write = _search(state, now, K_ACTIVE_WRITES, state[ACTIVE_WRITES], B_ACTIVE)
+    return _older(state, read, K_ACTIVE_READS, write, K_ACTIVE_WRITES, B_ACTIVE)
+
+
+@inline
+def oldest_hit(state: IntArray, now: int, direction: int) -> int:
+    """Bank of the oldest waiting hit that is ready, or NONE."""
+    banks = _eligible(state, state[HIT + direction], B_HIT, direction)
+    return _search(state, now, K_HIT + 5 * direction, banks, B_HIT + direction)
+
+
+@inline
+def oldest_without_row(state: IntArray, now: int, direction: int) -> int:
+    """Bank of the oldest request whose activate or precharge is ready, or NONE."""
+    banks = _eligible(state, state[ROW_NEEDED + direction], B_NEEDS_ROW, direction)
+    activate, precharge = K_ACT + 4 * direction, K_PRE + 4 * direction
+    closed = _search(state, now, activate, banks & ~state[OPEN], B_NEEDS_ROW + direction)
+    opened = _search(state, now, precharge, banks & state[OPEN], B_NEEDS_ROW + direction)
+    return _older(state, closed, activate, opened, precharge, B_NEEDS_ROW + direction)
+
+
+@inline
+def unused_row(state: IntArray, now: int) -> int:
+    """With closed pages: the first bank whose row no waiting request hits, if its precharge is ready, or NONE."""
+    return _search(state, now, K_UNUSED, state[UNUSED], NONE) if state[O_CLOSED_PAGE] else NONE
+
+
+@inline
+def _eligible(state: IntArray, banks: int, field: int, direction: int) -> int:
+    """Of a set of banks, those whose candidate may go first: with FCFS, if it is the oldest request of its queue."""
     if state[O_SCHEDULER] != FCFS:
-        return NONE
-    oldest = state[SEQUENCE]
+        return banks
+    oldest, oldest_sequence = NONE, NEVER
     for bank in range(FIRST_BANK, state[BANKS_END], BANK_FIELDS):
         head = state[bank + B_HEAD + direction]
-        if head >= 0:
-            oldest = min(oldest, state[head + E_SEQUENCE])
-    return int(oldest)
+        if head >= 0 and state[head + E_SEQUENCE] < oldest_sequence:
+            oldest, oldest_sequence = bank, state[head + E_SEQUENCE]
+    if oldest < 0 or state[oldest + field + direction] != state[oldest + B_HEAD + direction]:
+        return 0
+    return int(banks & state[oldest + B_BIT])
 
 
 @inline
-def best_column(state: IntArray, now: int, first_kind: int, only: int) -> int:
-    """Bank of the oldest active request (``first_kind`` is K_ACTIVE) or waiting hit that is ready, or NONE.
+def _search(state: IntArray, now: int, kind: int, banks: int, field: int) -> int:
+    """Bank of the oldest candidate of a kind that is ready, or NONE."""
+    command = kind & 3
+    if max(state[BOUNDS + kind], state[READY + command]) > now or on_its_half(state, now, command) > now:
+        return NONE
+    return _oldest_ready(state, now, kind, banks, field)
 
-    ``state[BOUND]`` is the tick at which the first of them is ready.
-    """
-    best, best_sequence, bound = NONE, NEVER, NEVER
-    active = first_kind == K_ACTIVE
-    direction = first_kind - K_COLUMN
-    for place in range(MEMBERS + first_kind * MAX_BANKS, MEMBERS + first_kind * MAX_BANKS + state[SIZES + first_kind]):
-        bank = state[place]
-        entry = state[bank + B_ACTIVE] if active else state[bank + B_HIT + direction]
-        sequence = state[entry + E_SEQUENCE]
-        if only < 0 or sequence == only:
-            ready = column_ready(state, now, bank, state[entry + E_WRITE])
-            bound = min(bound, ready)
-            if ready <= now and sequence < best_sequence:
-                best, best_sequence = bank, sequence
-    state[BOUND] = bound
+
+@inline
+def _oldest_ready(state: IntArray, now: int, kind: int, banks: int, field: int) -> int:
+    """Of the banks that are ready, the one whose request (in ``field``) is oldest; the first one if ``field`` is NONE."""
+    best, best_sequence, best_ready, bound = NONE, NEVER, NEVER, NEVER
+    while banks != 0:
+        bank = FIRST_BANK + lowest_bit(banks) * BANK_FIELDS
+        banks ^= state[bank + B_BIT]
+        ready = bank_ready(state, bank, kind & 3)
+        sequence = bank if field < 0 else state[state[bank + field] + E_SEQUENCE]
+        is_best = ready <= now and sequence < best_sequence
+        bound = min(bound, best_ready if is_best else ready)
+        best_ready = ready if is_best else best_ready
+        best_sequence = sequence if is_best else best_sequence
+        best = bank if is_best else best
+    state[BOUNDS + kind] = bound
     return best
 
 
 @inline
-def best_row(state: IntArray, now: int, direction: int, only: int) -> int:
-    """Bank of the oldest request whose activate or precharge is ready, or NONE and a new bound.
-
-    With closed pages, if no request is ready, the first bank whose row no waiting request hits.
-    """
-    best, best_sequence, bound = NONE, NEVER, NEVER
-    hold = state[O_SCHEDULER] == FRFCFS_ROWHIT
-    any_bank = max(state[ACT_READY], state[ROW_BUS_FREE])
-    activates = state[SIZES + K_ACT + direction]
-    if any_bank > now and activates > 0:
-        bound = any_bank
-        activates = 0
-    first = MEMBERS + (K_ACT + direction) * MAX_BANKS
-    for place in range(first, first + activates):
-        bank = state[place]
-        sequence = state[state[bank + B_HEAD + direction] + E_SEQUENCE]
-        if only < 0 or sequence == only:
-            ready = activate_ready(state, now, bank)
-            bound = min(bound, ready)
-            if ready <= now and sequence < best_sequence:
-                best, best_sequence = bank, sequence
-    first = MEMBERS + (K_PRE + direction) * MAX_BANKS
-    for place in range(first, first + state[SIZES + K_PRE + direction]):
-        bank = state[place]
-        sequence = state[state[bank + B_CONFLICT + direction] + E_SEQUENCE]
-        hit = state[bank + B_HIT + direction]
-        is_held = hold and hit >= 0 and state[hit + E_SEQUENCE] < sequence
-        if not is_held and (only < 0 or sequence == only):
-            ready = precharge_ready(state, now, bank)
-            bound = min(bound, ready)
-            if ready <= now and sequence < best_sequence:
-                best, best_sequence = bank, sequence
-    if state[O_CLOSED_PAGE] and best < 0:
-        first = MEMBERS + K_CLOSE * MAX_BANKS
-        for place in range(first, first + state[SIZES + K_CLOSE]):
-            ready = precharge_ready(state, now, state[place])
-            bound = min(bound, ready)
-            if ready <= now and (best < 0 or state[place] < best):
-                best = state[place]
-    state[ROW_BOUND] = bound
-    state[ROW_SEQUENCE] = best_sequence
-    return best
-
-
-@inline
-def is_row_command_older(state: IntArray, now: int, column: int, direction: int) -> bool:
-    """True if a request older than the waiting hit of bank ``column`` has its activate or precharge ready."""
-    if now < state[ROW_BOUND]:
-        return False
-    row = best_row(state, now, direction, oldest_sequence(state, direction))
-    return bool(row >= 0 and state[ROW_SEQUENCE] < state[state[column + B_HIT + direction] + E_SEQUENCE])
+def _older(state: IntArray, first: int, first_kind: int, second: int, second_kind: int, field: int) -> int:
+    """Of two chosen banks, the one whose request is older; the other one stays a candidate."""
+    if first < 0 or second < 0:
+        return max(first, second)
+    if state[state[first + field] + E_SEQUENCE] < state[state[second + field] + E_SEQUENCE]:
+        state[BOUNDS + second_kind] = 0
+        return first
+    state[BOUNDS + first_kind] = 0
+    return second

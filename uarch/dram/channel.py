@@ -23,7 +23,7 @@ from uarch.dram.state import (
     LOGGED,
     MISSES,
     NOW,
-    OPEN_BANKS,
+    OPEN,
     OPEN_SINCE,
     OPEN_TICKS,
     READS,
@@ -128,7 +128,7 @@ def _measure(
     done = np.where(is_read, completion, accepted + 1)
     ticks = int(done.max()) + is_round_robin
     end = max(ticks, int(state[NOW]))
-    open_ticks = int(state[OPEN_TICKS]) + (end - int(state[OPEN_SINCE]) if state[OPEN_BANKS] else 0)
+    open_ticks = int(state[OPEN_TICKS]) + (end - int(state[OPEN_SINCE]) if state[OPEN] else 0)
     accesses = int(state[READS] + state[WRITES])
     classified = accesses if is_round_robin else int(state[HITS] + state[MISSES] + state[CONFLICTS])
     energy = channel_energy(

@@ -92,6 +92,7 @@ class CommandChecker:
         self.last: dict[tuple[str, str, int], int] = {}
         """Last tick of a command in a scope: a bank, a group, a stack ID, the channel (number 0)."""
         self.activates: list[int] = []
+        """Last ticks of the last activates and refreshes of a bank."""
         self.open_rows: dict[int, int] = {}
         self.bus_free = {"row": 0, "column": 0}
 
@@ -117,7 +118,7 @@ class CommandChecker:
         elif command == "PREab":
             self.open_rows.clear()
         if command in ("ACT", "REFpb"):
-            self.activates.append(tick)
+            self.activates.append(tick + self.length[command] - 1)
             del self.activates[:-32]
 
     def _bus(self, command: str) -> str:
@@ -139,8 +140,8 @@ class CommandChecker:
     def _window_problem(self, tick: int, command: str) -> str | None:
         timing, per_clock = self.standard.timing, self.standard.command_bus.ticks_per_clock
         for count, clocks, name in ((4, timing.nFAW, "nFAW"), (32, timing.n32AW, "n32AW")):
-            if command == "ACT" and clocks and len(self.activates) >= count:
-                earliest = self.activates[-count] + clocks * per_clock
+            if command in ("ACT", "REFpb") and clocks and len(self.activates) >= count:
+                earliest = self.activates[-count] + clocks * per_clock - (self.length[command] - 1)
                 if tick < earliest:
                     return f"{name} allows it at {earliest}"
         return None

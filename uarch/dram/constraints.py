@@ -1,8 +1,7 @@
 """When a command may start, and what each command forbids from then on (jitted).
 
-Each ``*_ready`` function gives the earliest tick, not before ``now``, as far as commands issued until now decide it;
-each ``after_*`` function records a command that starts at tick ``now``. Where a clock has two ticks, activates, column
-commands and refreshes start on the first half (odd ticks), precharges on the second.
+Where a clock has two ticks, activates, column commands and refreshes start on the first half (odd ticks), precharges on
+the second.
 """
 
 from __future__ import annotations
@@ -10,147 +9,68 @@ from __future__ import annotations
 from uarch.dram import timing as T  # noqa: N812
 from uarch.dram.state import (
     ACT,
-    ACT_READY,
     ACTIVATE_TICKS,
     ACTIVATES,
-    B_ACT_READY,
     B_GROUP,
     B_INDEX,
-    B_PRE_READY,
-    B_READ_READY,
-    B_REF_READY,
-    B_ROW,
+    B_READY,
     B_STACK,
-    B_WRITE_READY,
-    COLUMN_BUS_FREE,
-    G_ACT_READY,
-    G_READ_READY,
-    G_WRITE_READY,
     LAST_ACTIVATES,
     LOG,
     LOG_COMMANDS,
     LOG_FIELDS,
     LOGGED,
     NONE,
-    PRE,
-    PRE_ALL,
-    PRE_READY,
+    OTHER_STACKS_READY,
     RD,
-    READ_READY,
-    REF_ALL,
+    READ_STACK,
+    READY,
     REF_BANK,
-    REF_READY,
-    REFPB_READY,
-    ROW_BUS_FREE,
-    STACKS,
-    STACKS_END,
     WINDOW_COUNT,
-    WRITE_READY,
     IntArray,
 )
 from uarch.jit import inline
 
-
-@inline
-def activate_ready(state: IntArray, now: int, bank: int) -> int:
-    """Earliest tick of an activate in ``bank``."""
-    ready = max(state[ACT_READY], state[ROW_BUS_FREE], now)
-    ready = max(ready, state[bank + B_ACT_READY], state[state[bank + B_GROUP] + G_ACT_READY])
-    return int(ready + ((1 - ready) & state[T.HALF_CLOCK]))
+_HALF = T.NEXT_COMMANDS // 2
 
 
 @inline
-def precharge_ready(state: IntArray, now: int, bank: int) -> int:
-    """Earliest tick of a precharge of ``bank``."""
-    ready = max(state[bank + B_PRE_READY], state[PRE_READY], state[ROW_BUS_FREE], now)
-    return int(ready + (ready & state[T.HALF_CLOCK]))
+def bank_ready(state: IntArray, bank: int, command: int) -> int:
+    """Earliest tick of a command as far as its bank, its bank group and, for reads, other stacks decide."""
+    ready = max(state[bank + B_READY + command], state[state[bank + B_GROUP] + command])
+    if command == RD and state[bank + B_STACK] != state[READ_STACK]:
+        ready = max(ready, state[OTHER_STACKS_READY])
+    return int(ready)
 
 
 @inline
-def column_ready(state: IntArray, now: int, bank: int, is_write: int) -> int:
-    """Earliest tick of a read or write in ``bank``."""
-    group = state[bank + B_GROUP] + is_write
-    ready = max(state[bank + B_READ_READY + is_write], state[group + G_READ_READY], state[READ_READY + is_write])
-    ready = max(ready, state[COLUMN_BUS_FREE], now)
-    if not is_write:
-        ready = max(ready, state[state[bank + B_STACK]])
-    return int(ready + ((1 - ready) & state[T.HALF_CLOCK]))
+def on_its_half(state: IntArray, tick: int, command: int) -> int:
+    """The tick itself, or the next one if the command starts on the other half of a clock."""
+    return int(tick + ((tick ^ state[T.ON_FIRST_HALF + command]) & state[T.HALF_CLOCK]))
 
 
 @inline
-def after_row_command(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
-    """Record an activate, precharge or refresh of ``bank`` (NONE: all banks): its bus, and the log."""
-    bus_free = now + (state[T.ACT_TICKS] if command == ACT else state[T.PRE_TICKS])
-    state[ROW_BUS_FREE] = bus_free
-    if not state[T.SEPARATE_BUSES]:
-        state[COLUMN_BUS_FREE] = bus_free
-    if command == ACT:
-        state[bank + B_READ_READY] = now + state[T.ACT_RD]
-        state[bank + B_WRITE_READY] = now + state[T.ACT_WR]
-        state[bank + B_PRE_READY] = now + state[T.ACT_PRE]
-        state[bank + B_ACT_READY] = now + state[T.ACT_ACT_BANK]
-        state[bank + B_REF_READY] = max(state[bank + B_REF_READY], now + state[T.ACT_REF])
-        state[state[bank + B_GROUP] + G_ACT_READY] = now + state[T.ACT_ACT_GROUP]
-        state[REF_READY] = max(state[REF_READY], now + state[T.ACT_REF])
-        state[ACT_READY] = max(state[ACT_READY], now + state[T.ACT_ACT])
-        state[ACTIVATES] += 1
-    elif command == PRE:
-        state[bank + B_ACT_READY] = max(state[bank + B_ACT_READY], now + state[T.PRE_ACT])
-        state[bank + B_REF_READY] = max(state[bank + B_REF_READY], now + state[T.PRE_REF])
-        state[PRE_READY] = now + state[T.PRE_PRE]
-        state[REF_READY] = max(state[REF_READY], now + state[T.PRE_REF])
-    elif command == PRE_ALL:
-        state[ACT_READY] = max(state[ACT_READY], now + state[T.PRE_ACT])
-        state[REF_READY] = max(state[REF_READY], now + state[T.PRE_REF])
-    elif command == REF_ALL:
-        state[ACT_READY] = max(state[ACT_READY], now + state[T.REF_ACT])
-        state[REF_READY] = max(state[REF_READY], now + state[T.REF_REF])
-    else:
-        state[bank + B_ACT_READY] = max(state[bank + B_ACT_READY], now + state[T.REFPB_ACT_BANK])
-        state[bank + B_REF_READY] = now + state[T.REFPB_REFPB_BANK]
-        state[REFPB_READY] = now + state[T.REFPB_REFPB]
-    if command in (ACT, REF_BANK):
-        _count_in_windows(state, now)
-    _log(state, now, command, bank, row)
+def ready_tick(state: IntArray, now: int, bank: int, command: int) -> int:
+    """Earliest tick of a command, not before ``now``, as far as commands issued until now decide it."""
+    return on_its_half(state, max(bank_ready(state, bank, command), state[READY + command], now), command)
 
 
 @inline
-def _count_in_windows(state: IntArray, now: int) -> None:
-    """An activate, or the refresh of a bank, counts in the windows of 4 and of 32 activates."""
-    count = state[WINDOW_COUNT]
-    state[ACTIVATE_TICKS + (count & (LAST_ACTIVATES - 1))] = now
-    state[WINDOW_COUNT] = count + 1
-    fourth_last = state[ACTIVATE_TICKS + ((count - 3) & (LAST_ACTIVATES - 1))]
-    oldest = state[ACTIVATE_TICKS + ((count + 1) & (LAST_ACTIVATES - 1))]
-    window = max(fourth_last + state[T.FOUR_ACTIVATES], oldest + state[T.THIRTYTWO_ACTIVATES])
-    state[ACT_READY] = max(state[ACT_READY], window)
-
-
-@inline
-def after_column_command(state: IntArray, now: int, bank: int, is_write: int) -> None:
-    """Record a read or write of ``bank``."""
-    bus_free = now + state[T.COLUMN_TICKS]
-    state[COLUMN_BUS_FREE] = bus_free
-    if not state[T.SEPARATE_BUSES]:
-        state[ROW_BUS_FREE] = bus_free
-    group = state[bank + B_GROUP]
-    reads = now + state[T.RD_RD + is_write]
-    reads_of_group = now + state[T.RD_RD_GROUP + is_write]
-    state[READ_READY] = max(state[READ_READY], reads)
-    state[WRITE_READY] = max(state[WRITE_READY], now + state[T.RD_WR + is_write])
-    state[group + G_READ_READY] = max(state[group + G_READ_READY], reads_of_group)
-    state[group + G_WRITE_READY] = max(state[group + G_WRITE_READY], now + state[T.RD_WR_GROUP + is_write])
-    state[bank + B_PRE_READY] = max(state[bank + B_PRE_READY], now + state[T.RD_PRE + is_write])
-    if not is_write:
-        for stack in range(STACKS, state[STACKS_END]):
-            if stack != state[bank + B_STACK]:
-                state[stack] = now + state[T.RD_RD_STACK]
-    _log(state, now, RD + is_write, bank, state[bank + B_ROW])
-
-
-@inline
-def _log(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
-    """Append to the command log if there is room; count in any case."""
+def record_command(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
+    """A command of ``bank`` (NONE: all banks) starts at tick ``now``: what it delays, and the log."""
+    delays = T.DELAYS + command * T.COMMAND_DELAYS
+    for half in range(0, T.NEXT_COMMANDS, _HALF):
+        _delay(state, now, READY + half, delays + 2 * T.NEXT_COMMANDS + half)
+        if bank >= 0:
+            _delay(state, now, bank + B_READY + half, delays + half)
+            _delay(state, now, state[bank + B_GROUP] + half, delays + T.NEXT_COMMANDS + half)
+    if command == RD:
+        state[READ_STACK] = state[bank + B_STACK]
+        state[OTHER_STACKS_READY] = now + state[T.OTHER_STACK]
+    elif command in (ACT, REF_BANK):
+        is_activate = command == ACT
+        _count_in_windows(state, now + state[T.LAST_OF_ACTIVATE if is_activate else T.LAST_OF_REFRESH])
+        state[ACTIVATES] += is_activate
     if state[LOGGED] < state[LOG_COMMANDS]:
         line = state[LOG] + LOG_FIELDS * state[LOGGED]
         state[line] = now
@@ -158,3 +78,29 @@ def _log(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
         state[line + 2] = state[bank + B_INDEX] if bank >= 0 else NONE
         state[line + 3] = row
     state[LOGGED] += 1
+
+
+@inline
+def _delay(state: IntArray, now: int, ready: int, delays: int) -> None:
+    """The next commands of four kinds, no earlier than ``delays`` after ``now``; all loads come before all stores."""
+    first = max(state[ready], now + state[delays])
+    second = max(state[ready + 1], now + state[delays + 1])
+    third = max(state[ready + 2], now + state[delays + 2])
+    fourth = max(state[ready + 3], now + state[delays + 3])
+    state[ready] = first
+    state[ready + 1] = second
+    state[ready + 2] = third
+    state[ready + 3] = fourth
+
+
+@inline
+def _count_in_windows(state: IntArray, last_tick: int) -> None:
+    """An activate, or the refresh of a bank, counts in the windows of 4 and of 32 activates, and waits for them."""
+    count = state[WINDOW_COUNT]
+    state[ACTIVATE_TICKS + (count & (LAST_ACTIVATES - 1))] = last_tick
+    state[WINDOW_COUNT] = count + 1
+    fourth_last = state[ACTIVATE_TICKS + ((count - 3) & (LAST_ACTIVATES - 1))]
+    oldest = state[ACTIVATE_TICKS + ((count + 1) & (LAST_ACTIVATES - 1))]
+    window = max(fourth_last + state[T.FOUR_ACTIVATES], oldest + state[T.THIRTYTWO_ACTIVATES])
+    state[READY + ACT] = max(state[READY + ACT], window - state[T.LAST_OF_ACTIVATE])
+    state[READY + REF_BANK] = max(state[READY + REF_BANK], window - state[T.LAST_OF_REFRESH])

@@ -5,8 +5,7 @@ the standard has separate buses, one command otherwise. The oldest request whose
 request that opens a row leaves its queue for the active set, which goes before all others and keeps its row open. A due
 refresh stops everything but the active set. Writes are served in bursts between two watermarks.
 
-``*_BOUND`` registers hold a tick before which no candidate of a kind can be ready, so that ticks without a decision
-are skipped: every event lowers the bound of what it may make ready, a search that finds nothing raises it.
+Searches are skipped while the bound of their kind says that no candidate can be ready, and so are ticks without a decision.
 
 Numba compiles a function together with all that it calls, so each large function has one caller and one place there.
 """
@@ -14,25 +13,19 @@ Numba compiles a function together with all that it calls, so each large functio
 from __future__ import annotations
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.candidates import best_column, best_row, is_row_command_older, oldest_sequence
-from uarch.dram.issue import access, command_for, row_command
-from uarch.dram.queues import append_entry, classify, complete
+from uarch.dram.candidates import oldest_active, oldest_hit, oldest_without_row, unused_row
+from uarch.dram.constraints import on_its_half
+from uarch.dram.issue import access, row_command
+from uarch.dram.queues import append_entry, complete, note_newest
 from uarch.dram.refresh import refresh_command, refresh_issued
 from uarch.dram.state import (
-    ACT_READY,
-    ACTIVE_BOUND,
-    B_ACCESSES,
-    B_ACT_READY,
-    B_CONFLICT,
-    B_HEAD,
+    ACT,
     B_HEAD_WRITES,
     B_HIT,
-    B_PRE_READY,
-    B_READ_READY,
+    B_NEEDS_ROW,
     B_ROW,
     BANK_FIELDS,
-    BOUND,
-    COLUMN_BOUND,
+    BOUNDS,
     E_COLUMN,
     E_NEXT,
     E_ROW,
@@ -42,116 +35,137 @@ from uarch.dram.state import (
     E_WRITE,
     FIRST_BANK,
     FORWARDED,
-    K_ACTIVE,
-    K_COLUMN,
+    K_ACT,
+    K_ACTIVE_READS,
+    K_ACTIVE_WRITES,
+    K_HIT,
+    K_PRE,
+    K_UNUSED,
     NEXT_REFRESH,
     NONE,
     NOW,
-    O_CAP,
     O_HIGH_PERCENT,
     O_LOW_PERCENT,
     O_READ_QUEUE,
     O_REFRESH,
     O_WRITE_QUEUE,
+    PRE,
     READS_WAITING,
+    READY,
     REF_ALL,
     REF_BANK,
     REFRESH_ALL,
     REFRESH_BANK,
     REFRESH_BOUND,
     REFRESHES_DUE,
-    ROW_BOUND,
     SEQUENCE,
-    SIZES_CHANGED,
     WRITE_MODE,
     WRITES_WAITING,
     IntArray,
     typed,
 )
-from uarch.jit import inline, loop_kernel
+from uarch.jit import inline, sub_kernel
 
 REFUSED, QUEUED, FORWARDED_AT_ONCE = typed(0), typed(1), typed(2)
 
 
 @inline
-def _choose_mode(state: IntArray) -> int:
-    """Switch between serving reads (0) and serving writes (1) if the watermarks say so."""
+def _set_tick(state: IntArray, now: int) -> None:
+    """Go on to a tick, at which a refresh may fall due."""
+    state[NOW] = now
+    if now == state[NEXT_REFRESH]:
+        state[REFRESHES_DUE] += 1
+        state[NEXT_REFRESH] += state[T.REFRESH_INTERVAL + state[O_REFRESH] - REFRESH_ALL]
+        state[REFRESH_BOUND] = 0
+
+
+@inline
+def _changes_mode(state: IntArray) -> bool:
+    """True if the watermarks say that the controller switches between serving reads and serving writes."""
     percent = state[WRITES_WAITING] * 100
-    reads = state[READS_WAITING]
     if state[WRITE_MODE]:
-        change = percent < state[O_LOW_PERCENT] * state[O_WRITE_QUEUE] and reads != 0
-    else:
-        change = percent > state[O_HIGH_PERCENT] * state[O_WRITE_QUEUE] or reads == 0
-    if change:
-        state[WRITE_MODE] = 1 - state[WRITE_MODE]
-        state[COLUMN_BOUND] = 0
-        state[ROW_BOUND] = 0
-    return int(state[WRITE_MODE])
+        return bool(percent < state[O_LOW_PERCENT] * state[O_WRITE_QUEUE] and state[READS_WAITING] != 0)
+    return bool(percent > state[O_HIGH_PERCENT] * state[O_WRITE_QUEUE] or state[READS_WAITING] == 0)
 
 
-@loop_kernel
+@inline
+def _is_older(state: IntArray, row: int, column: int, direction: int) -> bool:
+    """True if the request that needs a row command in one bank is older than the waiting hit of another."""
+    request, hit = state[row + B_NEEDS_ROW + direction], state[column + B_HIT + direction]
+    return bool(state[request + E_SEQUENCE] < state[hit + E_SEQUENCE])
+
+
+@sub_kernel
 def step(state: IntArray, now: int) -> None:
     """What the controller does at tick ``now``: a column command and a row command, or one of the two.
 
     ``now`` is later than the present tick and not later than :func:`next_event`, and becomes the present tick.
     """
-    state[NOW] = now
-    state[SIZES_CHANGED] = 0
-    if now == state[NEXT_REFRESH]:
-        state[REFRESHES_DUE] += 1
-        state[NEXT_REFRESH] += state[T.REFRESH_INTERVAL + state[O_REFRESH] - REFRESH_ALL]
-        state[REFRESH_BOUND] = 0
+    _set_tick(state, now)
     separate = state[T.SEPARATE_BUSES] > 0
-    refresh = state[REFRESHES_DUE] > 0
-    active, column, row, command = NONE, NONE, NONE, NONE
+    refreshing = state[REFRESHES_DUE] > 0
+    row, command = NONE, NONE
     mode = state[WRITE_MODE]
-    if now >= state[ACTIVE_BOUND]:
-        active = best_column(state, now, K_ACTIVE, NONE)
-        state[ACTIVE_BOUND] = state[BOUND]
-        column = active
-    if column < 0 and not refresh:
-        mode = _choose_mode(state)
-        if now >= state[COLUMN_BOUND]:
-            column = best_column(state, now, K_COLUMN + mode, oldest_sequence(state, mode))
-            state[COLUMN_BOUND] = state[BOUND]
-            if column >= 0 and not separate and is_row_command_older(state, now, column, mode):
+    column = oldest_active(state, now)
+    is_active = column >= 0
+    if not is_active and not refreshing:
+        mode ^= _changes_mode(state)
+        state[WRITE_MODE] = mode
+        column = oldest_hit(state, now, mode)
+        if column >= 0 and not separate:
+            row = oldest_without_row(state, now, mode)
+            if row >= 0 and _is_older(state, row, column, mode):
                 column = NONE
+                state[BOUNDS + K_HIT + 5 * mode] = 0
+            elif row >= 0:
+                row = NONE
+                state[BOUNDS + K_ACT + 4 * mode] = 0
+                state[BOUNDS + K_PRE + 4 * mode] = 0
     if column >= 0:
-        access(state, now, column, active >= 0, mode)
+        access(state, now, column, is_active, mode)
         if not separate:
             return
-    row = NONE
-    if refresh:
+    if refreshing:
+        mode = NONE
         if now >= state[REFRESH_BOUND]:
             command = refresh_command(state, now)
             row = state[REFRESH_BANK] if state[O_REFRESH] != REFRESH_ALL else NONE
     else:
-        mode = _choose_mode(state)
-        if now >= state[ROW_BOUND]:
-            row = best_row(state, now, mode, oldest_sequence(state, mode))
+        mode ^= _changes_mode(state)
+        state[WRITE_MODE] = mode
+        if row < 0:
+            row = oldest_without_row(state, now, mode)
+        if row < 0:
+            row = unused_row(state, now)
         if row >= 0:
-            command = command_for(state, row, mode)
+            command = ACT if state[row + B_ROW] < 0 else PRE
     if command >= 0:
         row_command(state, now, command, row, mode)
         if command in (REF_ALL, REF_BANK):
             refresh_issued(state)
 
 
-@loop_kernel
+@inline
+def _earliest(state: IntArray, kind: int) -> int:
+    """Earliest tick after the present one at which a candidate of a kind can be ready."""
+    command = kind & 3
+    return on_its_half(state, max(state[BOUNDS + kind], state[READY + command], state[NOW] + 1), command)
+
+
+@sub_kernel
 def next_event(state: IntArray) -> int:
     """Tick, after the present one, at which the controller may do something; at most NEVER."""
-    after = state[NOW] + 1
-    if state[SIZES_CHANGED]:
-        return int(after)
-    event = min(state[NEXT_REFRESH], state[ACTIVE_BOUND])
+    event = min(state[NEXT_REFRESH], _earliest(state, K_ACTIVE_READS), _earliest(state, K_ACTIVE_WRITES))
     if state[REFRESHES_DUE] > 0:
-        event = min(event, state[REFRESH_BOUND])
-        return int(max(event, after))
-    event = min(event, state[COLUMN_BOUND], state[ROW_BOUND])
-    return int(max(event, after))
+        return int(min(event, max(state[REFRESH_BOUND], state[NOW] + 1)))
+    if _changes_mode(state):
+        return int(state[NOW] + 1)
+    mode = state[WRITE_MODE]
+    event = min(event, _earliest(state, K_ACT + 4 * mode), _earliest(state, K_PRE + 4 * mode))
+    return int(min(event, _earliest(state, K_HIT + 5 * mode), _earliest(state, K_UNUSED)))
 
 
-@loop_kernel
+@sub_kernel
 def enqueue(state: IntArray, tag: int, is_write: int, bank_index: int, row: int, column: int) -> int:
     """Offer a request at the present tick; the controller sees it from the next tick on.
 
@@ -181,21 +195,5 @@ def enqueue(state: IntArray, tag: int, is_write: int, bank_index: int, row: int,
     state[SEQUENCE] += 1
     if direction:
         complete(state, tag, state[NOW])
-    open_row = state[bank + B_ROW]
-    is_hit = open_row == row and state[bank + B_ACCESSES] < state[O_CAP]
-    if open_row < 0:
-        is_new = state[bank + B_HEAD + direction] == entry
-        if is_new:
-            state[ROW_BOUND] = min(state[ROW_BOUND], max(state[bank + B_ACT_READY], state[ACT_READY]))
-    else:
-        first_of = bank + direction + (B_HIT if is_hit else B_CONFLICT)
-        is_new = state[first_of] < 0
-        if is_new:
-            state[first_of] = entry
-            if is_hit:
-                state[COLUMN_BOUND] = min(state[COLUMN_BOUND], state[bank + B_READ_READY + direction])
-            else:
-                state[ROW_BOUND] = min(state[ROW_BOUND], state[bank + B_PRE_READY])
-    if is_new:
-        classify(state, bank)
+    note_newest(state, bank, direction, entry)
     return QUEUED

@@ -2,88 +2,97 @@
 
 from __future__ import annotations
 
-from uarch.dram.options import MAX_BANKS
+from uarch.dram.constraints import bank_ready
 from uarch.dram.state import (
     B_ACCESSES,
     B_ACTIVE,
-    B_CONFLICT,
+    B_BIT,
     B_HEAD,
     B_HIT,
     B_HIT_WRITES,
-    B_POSITION,
+    B_NEEDS_ROW,
     B_ROW,
     B_TAIL,
+    BOUNDS,
     COMPLETION,
     E_NEXT,
     E_PREVIOUS,
     E_ROW,
+    E_SEQUENCE,
+    FCFS,
     FREE_ENTRY,
+    FRFCFS_ROWHIT,
+    HIT,
     K_ACT,
-    K_CLOSE,
-    K_COLUMN,
+    K_HIT,
     K_PRE,
+    K_UNUSED,
     LOG,
-    MEMBERS,
     NONE,
     O_CAP,
     O_CLOSED_PAGE,
+    O_SCHEDULER,
     READS_WAITING,
-    SIZES,
-    SIZES_CHANGED,
+    ROW_NEEDED,
+    UNUSED,
     IntArray,
 )
 from uarch.jit import inline
 
 
 @inline
-def set_member(state: IntArray, kind: int, bank: int, wanted: bool) -> None:
-    """Put ``bank`` into the set of banks with a candidate of ``kind``, or take it out."""
-    position = state[bank + B_POSITION + kind]
-    if wanted == (position >= 0):
-        return
-    if wanted:
-        end = state[SIZES + kind]
-        state[MEMBERS + kind * MAX_BANKS + end] = bank
-        state[bank + B_POSITION + kind] = end
-        state[SIZES + kind] = end + 1
-    else:
-        end = state[SIZES + kind] - 1
-        last = state[MEMBERS + kind * MAX_BANKS + end]
-        state[MEMBERS + kind * MAX_BANKS + position] = last
-        state[last + B_POSITION + kind] = position
-        state[bank + B_POSITION + kind] = NONE
-        state[SIZES + kind] = end
+def set_member(state: IntArray, banks: int, bank: int, wanted: bool) -> None:
+    """Put ``bank`` into the set of banks at place ``banks``, or take it out."""
+    bit = state[bank + B_BIT]
+    state[banks] = state[banks] | bit if wanted else state[banks] & ~bit
+
+
+@inline
+def lower_bound(state: IntArray, kind: int, bank: int) -> None:
+    """A candidate of a kind may be ready as soon as its bank is."""
+    state[BOUNDS + kind] = min(state[BOUNDS + kind], bank_ready(state, bank, kind & 3))
 
 
 @inline
 def classify(state: IntArray, bank: int) -> None:
-    """Update the sets for one bank from its row and lists."""
-    is_open = state[bank + B_ROW] >= 0
-    may_close = is_open and state[bank + B_ACTIVE] < 0
+    """Update the sets and bounds for one bank from its row and lists."""
+    row = state[bank + B_ROW]
+    is_idle = state[bank + B_ACTIVE] < 0
     for direction in range(2):
-        set_member(state, K_ACT + direction, bank, not is_open and state[bank + B_HEAD + direction] >= 0)
-        set_member(state, K_COLUMN + direction, bank, state[bank + B_HIT + direction] >= 0)
-        set_member(state, K_PRE + direction, bank, may_close and state[bank + B_CONFLICT + direction] >= 0)
+        hit, without_row = state[bank + B_HIT + direction], state[bank + B_NEEDS_ROW + direction]
+        set_member(state, HIT + direction, bank, hit >= 0)
+        if hit >= 0:
+            lower_bound(state, K_HIT + 5 * direction, bank)
+        # A row is kept open for an older hit, if row hits are preferred, and for the request that opened it.
+        wanted = is_idle and without_row >= 0
+        if wanted and hit >= 0 and state[O_SCHEDULER] == FRFCFS_ROWHIT:
+            wanted = state[hit + E_SEQUENCE] > state[without_row + E_SEQUENCE]
+        set_member(state, ROW_NEEDED + direction, bank, wanted)
+        if wanted:
+            lower_bound(state, 4 * direction + (K_ACT if row < 0 else K_PRE), bank)
     if state[O_CLOSED_PAGE]:
-        set_member(state, K_CLOSE, bank, may_close and state[bank + B_HIT] < 0 and state[bank + B_HIT_WRITES] < 0)
+        is_unused = row >= 0 and is_idle and state[bank + B_HIT] < 0 and state[bank + B_HIT_WRITES] < 0
+        set_member(state, UNUSED, bank, is_unused)
+        if is_unused:
+            lower_bound(state, K_UNUSED, bank)
 
 
 @inline
 def row_changed(state: IntArray, bank: int) -> None:
-    """Find hits and conflicts anew, after a row was opened, closed or used up, or the bank's active request left."""
+    """Sort the bank's requests anew, after a row was opened, closed or used up, or the bank's active request left."""
     row = state[bank + B_ROW]
     accepts_hits = row >= 0 and state[bank + B_ACCESSES] < state[O_CAP]
     for direction in range(2):
-        hit, conflict = NONE, NONE
-        entry = state[bank + B_HEAD + direction] if row >= 0 else NONE
-        while entry >= 0 and (hit < 0 or conflict < 0):
+        hit, without_row = NONE, NONE
+        entry = state[bank + B_HEAD + direction]
+        while entry >= 0 and (without_row < 0 or (hit < 0 and accepts_hits)):
             if accepts_hits and state[entry + E_ROW] == row:
                 hit = entry if hit < 0 else hit
-            elif conflict < 0:
-                conflict = entry
+            elif without_row < 0:
+                without_row = entry
             entry = state[entry + E_NEXT]
         state[bank + B_HIT + direction] = hit
-        state[bank + B_CONFLICT + direction] = conflict
+        state[bank + B_NEEDS_ROW + direction] = without_row
     classify(state, bank)
 
 
@@ -101,13 +110,22 @@ def append_entry(state: IntArray, bank: int, direction: int) -> int:
         state[bank + B_HEAD + direction] = entry
     state[bank + B_TAIL + direction] = entry
     state[READS_WAITING + direction] += 1
-    state[SIZES_CHANGED] = 1
     return int(entry)
 
 
 @inline
+def note_newest(state: IntArray, bank: int, direction: int, entry: int) -> None:
+    """The newest request of a bank's list is its candidate for a command if there is none yet."""
+    is_hit = state[bank + B_ROW] == state[entry + E_ROW] and state[bank + B_ACCESSES] < state[O_CAP]
+    first_of = bank + direction + (B_HIT if is_hit else B_NEEDS_ROW)
+    if state[first_of] < 0:
+        state[first_of] = entry
+        classify(state, bank)
+
+
+@inline
 def unlink_entry(state: IntArray, bank: int, direction: int, entry: int) -> None:
-    """Take an entry out of its list; it stays allocated."""
+    """Take an entry out of its list; it stays allocated. With FCFS another request may go first now."""
     after, before = state[entry + E_NEXT], state[entry + E_PREVIOUS]
     if before >= 0:
         state[before + E_NEXT] = after
@@ -118,7 +136,9 @@ def unlink_entry(state: IntArray, bank: int, direction: int, entry: int) -> None
     else:
         state[bank + B_TAIL + direction] = before
     state[READS_WAITING + direction] -= 1
-    state[SIZES_CHANGED] = 1
+    if state[O_SCHEDULER] == FCFS:
+        for kind in range(8):
+            state[BOUNDS + kind] = 0
 
 
 @inline

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uarch.dram.requests import RequestStream
+from uarch.dram.requests import RequestStream, parse_address
 from uarch.dram.standards import Standard
 from uarch.errors import InputError
 from uarch.input_file import one_line, read_text
@@ -51,10 +51,7 @@ def _parse(words: list[str], where: str) -> tuple[int, int]:
     kind, address = (words[0], words[1]) if len(words) == 2 else ("", "")
     if kind.upper() not in _KINDS:
         kind, address = address, kind
-    try:
-        value = int(address, 16) if address.lower().startswith("0x") else int(address)
-    except ValueError:
-        value = -1
-    if kind.upper() not in _KINDS or value < 0:
+    value = parse_address(address)
+    if kind.upper() not in _KINDS or value is None:
         raise InputError(f"{where}: {one_line(' '.join(words))[:60]!r} is not 'LD|ST address' or 'R|W address'")
     return _KINDS[kind.upper()], value

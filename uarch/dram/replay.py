@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uarch.dram.frfcfs import enqueue, next_event, step
-from uarch.dram.state import FORWARDED, NOW, READS, IntArray, typed
+from uarch.dram.state import FORWARDED, NOW, READS, READS_WAITING, WRITES_WAITING, IntArray, typed
 from uarch.jit import loop_kernel
 
 OFFERS_PER_TICK = 2
@@ -27,10 +27,12 @@ def replay(
     """
     count = len(arrival)
     request, reads = _ZERO, _ZERO
+    waiting = state[READS_WAITING] + state[WRITES_WAITING]
+    refused = False
     while request < count or state[READS] + state[FORWARDED] < reads:
         now = state[NOW]
         offered = 0
-        refused = False
+        refused = refused and state[READS_WAITING] + state[WRITES_WAITING] == waiting
         while request < count and offered < OFFERS_PER_TICK and arrival[request] <= now and not refused:
             if enqueue(state, request, is_write[request], bank[request], row[request], column[request]):
                 accepted[request] = now
@@ -39,6 +41,7 @@ def replay(
                 offered += 1
             else:
                 refused = True
+        waiting = state[READS_WAITING] + state[WRITES_WAITING]
         event = next_event(state)
         next_offer = event if refused or request == count else max(now + 1, arrival[request])
         if event > next_offer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,10 @@ from uarch.input_file import read_text
 
 PATTERNS = ("sequential", "random", "strided", "mix")
 PatternName = Literal["sequential", "random", "strided", "mix"]
-_LARGEST_TICK = 2**60
+LAST_ARRIVAL = 2**40
+"""Five minutes of HBM3: what refreshes until then takes seconds."""
+_ARRIVAL = re.compile(r"[0-9]{1,20}")
+_ADDRESS = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 
 
 class RequestStream(NamedTuple):
@@ -61,16 +65,21 @@ def read_trace(path: Path, standard: Standard) -> RequestStream:
 
 def _parse(words: list[str], where: str) -> tuple[int, int, int]:
     """Arrival, 1 for a write, address."""
-    try:
-        arrival_text, kind, address_text = words
-        arrival = int(arrival_text)
-        address = int(address_text, 16) if address_text.lower().startswith("0x") else int(address_text)
-        is_write = {"R": 0, "W": 1}[kind.upper()]
-    except (ValueError, KeyError):
-        arrival = address = is_write = -1
-    if not 0 <= arrival <= _LARGEST_TICK or address < 0:
+    arrival_text, kind, address_text = words if len(words) == 3 else ("", "", "")
+    address = parse_address(address_text)
+    if not _ARRIVAL.fullmatch(arrival_text) or kind not in {"R", "W", "r", "w"} or address is None:
         raise InputError(f"{where}: {' '.join(words)[:60]!r} is not '<arrival tick> <R|W> <byte address>'")
-    return arrival, is_write, address
+    arrival = int(arrival_text)
+    if arrival > LAST_ARRIVAL:
+        raise InputError(f"{where}: arrival {arrival} is after tick {LAST_ARRIVAL}, the last one allowed")
+    return arrival, int(kind in {"W", "w"}), address
+
+
+def parse_address(text: str) -> int | None:
+    """A byte address, decimal or hexadecimal with 0x; None if the text is neither."""
+    if not _ADDRESS.fullmatch(text):
+        return None
+    return int(text, 16) if text[:2].lower() == "0x" else int(text)
 
 
 def make_pattern(

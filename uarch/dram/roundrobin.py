@@ -15,20 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.constraints import (
-    activate_ready,
-    after_column_command,
-    after_row_command,
-    column_ready,
-    precharge_ready,
-)
+from uarch.dram.constraints import ready_tick, record_command
 from uarch.dram.state import (
     ACT,
     B_ACCESSES,
+    B_BIT,
     B_ROW,
     BANK_FIELDS,
     BANKS_END,
-    COLUMN_BUS_FREE,
     COMPLETION,
     FIRST_BANK,
     FORWARDED,
@@ -37,17 +31,16 @@ from uarch.dram.state import (
     NEXT_REFRESH,
     NONE,
     NOW,
-    OPEN_BANKS,
+    OPEN,
     OPEN_SINCE,
     OPEN_TICKS,
     PRE,
     PRECHARGES,
     RD,
     READS,
+    READY,
     REF_ALL,
-    REF_READY,
     REFRESHES,
-    ROW_BUS_FREE,
     WR,
     IntArray,
     typed,
@@ -184,13 +177,12 @@ def _ready_command(
     row = state[bank + B_ROW]
     if row < 0:
         command = ACT
-        ready = activate_ready(state, now, bank)
     elif row == requests.row[tag]:
         command = RD + requests.is_write[tag]
-        ready = column_ready(state, now, bank, requests.is_write[tag])
     else:
         command = PRE
-        ready = precharge_ready(state, now, bank)
+    ready = ready_tick(state, now, bank, command)
+    if command == PRE:
         has_hits = False
         for later in range(place, queues.lengths[index]):
             has_hits = has_hits or requests.row[queues.commands[index, later]] == row
@@ -206,28 +198,26 @@ def _issue(state: IntArray, queues: RoundRobinQueues, now: int, command: int, ba
     if command in (RD, WR):
         state[HITS] += 1 if state[bank + B_ACCESSES] > 0 else 0
         state[bank + B_ACCESSES] += 1
-        after_column_command(state, now, bank, command - RD)
+        record_command(state, now, command, bank, row)
         state[READS + command - RD] += 1
         while command == RD and tag >= 0:
             state[state[COMPLETION] + tag] = now + state[T.READ_LATENCY]
             queues.registers[Q_READS_OPEN] -= 1
             tag = queues.sharing[tag]
     else:
-        after_row_command(state, now, command, bank, row)
+        record_command(state, now, command, bank, row)
         if command == ACT:
             state[bank + B_ROW] = row
             state[bank + B_ACCESSES] = 0
-            if state[OPEN_BANKS] == 0:
+            if state[OPEN] == 0:
                 state[OPEN_SINCE] = now
-            state[OPEN_BANKS] += 1
+            state[OPEN] |= state[bank + B_BIT]
         elif command == PRE:
             state[bank + B_ROW] = NONE
             state[PRECHARGES] += 1
-            state[OPEN_BANKS] -= 1
-            if state[OPEN_BANKS] == 0:
+            state[OPEN] ^= state[bank + B_BIT]
+            if state[OPEN] == 0:
                 state[OPEN_TICKS] += now - state[OPEN_SINCE]
-    state[ROW_BUS_FREE] = 0
-    state[COLUMN_BUS_FREE] = 0
 
 
 @inline
@@ -235,15 +225,15 @@ def _refresh(state: IntArray, queues: RoundRobinQueues, now: int) -> int:
     """Issue a precharge or the refresh if one is ready; returns the command, or NONE."""
     for bank in range(FIRST_BANK, state[BANKS_END], BANK_FIELDS):
         if state[bank + B_ROW] >= 0:
-            ready = precharge_ready(state, now, bank)
+            ready = ready_tick(state, now, bank, PRE)
             queues.registers[Q_BOUND] = min(queues.registers[Q_BOUND], ready)
             if ready <= now:
                 _issue(state, queues, now, PRE, bank, state[bank + B_ROW], NONE)
                 return PRE
-    if state[OPEN_BANKS] > 0:
+    if state[OPEN] != 0:
         return NONE
-    queues.registers[Q_BOUND] = min(queues.registers[Q_BOUND], max(now, state[REF_READY]))
-    if state[REF_READY] > now:
+    queues.registers[Q_BOUND] = min(queues.registers[Q_BOUND], max(now, state[READY + REF_ALL]))
+    if state[READY + REF_ALL] > now:
         return NONE
     _issue(state, queues, now, REF_ALL, NONE, NONE, NONE)
     state[REFRESHES] += 1

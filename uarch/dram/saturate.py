@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uarch.dram.frfcfs import enqueue, next_event, step
 from uarch.dram.state import (
-    K_ACTIVE,
+    ACTIVE_READS,
+    ACTIVE_WRITES,
     LAST_DATA,
     NOW,
     O_READ_QUEUE,
     O_WRITE_QUEUE,
     READS_WAITING,
-    SIZES,
     WRITES_WAITING,
     IntArray,
     typed,
@@ -37,7 +37,7 @@ def serve(state: IntArray, bank: IntArray, row: IntArray, column: IntArray, read
             i = writes[next_write]
             enqueue(state, i, _WRITE, bank[i], row[i], column[i])
             next_write += 1
-        waiting = state[READS_WAITING] + state[WRITES_WAITING] + state[SIZES + K_ACTIVE]
+        waiting = state[READS_WAITING] | state[WRITES_WAITING] | state[ACTIVE_READS] | state[ACTIVE_WRITES]
         if waiting == 0 and next_read == len(reads) and next_write == len(writes):
             return int(max(state[NOW], state[LAST_DATA]))
         step(state, next_event(state))

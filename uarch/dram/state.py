@@ -4,8 +4,9 @@ Registers, timing constants (:mod:`uarch.dram.timing`) and options stand at fixe
 groups, sets of banks, banks, waiting requests, and last what the channel reports: completion by tag and a command log.
 Kernels name a bank, a group or a request by the place of its record, so that a field is ``state[bank + B_ROW]``.
 
-A bank keeps its waiting reads and writes (direction 0 and 1) in two lists in order of age, and remembers the oldest hit
-and the oldest conflict in each. For each kind of candidate command there is a set of the banks that have one.
+A bank keeps its waiting reads and writes (direction 0 and 1) in two lists in order of age, and remembers in each the
+oldest request that hits the open row and the oldest one that needs a row command. For each kind of candidate command there
+is a set of the banks that have one, and a *bound*: a tick before which none of them can be ready.
 """
 
 from __future__ import annotations
@@ -30,15 +31,26 @@ def typed(value: int) -> int:
 NONE = typed(-1)
 NEVER = typed(2**61)
 ACT, PRE, RD, WR, REF_ALL, PRE_ALL, REF_BANK = map(typed, range(7))
-COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
+COMMANDS = T.COMMANDS
 LOG_FIELDS = 4
 
 # Registers.
-(NOW, SEQUENCE, WRITE_MODE, READS_WAITING, WRITES_WAITING, FREE_ENTRY, ACT_READY, PRE_READY, READ_READY, WRITE_READY,
- ROW_BUS_FREE, COLUMN_BUS_FREE, REF_READY, REFPB_READY, NEXT_REFRESH, REFRESHES_DUE, REFRESH_BANK, ACTIVE_BOUND,
- COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND, SIZES_CHANGED, OPEN_BANKS, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS,
- ACTIVATES, PRECHARGES, REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LAST_TAG, LOGGED, BANKS_END, STACKS_END, COMPLETION,
- LOG, LOG_COMMANDS, BOUND, ROW_SEQUENCE, WINDOW_COUNT) = range(45)  # fmt: skip
+(NOW, SEQUENCE, WRITE_MODE, READS_WAITING, WRITES_WAITING, FREE_ENTRY, READ_STACK, OTHER_STACKS_READY, NEXT_REFRESH,
+ REFRESHES_DUE, REFRESH_BANK, REFRESH_BOUND, OPEN_SINCE, OPEN_TICKS, HITS, MISSES, CONFLICTS, ACTIVATES, PRECHARGES,
+ REFRESHES, READS, WRITES, FORWARDED, LAST_DATA, LAST_TAG, LOGGED, BANKS_END, COMPLETION, LOG, LOG_COMMANDS,
+ WINDOW_COUNT) = range(31)  # fmt: skip
+
+# Sets of banks, a bit each: open ones, and those with a request that needs a row command, that hits the open row (each for
+# reads and for writes), whose row was opened for it (a read, a write), and those that may be closed.
+OPEN, ROW_NEEDED, ROW_NEEDED_WRITES, HIT, HIT_WRITES, ACTIVE_READS, ACTIVE_WRITES, UNUSED = range(40, 48)
+
+# Bounds by kind of candidate; the command is the kind modulo 4. Kinds for reads, then for writes, active ones and unused rows.
+BOUNDS = 48
+(K_ACT, K_PRE, K_HIT, _, K_ACT_WRITES, K_PRE_WRITES, _, K_HIT_WRITES, _, K_UNUSED, K_ACTIVE_READS,
+ K_ACTIVE_WRITES) = map(typed, range(12))  # fmt: skip
+
+# Earliest tick of the next command, by command, as far as the whole channel decides it.
+READY = 96
 
 # Options, from ControllerOptions.lowered().
 OPTIONS = 112
@@ -47,26 +59,19 @@ OPTIONS = 112
 FRFCFS_ROWHIT, FRFCFS, FCFS = range(3)
 NO_REFRESH, REFRESH_ALL, REFRESH_BANKS = range(3)
 
-# Sets of banks by kind of candidate: how many, and which.
-K_ACT, K_ACT_WRITES, K_COLUMN, K_COLUMN_WRITES, K_PRE, K_PRE_WRITES, K_ACTIVE, K_CLOSE = map(typed, range(8))
-SIZES = 128
-MEMBERS = 352
-
-# Earliest tick of a read by stack ID; of an activate, a read and a write by bank group.
-STACKS = 136
-GROUPS = 144
-G_ACT_READY, G_READ_READY, G_WRITE_READY = range(3)
-
-# Ticks of the last commands that count in the windows of activates: a ring, indexed by WINDOW_COUNT modulo its size.
-ACTIVATE_TICKS = MEMBERS + 8 * MAX_BANKS
+# Last ticks of the last commands that count in the windows of activates: a ring, indexed by WINDOW_COUNT modulo its size.
+ACTIVATE_TICKS = 320
 LAST_ACTIVATES = 32
 
+# Bank groups: earliest tick of the next command, by command.
+GROUPS = ACTIVATE_TICKS + LAST_ACTIVATES
+
 # Banks.
-FIRST_BANK = ACTIVATE_TICKS + LAST_ACTIVATES
+FIRST_BANK = GROUPS + MAX_BANKS * T.NEXT_COMMANDS
 BANK_FIELDS = 32
-(B_ROW, B_ACT_READY, B_PRE_READY, B_READ_READY, B_WRITE_READY, B_REF_READY, B_ACCESSES, B_ACTIVE, B_GROUP, B_STACK,
- B_INDEX, B_HEAD, B_HEAD_WRITES, B_TAIL, B_TAIL_WRITES, B_HIT, B_HIT_WRITES, B_CONFLICT, B_CONFLICT_WRITES,
- B_POSITION) = range(20)  # fmt: skip
+B_READY = 0
+(B_ROW, B_ACCESSES, B_ACTIVE, B_GROUP, B_STACK, B_INDEX, B_BIT, B_HEAD, B_HEAD_WRITES, B_TAIL, B_TAIL_WRITES, B_HIT,
+ B_HIT_WRITES, B_NEEDS_ROW, B_NEEDS_ROW_WRITES) = range(8, 23)  # fmt: skip
 
 # Waiting requests.
 ENTRIES = FIRST_BANK + MAX_BANKS * BANK_FIELDS
@@ -81,17 +86,15 @@ def new_channel(standard: Standard, options: ControllerOptions, tags: int, log_c
     completion = ENTRIES + entries * ENTRY_FIELDS
     log = completion + tags
     state = np.zeros(log + log_commands * LOG_FIELDS, dtype=np.int64)
-    constants = T.timing_in_ticks(standard)
-    state[T.TIMING : T.TIMING + len(constants)] = constants
+    T.lower_timing(state, standard, command_buses=options.scheduler != "dramsim3")
     state[OPTIONS : OPTIONS + 8] = options.lowered()
     state[ACTIVATE_TICKS : ACTIVATE_TICKS + LAST_ACTIVATES] = -NEVER
-    state[[BANKS_END, STACKS_END]] = FIRST_BANK + banks * BANK_FIELDS, STACKS + standard.organisation.stack_ids
+    state[BANKS_END] = FIRST_BANK + banks * BANK_FIELDS
     state[[COMPLETION, LOG, LOG_COMMANDS]] = completion, log, log_commands
     state[completion:log] = NONE
-    state[[ACTIVE_BOUND, COLUMN_BOUND, ROW_BOUND, REFRESH_BOUND]] = NEVER
+    state[BOUNDS : BOUNDS + 12] = NEVER
     state[NEXT_REFRESH] = _first_refresh(state)
     state[REFRESH_BANK] = FIRST_BANK
-    state[SIZES_CHANGED] = 1  # the first tick decides whether reads or writes are served
     _fill_records(state, banks, entries)
     return state
 
@@ -100,10 +103,11 @@ def _fill_records(state: IntArray, banks: int, entries: int) -> None:
     """Banks know their group, stack ID and index and are closed and empty; free entries are linked."""
     table = state[FIRST_BANK : FIRST_BANK + banks * BANK_FIELDS].reshape(banks, BANK_FIELDS)
     index = np.arange(banks)
-    table[:, [B_ROW, B_ACTIVE, *range(B_HEAD, B_POSITION + 8)]] = NONE
+    table[:, [B_ROW, B_ACTIVE, *range(B_HEAD, B_NEEDS_ROW_WRITES + 1)]] = NONE
     table[:, B_INDEX] = index
-    table[:, B_GROUP] = GROUPS + 3 * (index // state[T.BANKS_PER_GROUP])
-    table[:, B_STACK] = STACKS + index // state[T.BANKS_PER_STACK]
+    table[:, B_BIT] = np.left_shift(1, index)
+    table[:, B_GROUP] = GROUPS + T.NEXT_COMMANDS * (index // state[T.BANKS_PER_GROUP])
+    table[:, B_STACK] = index // state[T.BANKS_PER_STACK]
     places = ENTRIES + ENTRY_FIELDS * np.arange(entries, dtype=np.int64)
     state[places[:-1] + E_NEXT] = places[1:]
     state[places[-1] + E_NEXT] = NONE
