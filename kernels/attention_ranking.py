@@ -13,6 +13,7 @@ from kernels.attention_load import AttentionLoad
 from kernels.attention_shape import AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES
 from kernels.ranking import SPLITS, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from uarch.check_bits import data_bytes_per_second
 from uarch.chip import Chip
 from uarch.errors import InputError
 from uarch.machine import Machine, lower
@@ -127,7 +128,7 @@ def _flash_seconds(
     row_bytes = kv_width * load.stored_bits / 8
     kv_bytes = 2 * shape.kv_heads * row_bytes * load.loaded_rows(mapping)
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * tile_k * row_bytes
-    dram = kv_bytes / (min(chip.memory.data_bytes_per_second, in_flight / latency) * running)
+    dram = kv_bytes / (min(data_bytes_per_second(chip.memory, int(row_bytes)), in_flight / latency) * running)
     seconds = max(compute, dram, load.l2_seconds(mapping, chip.l2_bytes_per_second)) + 4 * latency
     if mapping.splits > 1:
         partial = 2 * units * rows * shape.value_width * ACCUMULATOR_BYTES * mapping.splits

@@ -16,6 +16,7 @@ from kernels.gemm_tiles import GemmMapping, ProductShape
 from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
 from kernels.tile_menu import library_mappings, library_menu
 from kernels.weights import WeightFormat, plain
+from uarch.check_bits import data_bytes_per_second
 from uarch.chip import Chip
 from uarch.contexts import MAX_STAGES
 from uarch.errors import InputError
@@ -171,7 +172,7 @@ def _seconds(
     bytes_in = (sizes.total_rows * sizes.k * bits + sizes.entries * sizes.weights.matrix_bits(sizes.k, sizes.n)) / 8
     bytes_out = sizes.total_rows * sizes.n * bits / 8
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * step_bytes
-    bandwidth = min(chip.memory.data_bytes_per_second, in_flight / latency)
+    bandwidth = min(data_bytes_per_second(chip.memory), in_flight / latency)
     dram = (bytes_in + bytes_out) / (bandwidth * share)
     below, beside = min(chip.noc.multicast_cores, mapping.raster_rows), chip.noc.multicast_cores // mapping.raster_rows
     shared_bytes = (mapping.tile_k * m * bits / max(1, beside) + sizes.weights.tile_bits(mapping.tile_k, n) / below) / 8
@@ -181,7 +182,9 @@ def _seconds(
         partial = 2 * sizes.total_rows * sizes.n * ACCUMULATOR_BYTES * mapping.split_k
         spilt = max(0.0, partial - chip.l2.bytes)
         seconds += (
-            partial / chip.l2_bytes_per_second + spilt / chip.memory.data_bytes_per_second + 2 * chip.l2.latency_seconds
+            partial / chip.l2_bytes_per_second
+            + spilt / data_bytes_per_second(chip.memory)
+            + 2 * chip.l2.latency_seconds
         )
         seconds += chip.launch.kernel_seconds
     return seconds

@@ -47,7 +47,7 @@ def head_norm(
             Function.RMS_NORM,
             box,
             Slot(0),
-            b=Box(weights, 1, head_dim),
+            b=Box(weights, 1, head_dim, cached=True),
             m=chunks.n_rows,
             n=tensor.cols,
             store=box,

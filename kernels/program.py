@@ -54,6 +54,8 @@ class Box:
     step_batch: Ints = 0
     table: Ints = NONE
     """Where in the program's tables the rows stand that the parts of the batch begin at, or NONE: one after the other."""
+    cached: bool = False
+    """Whether loads go by way of the core's cache, which is for what its blocks read again; not for flat granules."""
 
 
 @dataclass(frozen=True)

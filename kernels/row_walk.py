@@ -1,7 +1,8 @@
 """Vector kernels as libraries write them: a block of threads walks along its row and waits for each load before the next.
 
 A step is one iteration of the block's loop: every thread loads its elements, computes and stores. Only other resident blocks,
-of which the threads of a core allow few, hide the latency. Norms walk twice: for the row's moments, then to scale it.
+of which the threads of a core allow few, hide the latency. Norms walk twice: for the row's moments, then to scale it. What is
+read again, by the same block or by others of its core, is found in L1: the row of a norm, its weights, a rotation's sines.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class _Walk:
         """Columns of an iteration."""
         return self.threads * self.kernel.elements
 
-    def box(self, tensor: Tensor, col: int, n_cols: int, step: int, n_rows: int = 1) -> Box:
+    def box(self, tensor: Tensor, col: int, n_cols: int, step: int, *, cached: bool = False) -> Box:
         """The rows' columns from ``col`` on."""
-        return Box(tensor.as_rows(), n_rows, n_cols, row=self.rows, col=col, step_col=step)
+        return Box(tensor.as_rows(), 1, n_cols, row=self.rows, col=col, step_col=step, cached=cached)
 
     def add(self, grid: Grid, j: int, fill: _Step) -> None:
         """Two steps from ``j`` on: a loop over whole strides, and what is left."""
@@ -69,8 +70,11 @@ class _Walk:
         fill(grid, j + 1, whole * self.stride if rest else 0, rest or self.stride if whole else rest, 0)
         grid.loop(j + 1, 1, 1 if rest else 0)
 
-    def resources(self, grid: Grid, loaded_bytes_per_element: int) -> None:
-        """Loads in flight are those of unrolled iterations; registers stand for the threads of a core that a block takes."""
+    def resources(self, grid: Grid, loaded_bytes_per_element: int = 0) -> None:
+        """Loads in flight are those of unrolled iterations; registers stand for the threads of a core that a block takes.
+
+        What goes by way of L1's cache takes no place there in advance.
+        """
         core = self.chip.core
         share = self.threads / core.max_threads
         grid.resources(
@@ -133,7 +137,7 @@ def row_norm(
         grid.vector(j, Function.MOMENTS, walk.box(x, col, n, advance), _MOMENTS, m=1, n=n, ops_per_element=ops)
 
     def scale_row(grid: Grid, j: int, col: int, n: int, advance: int) -> None:
-        weight = Box(weights.as_rows(), NORMS[norm].weight_rows, n, col=col, step_col=advance)
+        weight = Box(weights.as_rows(), NORMS[norm].weight_rows, n, col=col, step_col=advance, cached=True)
         grid.vector(
             j,
             scale,
@@ -163,7 +167,7 @@ def row_norm(
         barriers=REDUCTION_BARRIERS,
     )
     walk.add(grid, 3, scale_row)
-    walk.resources(grid, (1 + NORMS[norm].weight_rows) * x.element_bits // 8)
+    walk.resources(grid)
     return writer.finish(0)
 
 
@@ -187,7 +191,7 @@ def row_rope(
         heads = _Walk(chip, kernel, walk.rows, tensor.cols)
         stride = max(head_dim, heads.stride - heads.stride % head_dim)
         whole, rest = divmod(tensor.cols, stride)
-        cos_sin = Box(table.as_rows(), 1, head_dim, row=walk.rows)
+        cos_sin = Box(table.as_rows(), 1, head_dim, row=walk.rows, cached=True)
         for j, col, n, advance, times in (
             (2 * i, 0, stride if whole else rest, stride, whole),
             (2 * i + 1, whole * stride if rest else 0, rest or min(stride, tensor.cols), 0, int(rest > 0)),
@@ -195,5 +199,5 @@ def row_rope(
             box = walk.box(tensor, col, n, advance)
             grid.vector(j, Function.ROPE, box, _RESULT, b=cos_sin, m=1, n=n, store=box, ops_per_element=ops)
             grid.loop(j, 1, times)
-    walks[0][1].resources(grid, 2 * q.element_bits // 8)
+    walks[0][1].resources(grid, q.element_bits // 8)
     return writer.finish(0)

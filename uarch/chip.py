@@ -220,7 +220,7 @@ class Memory(Section):
     latency_seconds: Seconds
     """Controller and interconnect, beyond the DRAM's own timing."""
     check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Check bytes that travel with each byte: ECC kept inline among the data; 0 where the devices have bits of their own."""
+    """Check bytes kept for each byte among the data (:mod:`uarch.check_bits`); 0 where the devices have bits of their own."""
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
 
@@ -229,11 +229,6 @@ class Memory(Section):
         """See :attr:`refresh`."""
         hidden = self.technology.startswith("gddr")
         return self.refresh or ("none" if hidden else "all")
-
-    @property
-    def data_bytes_per_second(self) -> float:
-        """What the bus moves of data, check bytes left out."""
-        return self.bandwidth_bytes_per_second / (1 + self.check_bytes_per_byte)
 
 
 class Link(Section):

@@ -11,6 +11,7 @@ from uarch.contexts import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
 from uarch.dram.interface import Dram, DramTiming, open_dram
 from uarch.events import Cause, Event
 from uarch.jit import inline
+from uarch.l1_cache import open_l1_cache
 from uarch.l2 import FETCH, NO_FETCH, L2State, open_l2
 from uarch.machine import Machine
 from uarch.program import NONE, StructArray
@@ -34,7 +35,10 @@ WAITER = np.dtype(
     [
         ("context", np.int64),
         ("stage", np.int64),
-        ("rows", np.int64),  # which part of the granule: rows, and first column (from bit 16 on) and bytes
+        (
+            "rows",
+            np.int64,
+        ),  # which part of the granule: rows; first column (from bit 16 on) and bytes; whether L1 keeps it
         ("part", np.int64),
         ("remote", np.int64),
         ("next", np.int64),
@@ -92,6 +96,8 @@ class ChipState(NamedTuple):
     fetches: StructArray
     waiters: StructArray
     responses: StructArray
+    l1_cache: StructArray
+    """Of ``LINE``, shape ``(cores, sets, ways)``."""
     counters: IntArray
     """Of the program: what blocks wait for and signal."""
     events: IntArray
@@ -108,11 +114,12 @@ def open_chip(
     n_granules: int,
     n_counters: int,
     n_waiters: int,
+    l1_cache_bytes: int = 0,
     most_intervals: int = 0,
 ) -> ChipState:
     """An idle chip with a given L2 content and room for ``resident_blocks`` on each core.
 
-    ``most_intervals``: of its timeline; 0 records none.
+    ``l1_cache_bytes``: of each core, for loads that are cached. ``most_intervals``: of its timeline; 0 records none.
     """
     n_contexts = machine.cores * resident_blocks
     granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
@@ -137,6 +144,7 @@ def open_chip(
         fetches=fetches,
         waiters=waiters,
         responses=np.zeros(RESPONSES, RESPONSE),
+        l1_cache=open_l1_cache(machine.cores, l1_cache_bytes),
         counters=np.zeros(max(1, n_counters), np.int64),
         events=np.zeros(len(Event), np.int64),
         shared=shared,

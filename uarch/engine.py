@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from uarch.check_bits import check_share_of_program
 from uarch.chip import Chip
 from uarch.chip_state import IntArray, Program, open_chip
 from uarch.contexts import MAX_STAGES, NEVER
@@ -152,7 +153,8 @@ def execute(
     machine = _with_link(lower(chip, program.dtype), chip, program.link)
     resident = resident_blocks(machine, program, chip.name)
     waiters = machine.cores * resident * _granules_per_context(program)
-    dram_timing = lower_dram(chip, fidelity)
+    check_share = check_share_of_program(chip.memory, program.tensors, program.steps, program.operands)
+    dram_timing = lower_dram(chip, fidelity, check_share)
     state = open_chip(
         machine,
         dram_timing,
@@ -161,6 +163,7 @@ def execute(
         program.n_granules,
         program.n_counters,
         waiters,
+        _l1_cache_bytes(machine, program, resident),
         most_intervals if record else 0,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
@@ -222,6 +225,12 @@ def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str
             )
         limit = min(limit, available // max(1, needed))
     return max(1, limit)
+
+
+def _l1_cache_bytes(machine: Machine, program: TileProgramArrays, resident: int) -> int:
+    """What the resident blocks leave of a core's L1, if the program has loads that look there."""
+    left_bytes = machine.l1_bytes - resident * int(program.blocks["l1_bytes"].max())
+    return left_bytes if program.operands["cached"].any() else 0
 
 
 def granules_of_steps(program: TileProgramArrays, *, stored: bool = False) -> IntArray:

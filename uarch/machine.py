@@ -110,8 +110,10 @@ def lower(chip: Chip, dtype: str) -> Machine:
 
 
 @lru_cache(maxsize=256)
-def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
+def lower_dram(chip: Chip, fidelity: str, check_share: float = 0.0) -> DramTiming:
     """The chip's memory behind the engine's DRAM interface, at the fidelity ``tile`` or ``burst``.
+
+    ``check_share``: check bytes that are moved with each byte (:mod:`uarch.check_bits`).
 
     Raises :class:`InputError` if the standard does not have the chip's address mapping or refresh.
     """
@@ -122,6 +124,6 @@ def lower_dram(chip: Chip, fidelity: str) -> DramTiming:
         placement(memory.channels, memory.interleave_bytes, memory.channel_hash == "xor"),
         mapping=memory.mapping,
         options=ControllerOptions(refresh=memory.refresh_mode, queue=memory.queue),
-        bytes_per_second=memory.data_bytes_per_second / memory.channels,
+        bytes_per_second=memory.bandwidth_bytes_per_second / (1 + check_share) / memory.channels,
         latency_ps=picoseconds(memory.latency_seconds),
     )

@@ -3,6 +3,7 @@
 Tiles are moved granule by granule. Rows of a granule that are in L2 are read through its group of slices and the core's
 port; those that are absent are asked from DRAM; those that are on their way are waited for with whoever asked first.
 Neighbouring cores that ask for the same part of a granule while a response with it is under way to one of them share it.
+What a core's cache holds of the loads that go by way of it is not asked for again.
 
 A remote tensor stands for the same tensor of a peer. All chips of a tensor-parallel group run the same program at the
 same time, so that for every granule this chip reads from a peer, a peer reads one of this chip's: the granule at the
@@ -17,6 +18,7 @@ from uarch.contexts import READY, set_wake
 from uarch.dram.interface import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
+from uarch.l1_cache import ABSENT, arrival_in_l1, keep_in_l1
 from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
 from uarch.program import NONE, Residence, StructArray
 from uarch.rates import duration_ps
@@ -28,7 +30,11 @@ _L2_READ_BYTES, _L2_WRITE_BYTES, _NOC_BYTES = (
     int(Event.L2_WRITE_BYTES),
     int(Event.NOC_BYTES),
 )
+_L1_BYTES = int(Event.L1_BYTES)
 _L2_HITS, _L2_MISSES, _LINK_BYTES = int(Event.L2_HITS), int(Event.L2_MISSES), int(Event.LINK_BYTES)
+
+_CACHED_BIT = 48
+"""Of a ``part``, which has the first column from bit 16 on, and bytes below."""
 
 
 @inline
@@ -58,8 +64,8 @@ def move_box(
                 row_bits = row_set(top, rows)
                 if stage is None:
                     accepted_ps = max(accepted_ps, _write(chip, tensor, i, j, row_bits, size_bytes, c, now_ps))
-                else:
-                    part = (left << 16) + size_bytes
+                elif operand["cached"] == 0 or not _in_l1(chip, tensor, i, j, top, rows, c, stage, now_ps):
+                    part = (operand["cached"] << _CACHED_BIT) + (left << 16) + size_bytes
                     _read(chip, tensor, i, j, row_bits, part, c, stage, now_ps)
     return accepted_ps
 
@@ -121,6 +127,20 @@ def _open_granule(chip: ChipState, tensor: StructArray, granule: int, local: int
 
 
 @inline
+def _in_l1(
+    chip: ChipState, tensor: StructArray, i: int, j: int, first: int, rows: int, c: int, stage_number: int, now_ps: int
+) -> bool:
+    """Whether the core's cache has rows of a granule, or is being sent them: then the stage waits for that."""
+    granule = int(tensor["first_granule"] + i * tensor["granules_across"] + j)
+    arrival_ps = arrival_in_l1(chip.l1_cache, c % chip.machine.cores, granule, first, rows, now_ps)
+    if arrival_ps == ABSENT:
+        return False
+    stage = chip.stages[c, stage_number]
+    stage["ready_ps"] = max(stage["ready_ps"], arrival_ps)
+    return True
+
+
+@inline
 def _read(
     chip: ChipState,
     tensor: StructArray,
@@ -132,7 +152,10 @@ def _read(
     stage_number: int,
     now_ps: int,
 ) -> None:
-    """Load rows of a granule (``part``: first column and bytes) for a stage: from L2, or as a waiter for DRAM."""
+    """Load rows of a granule for a stage: from L2, or as a waiter for DRAM.
+
+    ``part``: whether L1 keeps them, first column and bytes.
+    """
     local = int(i * tensor["granules_across"] + j)
     granule = int(tensor["first_granule"] + local)
     group = l2_group(granule, chip.machine.l2_groups)
@@ -250,7 +273,11 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
     port = chip.cores[core]
     port_ps = duration_ps(size_bytes, machine.noc_read_byte)
     port["read_port_free_ps"] = max(now_ps, port["read_port_free_ps"]) + port_ps
-    return int(max(port["read_port_free_ps"], sent_ps) + machine.l2_latency_ps)
+    arrival_ps = int(max(port["read_port_free_ps"], sent_ps) + machine.l2_latency_ps)
+    if part >> _CACHED_BIT:
+        chip.events[_L1_BYTES] += size_bytes
+        keep_in_l1(chip.l1_cache, core, granule, rows, arrival_ps, now_ps)
+    return arrival_ps
 
 
 @inline

@@ -226,6 +226,7 @@ OPERAND = np.dtype(
         ("step_row", np.int64),
         ("step_col", np.int64),
         ("table", np.int64),  # or NONE: part b of the batch begins tables[table + iteration * step_batch + b] rows on
+        ("cached", np.int64),  # 1: loaded by way of the core's cache, which keeps it (uarch/l1_cache.py)
     ]
 )
 

@@ -95,8 +95,9 @@ def step_costs(machine: Machine, tensors: StructArray, steps: StructArray, opera
             )
             moved = _box_bytes(tensors, operands[s, A]) + _box_bytes(tensors, operands[s, B])
             cost["drain_ps"] += step["barriers"] * machine.step_gap_ps
-        for which in range(3):  # loads fill L1, results leave through it
-            moved += _box_bytes(tensors, operands[s, which])
+        for which in range(3):  # loads fill L1 (those of its cache only on a miss), results leave through it
+            if operands[s, which]["cached"] == 0:
+                moved += _box_bytes(tensors, operands[s, which])
         l1_ps = duration_ps(moved, machine.l1_byte)
         cost["busy_ps"] = max(unit_ps, l1_ps)
         cost["l1_excess_ps"] = max(0, l1_ps - unit_ps)

@@ -75,7 +75,8 @@ def _events_of_block(program: Program, number: int) -> IntArray:
     known = np.full(len(Event), NONE, np.int64)
     known[Event.STEPS] = times.sum()
     known[Event.MACS] = (times * costs["macs"]).sum()
-    known[Event.L1_BYTES] = (times * costs["l1_bytes"]).sum()
+    if not program.operands[part]["cached"].any():
+        known[Event.L1_BYTES] = (times * costs["l1_bytes"]).sum()
     known[Event.VECTOR_OPS] = (times * steps["vector_ops"]).sum()
     known[Event.SPECIAL_OPS] = (times * steps["special_ops"]).sum()
     return known

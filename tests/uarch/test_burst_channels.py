@@ -114,7 +114,7 @@ def test_a_long_stream_reaches_peak_bandwidth_less_refresh(chip_name: str) -> No
     result = served(timing, [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(granules)])
     seconds = int(result.done_ps.max()) * 1e-12
     jedec, refreshes = load_standard(chip.memory.standard).timing, chip.memory.refresh_mode != "none"
-    fraction = granules * GRANULE_BYTES / seconds / chip.memory.data_bytes_per_second
+    fraction = granules * GRANULE_BYTES / seconds / chip.memory.bandwidth_bytes_per_second
     assert 0.93 * (1 - refreshes * jedec.nRFCab / jedec.nREFI) < fraction < 1
     assert (result.events[Event.DRAM_REFRESHES] > 0) == refreshes
 

@@ -73,7 +73,7 @@ def times_of(values: Machine | DramTiming) -> list[str]:
 def engine_with(lowered: Lowered) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uarch.engine, "lower", lambda chip, dtype: lowered.machine)
-        patch.setattr(uarch.engine, "lower_dram", lambda chip, fidelity: lowered.dram)
+        patch.setattr(uarch.engine, "lower_dram", lambda chip, fidelity, check_share: lowered.dram)
         yield
 
 

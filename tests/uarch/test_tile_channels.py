@@ -76,7 +76,7 @@ def test_a_long_stream_reaches_what_the_standard_allows(chip_name: str) -> None:
     assert isinstance(timing, TileTiming)
     granules = 40 * chip.memory.channels
     result = served(timing, [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(granules)])
-    fraction = granules * GRANULE_BYTES / (int(result.done_ps.max()) * 1e-12) / chip.memory.data_bytes_per_second
+    fraction = granules * GRANULE_BYTES / (int(result.done_ps.max()) * 1e-12) / chip.memory.bandwidth_bytes_per_second
     refreshing = timing.refresh_ps / timing.refresh_interval_ps
     assert 0.93 * (1 - refreshing) < fraction < 1
 
