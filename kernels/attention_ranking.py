@@ -12,7 +12,7 @@ import numpy as np
 from kernels.attention_load import AttentionLoad
 from kernels.attention_shape import AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.datatypes import ACCUMULATOR_BYTES
-from kernels.ranking import SPLITS, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from kernels.ranking import SPLITS, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
 from uarch.check_bits import data_bytes_per_second
 from uarch.chip import Chip
 from uarch.errors import InputError
@@ -59,8 +59,9 @@ def _coarse_first(ranked: list[Estimate[FlashMapping]]) -> list[Estimate[FlashMa
 def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapping]:
     """Tiles of queries and heads that fill the arrays, tiles of keys, stages, and splits where query tiles are few."""
     shape = load.shape
-    key_tiles = [keys for keys in _KEY_TILES if load.most_keys is None or keys <= max(load.most_keys, _KEY_TILES[0])]
-    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(load), key_tiles, (2, 4, 6, 8), SPLITS):
+    menu = for_arrays(_KEY_TILES, machine.lanes * machine.cols)
+    key_tiles = [keys for keys in menu if load.most_keys is None or keys <= max(load.most_keys, _KEY_TILES[0])]
+    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(machine, load), key_tiles, (2, 4, 6, 8), SPLITS):
         mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
         tiles = ceil(shape.kv_len / tile_k)
         registers = tile_q * pack * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
@@ -75,14 +76,14 @@ def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapp
         yield mapping
 
 
-def _row_tiles(load: AttentionLoad) -> list[tuple[int, int]]:
+def _row_tiles(machine: Machine, load: AttentionLoad) -> list[tuple[int, int]]:
     """(query positions, packed heads) of a block: all of a group if its rows are few."""
     shape = load.shape
     if load.row_tile is not None:
         return [load.row_tile]
     if shape.q_len * shape.group <= max(TILE_SIZES):
         return [(shape.q_len, shape.group)]
-    tiles = [(tile_q, 1) for tile_q in up_to((32, 64, 128), shape.q_len)]
+    tiles = [(tile_q, 1) for tile_q in up_to(for_arrays((32, 64, 128), machine.rows), shape.q_len)]
     if load.is_plain or shape.group == 1:
         return tiles
     packs = [pack for pack in (shape.group, 64, 32, 16) if pack <= shape.group and shape.group % pack == 0]

@@ -13,7 +13,7 @@ import numpy as np
 from kernels.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.gemm import fix_up_l1_bytes
 from kernels.gemm_tiles import GemmMapping, ProductShape
-from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, refreshed, up_to
+from kernels.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
 from kernels.tile_menu import library_mappings, library_menu
 from kernels.weights import WeightFormat, plain
 from uarch.check_bits import data_bytes_per_second
@@ -112,9 +112,10 @@ def _array_tile(mapping: GemmMapping, sizes: _Product) -> tuple[int, int]:
 
 def _mappings(machine: Machine, sizes: _Product, pack: int, packed_columns: bool) -> Iterable[GemmMapping]:
     form = sizes.weights
-    sizes_m = sorted({pack * max(1, size // pack) for size in up_to(TILE_SIZES, sizes.largest)})
-    sizes_n = [sizes.n] if packed_columns and pack > 1 else up_to(TILE_SIZES, sizes.n)
-    sizes_k = [sizes.k] if pack > 1 and not packed_columns else _tile_k_sizes(form, sizes.k)
+    tile_sizes = for_arrays(TILE_SIZES, machine.lanes * max(machine.rows, machine.cols))
+    sizes_m = sorted({pack * max(1, size // pack) for size in up_to(tile_sizes, sizes.largest)})
+    sizes_n = [sizes.n] if packed_columns and pack > 1 else up_to(tile_sizes, sizes.n)
+    sizes_k = [sizes.k] if pack > 1 and not packed_columns else _tile_k_sizes(machine, form, sizes.k)
     for tile_m, tile_n, tile_k in product(sizes_m, sizes_n, sizes_k):
         stage_bytes = ceil((tile_k * tile_m * sizes.bits + form.tile_bits(tile_k, tile_n)) / 8)
         accumulators = tile_m * tile_n * ACCUMULATOR_BYTES
@@ -134,9 +135,10 @@ def _mappings(machine: Machine, sizes: _Product, pack: int, packed_columns: bool
                 yield mapping
 
 
-def _tile_k_sizes(form: WeightFormat, k: int) -> list[int]:
+def _tile_k_sizes(machine: Machine, form: WeightFormat, k: int) -> list[int]:
     """Of the menu those that hold whole groups of weights; one group if none does."""
-    suiting = [size for size in up_to(TILE_K_SIZES, k) if form.allows_tile_k(size)]
+    menu = for_arrays(TILE_K_SIZES, max(machine.rows, machine.cols) // 2)
+    suiting = [size for size in up_to(menu, k) if form.allows_tile_k(size)]
     return suiting or [form.group_size or form.structure.group]
 
 

@@ -12,6 +12,7 @@ from uarch.dram.standards import load_standard
 
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
+"""Menus of sizes for cores with arrays like those of GPUs; see :func:`for_arrays`."""
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 _INDISTINCT = 0.02
@@ -40,6 +41,14 @@ def best_first(ranked: Iterable[Estimate[M]]) -> list[Estimate[M]]:
     """Fastest first; among those that the closed form cannot tell apart (2 %), the one with the fewest, largest steps."""
     distinct = {estimate.mapping: estimate for estimate in ranked}.values()
     return sorted(distinct, key=lambda estimate: (round(log(estimate.seconds) / _INDISTINCT), estimate.steps))
+
+
+def for_arrays(sizes: Sequence[int], extent: int) -> list[int]:
+    """A menu of sizes, with doubled ones up to twice what the arrays span if that is more: larger tiles hide fill and drain."""
+    longer = list(sizes)
+    while longer[-1] < 2 * extent:
+        longer.append(2 * longer[-1])
+    return longer
 
 
 def up_to(sizes: Sequence[int], limit: int) -> list[int]:

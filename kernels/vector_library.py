@@ -71,10 +71,13 @@ def vector_library_names() -> list[str]:
     return [IDEAL, *_libraries()]
 
 
-def row_kernel(library: str, op: str) -> RowKernel | None:
-    """How ``library`` writes ``op``, None if ideally; ``InputError`` for an unknown library."""
+def row_kernel(library: str, op: str, chip: Chip) -> RowKernel | None:
+    """How ``library`` writes ``op``, None if ideally or if the chip runs no GPU's libraries.
+
+    Raises :class:`InputError` for an unknown library.
+    """
     if library == IDEAL:
         return None
     if library not in _libraries():
         raise InputError(f"library {library!r}: not known; {unknown_name(library, vector_library_names())}")
-    return _libraries()[library].kernels.get(op)
+    return _libraries()[library].kernels.get(op) if chip.uses_library else None

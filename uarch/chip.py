@@ -81,6 +81,9 @@ Seconds = Annotated[float, Field(ge=0, le=1)]
 Watts = Annotated[float, Field(ge=0, le=1e5)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
 
+LARGEST_LIBRARY_TILE = 128 * 256
+"""Results of a block of CUTLASS's largest default tile."""
+
 
 class Clock(Section):
     """Clock domains; memory and link have rates of their own."""
@@ -293,15 +296,18 @@ class Chip(Section):
     launch: Launch = Launch()
     block_model: BlockModel = BlockModel()
     mapping: Literal["library", "search"] | None = None
-    """Whose tiles matrix products are cut into: those of a vendor's library, or the best that fit. If left out, silicon has
-    a library and models search."""
+    """Whose kernels it runs: those of a GPU vendor's libraries, or the best that fit. If left out, silicon has libraries,
+    unless its arrays are too large for their tiles: such chips (TPUs) have a compiler that searches, as models have."""
     menu: Annotated[str, Field(min_length=1, max_length=1000)] = "library"
     """The library's tiles: name of a menu in ``kernels/menus``, or path of one."""
 
     @property
     def uses_library(self) -> bool:
-        """Whether matrix products take the tiles of a library's menu."""
-        return self.mapping == "library" or (self.mapping is None and self.kind == "silicon")
+        """Whether kernels are cut and written as those of GPU libraries."""
+        if self.mapping is not None:
+            return self.mapping == "library"
+        array = self.core.systolic
+        return self.kind == "silicon" and self.core.lanes * array.rows * array.cols <= LARGEST_LIBRARY_TILE
 
     @property
     def power_capped(self) -> bool:

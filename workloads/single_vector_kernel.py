@@ -60,7 +60,7 @@ def _residual_add(site: _Site) -> _Built:
 def _norm(kind: str) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, weights, out = site.tensor("x"), site.tensor("weights", NORMS[kind].weight_rows), site.tensor("out")
-        if kernel := row_kernel(site.library, kind):
+        if kernel := row_kernel(site.library, kind, site.chip):
             program = row_norm(kind, site.chip, x, weights, out, kernel, norm=kind, eps=1e-5, dtype=site.dtype)
             return program, [x, weights]
         return norm(kind, site.chip, x, weights, out, norm=kind, eps=1e-5, dtype=site.dtype), [x]
@@ -71,7 +71,7 @@ def _norm(kind: str) -> Callable[[_Site], _Built]:
 def _activation(kind: str, *, gated: bool) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, out = site.tensor("x", cols=site.cols * (1 + gated)), site.tensor("out")
-        if gated and (kernel := row_kernel(site.library, "silu_mul")):
+        if gated and (kernel := row_kernel(site.library, "silu_mul", site.chip)):
             return row_silu_mul("silu_mul", site.chip, x, out, kernel, dtype=site.dtype), [x]
         issued = _issued(site, kind)
         return activation(kind, site.chip, x, out, activation=kind, gated=gated, dtype=site.dtype, issued=issued), [x]
@@ -81,7 +81,7 @@ def _activation(kind: str, *, gated: bool) -> Callable[[_Site], _Built]:
 
 def _issued(site: _Site, op: str) -> float:
     """Lane-operations per element that the library's kernel issues; 0 for an ideal one."""
-    kernel = row_kernel(site.library, op)
+    kernel = row_kernel(site.library, op, site.chip)
     return kernel.lane_ops(site.chip) if kernel else 0.0
 
 
@@ -102,7 +102,7 @@ def _rope(site: _Site) -> _Built:
     head_dim -= head_dim % 2
     q, k = site.tensor("q", cols=site.cols - head_dim), site.tensor("k", cols=head_dim)
     table = site.tensor("table", cols=head_dim)
-    if kernel := row_kernel(site.library, "rope"):
+    if kernel := row_kernel(site.library, "rope", site.chip):
         program = row_rope("rope", site.chip, q, k, table, kernel, head_dim=head_dim, dtype=site.dtype)
         return program, [table, q, k]
     sizes = {"head_dim": head_dim, "q_len": site.rows, "kv_len": site.rows}

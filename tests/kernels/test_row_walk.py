@@ -127,10 +127,12 @@ def test_no_library_beats_the_ideal_kernel(library: str, op: str) -> None:
 
 
 def test_libraries() -> None:
-    assert row_kernel(IDEAL, "gelu") is None
-    assert row_kernel("rows", "copy") is None
+    assert row_kernel(IDEAL, "gelu", CHIP) is None
+    assert row_kernel("rows", "copy", CHIP) is None
+    assert row_kernel("rows", "gelu", CHIP) is not None
+    assert row_kernel("rows", "gelu", load_chip("h100", ["mapping=search"])) is None
     with pytest.raises(InputError, match="did you mean 'rows'"):
-        row_kernel("row", "gelu")
+        row_kernel("row", "gelu", CHIP)
 
 
 @given(st.floats(1, 100), st.floats(0, 100))

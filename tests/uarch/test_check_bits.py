@@ -35,8 +35,8 @@ def test_devices_with_bits_of_their_own_pay_nothing() -> None:
 def test_the_fewer_lines_lie_together_the_slower() -> None:
     """Without ECC as fast as with a bus that is faster by what the check bits take: 1/16 of rows, 1/4 of tiles of a product."""
     for share, run in (
-        (1 / 16, lambda chip: simulate_vector_kernel(chip, "copy", 1024, 8192)),
-        (1 / 4, lambda chip: simulate_gemm(chip, 16, 8192, 8192, residency="cold")),
+        (1 / 16, lambda chip: simulate_vector_kernel(chip, "copy", 256, 4096)),
+        (1 / 4, lambda chip: simulate_gemm(chip, 16, 2048, 2048, residency="cold")),
     ):
         with_ecc = run(A40)
         bandwidth = A40.memory.bandwidth_bytes_per_second / (1 + share)
