@@ -264,7 +264,6 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
                 wave_end = shared["ended_blocks"] + waves.blocks_per_wave
     for core in range(chip.machine.cores):
         charge(chip, core, now_ps)
-    next_completion(
-        chip.dram, chip.dram_timing, NEVER, chip.events
-    )  # what still waits to be written counts, but takes no time
+    # What still waits to be written counts, but takes no time.
+    next_completion(chip.dram, chip.dram_timing, NEVER, chip.events)
     return int(now_ps + waves.taken[1])

@@ -184,19 +184,15 @@ STEP = np.dtype(
         ("m", np.int64),
         ("n", np.int64),
         ("k", np.int64),
-        (
-            "array_m",
-            np.int64,
-        ),  # what the arrays compute: m, n and k, or more in kernels that do not trim tiles at the edges
+        # What the arrays compute: m, n and k, or more in kernels that do not trim tiles at the edges.
+        ("array_m", np.int64),
         ("array_n", np.int64),
         ("array_k", np.int64),
         ("transpose_a", np.int64),
         ("transpose_b", np.int64),
         ("accumulate", np.int64),
-        (
-            "kept",
-            np.int64,
-        ),  # of every ``group`` rows of B, which then holds the kept ones alone: k counts those, A has all
+        # Of every ``group`` rows of B, which then holds the kept ones alone: k counts those, A has all.
+        ("kept", np.int64),
         ("group", np.int64),  # 1 if B is dense
         ("state", np.int64),  # third slot of a vector step, or of a matrix step with N:M weights: indices; or NONE
         ("parameter", np.float64),

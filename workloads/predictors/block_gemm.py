@@ -118,9 +118,8 @@ def l2_tile_cycles(m: Floats, n: Floats, k: Floats, t: Tilings, machine: BlockMa
     again = np.clip(count_m / cores - 1, 0, 1) * (count_n - 1)
     spanned = cores / (count_m * count_n)
     moved_sums = np.clip(1 / spanned - 1, 0, 1) * (count_k - 1) * m * n
-    gone_on_with = (
-        np.where(count_k > 1, np.clip(spanned - 1, 0, 1), 0) * m * n
-    )  # sums of one k for the next in the first wave
+    # Sums of one k for the next in the first wave.
+    gone_on_with = np.where(count_k > 1, np.clip(spanned - 1, 0, 1), 0) * m * n
     reads = m * k * (1 + again) + k * n + moved_sums + gone_on_with
     in_wave_n, in_wave_k = np.clip(cores / count_m, 1, count_n), np.clip(spanned, 1, count_k)
     operands = (np.minimum(count_m, cores) * side_m + in_wave_n * side_n) * in_wave_k * depth
