@@ -59,11 +59,14 @@ def ready_tick(state: IntArray, now: int, bank: int, command: int) -> int:
 def record_command(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
     """A command of ``bank`` (NONE: all banks) starts at tick ``now``: what it delays, and the log."""
     delays = T.DELAYS + command * T.COMMAND_DELAYS
-    for half in range(0, T.NEXT_COMMANDS, _HALF):
-        _delay(state, now, READY + half, delays + 2 * T.NEXT_COMMANDS + half)
-        if bank >= 0:
-            _delay(state, now, bank + B_READY + half, delays + half)
-            _delay(state, now, state[bank + B_GROUP] + half, delays + T.NEXT_COMMANDS + half)
+    group, every = delays + T.NEXT_COMMANDS, delays + 2 * T.NEXT_COMMANDS
+    _delay(state, now, READY, every)
+    _delay(state, now, READY + _HALF, every + _HALF)
+    if bank >= 0:
+        _delay(state, now, bank + B_READY, delays)
+        _delay(state, now, bank + B_READY + _HALF, delays + _HALF)
+        _delay(state, now, state[bank + B_GROUP], group)
+        _delay(state, now, state[bank + B_GROUP] + _HALF, group + _HALF)
     if command == RD:
         state[READ_STACK] = state[bank + B_STACK]
         state[OTHER_STACKS_READY] = now + state[T.OTHER_STACK]
