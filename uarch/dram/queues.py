@@ -80,8 +80,8 @@ def classify(state: IntArray, bank: int) -> None:
 
 
 @inline
-def row_changed(state: IntArray, bank: int) -> None:
-    """Sort the bank's requests anew, after a row was opened, closed or used up, or the bank's active request left."""
+def sort_requests(state: IntArray, bank: int) -> None:
+    """Find the bank's oldest hits and requests without a row anew, after a row was opened, closed or used up."""
     row = state[bank + B_ROW]
     accepts_hits = row >= 0 and state[bank + B_ACCESSES] < state[O_CAP]
     for direction in range(2):
@@ -95,7 +95,6 @@ def row_changed(state: IntArray, bank: int) -> None:
             entry = state[entry + E_NEXT]
         state[bank + B_HIT + direction] = hit
         state[bank + B_NEEDS_ROW + direction] = without_row
-    classify(state, bank)
 
 
 @inline
