@@ -22,6 +22,7 @@ from uarch.dram.state import (
     FCFS,
     FIRST_BANK,
     HIT,
+    HIT_TO_WRITES,
     K_ACT,
     K_ACTIVE_READS,
     K_ACTIVE_WRITES,
@@ -35,6 +36,7 @@ from uarch.dram.state import (
     OPEN,
     READY,
     ROW_NEEDED,
+    ROW_TO_WRITES,
     UNUSED,
     IntArray,
 )
@@ -53,14 +55,14 @@ def oldest_active(state: IntArray, now: int) -> int:
 def oldest_hit(state: IntArray, now: int, direction: int) -> int:
     """Bank of the oldest waiting hit that is ready, or NONE."""
     banks = _eligible(state, state[HIT + direction], B_HIT, direction)
-    return _search(state, now, K_HIT + 5 * direction, banks, B_HIT + direction)
+    return _search(state, now, K_HIT + HIT_TO_WRITES * direction, banks, B_HIT + direction)
 
 
 @inline
 def oldest_without_row(state: IntArray, now: int, direction: int) -> int:
     """Bank of the oldest request whose activate or precharge is ready, or NONE."""
     banks = _eligible(state, state[ROW_NEEDED + direction], B_NEEDS_ROW, direction)
-    activate, precharge = K_ACT + 4 * direction, K_PRE + 4 * direction
+    activate, precharge = K_ACT + ROW_TO_WRITES * direction, K_PRE + ROW_TO_WRITES * direction
     closed = _search(state, now, activate, banks & ~state[OPEN], B_NEEDS_ROW + direction)
     opened = _search(state, now, precharge, banks & state[OPEN], B_NEEDS_ROW + direction)
     return _older(state, closed, activate, opened, precharge, B_NEEDS_ROW + direction)

@@ -14,6 +14,7 @@ from uarch.dram.state import (
     B_GROUP,
     B_INDEX,
     B_READY,
+    B_ROW,
     B_STACK,
     LAST_ACTIVATES,
     LOG,
@@ -56,21 +57,36 @@ def ready_tick(state: IntArray, now: int, bank: int, command: int) -> int:
 
 
 @inline
-def record_command(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
-    """A command of ``bank`` (NONE: all banks) starts at tick ``now``: what it delays, and the log."""
-    delays = T.DELAYS + command * T.COMMAND_DELAYS
-    for half in range(0, T.NEXT_COMMANDS, _HALF):
-        _delay(state, now, READY + half, delays + 2 * T.NEXT_COMMANDS + half)
-        if bank >= 0:
-            _delay(state, now, bank + B_READY + half, delays + half)
-            _delay(state, now, state[bank + B_GROUP] + half, delays + T.NEXT_COMMANDS + half)
-    if command == RD:
-        state[READ_STACK] = state[bank + B_STACK]
-        state[OTHER_STACKS_READY] = now + state[T.OTHER_STACK]
-    elif command in (ACT, REF_BANK):
+def record_row_command(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
+    """An activate, precharge or refresh of ``bank`` (NONE: all banks) starts at tick ``now``."""
+    _record(state, now, command, bank, row)
+    if command in (ACT, REF_BANK):
         is_activate = command == ACT
         _count_in_windows(state, now + state[T.LAST_OF_ACTIVATE if is_activate else T.LAST_OF_REFRESH])
         state[ACTIVATES] += is_activate
+
+
+@inline
+def record_column_command(state: IntArray, now: int, bank: int, is_write: int) -> None:
+    """A read or write of ``bank`` starts at tick ``now``."""
+    _record(state, now, RD + is_write, bank, state[bank + B_ROW])
+    if not is_write:
+        state[READ_STACK] = state[bank + B_STACK]
+        state[OTHER_STACKS_READY] = now + state[T.OTHER_STACK]
+
+
+@inline
+def _record(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
+    """What a command delays, and the log."""
+    delays = T.DELAYS + command * T.COMMAND_DELAYS
+    group, every = delays + T.NEXT_COMMANDS, delays + 2 * T.NEXT_COMMANDS
+    _delay(state, now, READY, every)
+    _delay(state, now, READY + _HALF, every + _HALF)
+    if bank >= 0:
+        _delay(state, now, bank + B_READY, delays)
+        _delay(state, now, bank + B_READY + _HALF, delays + _HALF)
+        _delay(state, now, state[bank + B_GROUP], group)
+        _delay(state, now, state[bank + B_GROUP] + _HALF, group + _HALF)
     if state[LOGGED] < state[LOG_COMMANDS]:
         line = state[LOG] + LOG_FIELDS * state[LOGGED]
         state[line] = now

@@ -35,6 +35,7 @@ from uarch.dram.state import (
     E_WRITE,
     FIRST_BANK,
     FORWARDED,
+    HIT_TO_WRITES,
     K_ACT,
     K_ACTIVE_READS,
     K_ACTIVE_WRITES,
@@ -58,6 +59,7 @@ from uarch.dram.state import (
     REFRESH_BANK,
     REFRESH_BOUND,
     REFRESHES_DUE,
+    ROW_TO_WRITES,
     SEQUENCE,
     WRITE_MODE,
     WRITES_WAITING,
@@ -116,11 +118,11 @@ def step(state: IntArray, now: int) -> None:
             row = oldest_without_row(state, now, mode)
             if row >= 0 and _is_older(state, row, column, mode):
                 column = NONE
-                state[BOUNDS + K_HIT + 5 * mode] = 0
+                state[BOUNDS + K_HIT + HIT_TO_WRITES * mode] = 0
             elif row >= 0:
                 row = NONE
-                state[BOUNDS + K_ACT + 4 * mode] = 0
-                state[BOUNDS + K_PRE + 4 * mode] = 0
+                state[BOUNDS + K_ACT + ROW_TO_WRITES * mode] = 0
+                state[BOUNDS + K_PRE + ROW_TO_WRITES * mode] = 0
     if column >= 0:
         access(state, now, column, is_active, mode)
         if not separate:
@@ -161,8 +163,8 @@ def next_event(state: IntArray) -> int:
     if _changes_mode(state):
         return int(state[NOW] + 1)
     mode = state[WRITE_MODE]
-    event = min(event, _earliest(state, K_ACT + 4 * mode), _earliest(state, K_PRE + 4 * mode))
-    return int(min(event, _earliest(state, K_HIT + 5 * mode), _earliest(state, K_UNUSED)))
+    event = min(event, _earliest(state, K_ACT + ROW_TO_WRITES * mode), _earliest(state, K_PRE + ROW_TO_WRITES * mode))
+    return int(min(event, _earliest(state, K_HIT + HIT_TO_WRITES * mode), _earliest(state, K_UNUSED)))
 
 
 @sub_kernel

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.constraints import record_command
-from uarch.dram.queues import classify, complete, lower_bound, row_changed, set_member, unlink_entry
+from uarch.dram.constraints import record_column_command, record_row_command
+from uarch.dram.queues import classify, complete, lower_bound, set_member, sort_requests, unlink_entry
 from uarch.dram.state import (
     ACT,
     ACTIVE_READS,
@@ -36,7 +36,6 @@ from uarch.dram.state import (
     PRE,
     PRE_ALL,
     PRECHARGES,
-    RD,
     READS,
     REFRESH_BOUND,
     IntArray,
@@ -63,7 +62,7 @@ def row_command(state: IntArray, now: int, command: int, bank: int, direction: i
         set_member(state, ACTIVE_READS + direction, bank, command == ACT)
         if state[OPEN] == 0:
             state[OPEN_SINCE] = now
-    record_command(state, now, command, bank, row)
+    record_row_command(state, now, command, bank, row)
     if command == ACT:
         lower_bound(state, K_ACTIVE_READS + direction, bank)
     _change_rows(state, now, command, bank, row)
@@ -85,7 +84,8 @@ def _change_rows(state: IntArray, now: int, command: int, bank: int, row: int) -
         if command != ACT:
             state[place + B_ROW] = NONE
             state[PRECHARGES] += 1
-        row_changed(state, place)
+        sort_requests(state, place)
+        classify(state, place)
     if closes and state[OPEN] == 0:
         state[OPEN_TICKS] += now - state[OPEN_SINCE]
 
@@ -107,7 +107,7 @@ def access(state: IntArray, now: int, bank: int, is_active: bool, direction: int
         unlink_entry(state, bank, direction, entry)
     state[HITS] += 1 - state[entry + E_TOUCHED]
     is_write = state[entry + E_WRITE]
-    record_command(state, now, RD + is_write, bank, state[bank + B_ROW])
+    record_column_command(state, now, bank, is_write)
     state[READS + is_write] += 1
     if not is_write:
         state[LAST_DATA] = now + state[T.READ_LATENCY]
@@ -117,6 +117,5 @@ def access(state: IntArray, now: int, bank: int, is_active: bool, direction: int
     state[FREE_ENTRY] = entry
     state[bank + B_ACCESSES] += 1
     if state[bank + B_ACCESSES] == state[O_CAP]:
-        row_changed(state, bank)
-    else:
-        classify(state, bank)
+        sort_requests(state, bank)
+    classify(state, bank)

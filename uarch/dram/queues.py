@@ -23,6 +23,7 @@ from uarch.dram.state import (
     FREE_ENTRY,
     FRFCFS_ROWHIT,
     HIT,
+    HIT_TO_WRITES,
     K_ACT,
     K_HIT,
     K_PRE,
@@ -34,6 +35,7 @@ from uarch.dram.state import (
     O_SCHEDULER,
     READS_WAITING,
     ROW_NEEDED,
+    ROW_TO_WRITES,
     UNUSED,
     IntArray,
 )
@@ -62,14 +64,14 @@ def classify(state: IntArray, bank: int) -> None:
         hit, without_row = state[bank + B_HIT + direction], state[bank + B_NEEDS_ROW + direction]
         set_member(state, HIT + direction, bank, hit >= 0)
         if hit >= 0:
-            lower_bound(state, K_HIT + 5 * direction, bank)
+            lower_bound(state, K_HIT + HIT_TO_WRITES * direction, bank)
         # A row is kept open for an older hit, if row hits are preferred, and for the request that opened it.
         wanted = is_idle and without_row >= 0
         if wanted and hit >= 0 and state[O_SCHEDULER] == FRFCFS_ROWHIT:
             wanted = state[hit + E_SEQUENCE] > state[without_row + E_SEQUENCE]
         set_member(state, ROW_NEEDED + direction, bank, wanted)
         if wanted:
-            lower_bound(state, 4 * direction + (K_ACT if row < 0 else K_PRE), bank)
+            lower_bound(state, (K_ACT if row < 0 else K_PRE) + ROW_TO_WRITES * direction, bank)
     if state[O_CLOSED_PAGE]:
         is_unused = row >= 0 and is_idle and state[bank + B_HIT] < 0 and state[bank + B_HIT_WRITES] < 0
         set_member(state, UNUSED, bank, is_unused)
@@ -78,8 +80,8 @@ def classify(state: IntArray, bank: int) -> None:
 
 
 @inline
-def row_changed(state: IntArray, bank: int) -> None:
-    """Sort the bank's requests anew, after a row was opened, closed or used up, or the bank's active request left."""
+def sort_requests(state: IntArray, bank: int) -> None:
+    """Find the bank's oldest hits and requests without a row anew, after a row was opened, closed or used up."""
     row = state[bank + B_ROW]
     accepts_hits = row >= 0 and state[bank + B_ACCESSES] < state[O_CAP]
     for direction in range(2):
@@ -93,7 +95,6 @@ def row_changed(state: IntArray, bank: int) -> None:
             entry = state[entry + E_NEXT]
         state[bank + B_HIT + direction] = hit
         state[bank + B_NEEDS_ROW + direction] = without_row
-    classify(state, bank)
 
 
 @inline

@@ -32,6 +32,7 @@ def replay(
     while request < count or state[READS] + state[FORWARDED] < reads:
         now = state[NOW]
         offered = 0
+        # A full queue stays full until one request less waits.
         refused = refused and state[READS_WAITING] + state[WRITES_WAITING] == waiting
         while request < count and offered < OFFERS_PER_TICK and arrival[request] <= now and not refused:
             if enqueue(state, request, is_write[request], bank[request], row[request], column[request]):

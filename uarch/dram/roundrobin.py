@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uarch.dram import timing as T  # noqa: N812
-from uarch.dram.constraints import ready_tick, record_command
+from uarch.dram.constraints import ready_tick, record_column_command, record_row_command
 from uarch.dram.state import (
     ACT,
     B_ACCESSES,
@@ -198,14 +198,14 @@ def _issue(state: IntArray, queues: RoundRobinQueues, now: int, command: int, ba
     if command in (RD, WR):
         state[HITS] += 1 if state[bank + B_ACCESSES] > 0 else 0
         state[bank + B_ACCESSES] += 1
-        record_command(state, now, command, bank, row)
+        record_column_command(state, now, bank, command - RD)
         state[READS + command - RD] += 1
         while command == RD and tag >= 0:
             state[state[COMPLETION] + tag] = now + state[T.READ_LATENCY]
             queues.registers[Q_READS_OPEN] -= 1
             tag = queues.sharing[tag]
     else:
-        record_command(state, now, command, bank, row)
+        record_row_command(state, now, command, bank, row)
         if command == ACT:
             state[bank + B_ROW] = row
             state[bank + B_ACCESSES] = 0

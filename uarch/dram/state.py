@@ -44,8 +44,10 @@ LOG_FIELDS = 4
 # reads and for writes), whose row was opened for it (a read, a write), and those that may be closed.
 OPEN, ROW_NEEDED, ROW_NEEDED_WRITES, HIT, HIT_WRITES, ACTIVE_READS, ACTIVE_WRITES, UNUSED = range(40, 48)
 
-# Bounds by kind of candidate; the command is the kind modulo 4. Kinds for reads, then for writes, active ones and unused rows.
+# Bounds by kind of candidate; the command is the kind modulo 4. Kinds for reads, then for writes (so much higher: row commands
+# and hits), unused rows and active ones.
 BOUNDS = 48
+ROW_TO_WRITES, HIT_TO_WRITES = 4, 5
 (K_ACT, K_PRE, K_HIT, _, K_ACT_WRITES, K_PRE_WRITES, _, K_HIT_WRITES, _, K_UNUSED, K_ACTIVE_READS,
  K_ACTIVE_WRITES) = map(typed, range(12))  # fmt: skip
 
