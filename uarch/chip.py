@@ -134,6 +134,8 @@ class L1(Section):
     bank_bytes: Annotated[Whole, Field(ge=1, le=1024)]
     """Bytes per bank and tensor cycle."""
     latency_cycles: Cycles
+    keeps_loads: bool = True
+    """Whether what blocks do not reserve is a cache (:mod:`uarch.l1_cache`); false for a scratchpad alone."""
 
 
 class Core(Section):

@@ -163,7 +163,7 @@ def execute(
         program.n_granules,
         program.n_counters,
         waiters,
-        _l1_cache_bytes(machine, program, resident),
+        _l1_cache_bytes(machine, program, resident) if chip.core.l1.keeps_loads else 0,
         most_intervals if record else 0,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)

@@ -109,8 +109,9 @@ def test_what_comes_from_l1_costs_no_more_than_what_comes_from_l2() -> None:
     assert plain.l2_bytes - cached.l2_bytes == 15 * gamma_bytes
 
 
-def test_a_small_l1_cannot_keep_the_weights() -> None:
-    chip = load_chip("a100", ["core.count=1", "core.max_resident_blocks=1", "core.l1.bytes=1024"])
+@pytest.mark.parametrize("without", ["core.l1.bytes=1024", "core.l1.keeps_loads=false"])
+def test_a_small_l1_or_a_scratchpad_cannot_keep_the_weights(without: str) -> None:
+    chip = load_chip("a100", ["core.count=1", "core.max_resident_blocks=1", without])
     program = norm_program(chip, "rmsnorm", 8, 4096)
     assert run(chip, program).count(Event.L2_READ_BYTES) == 3 * 8 * 4096 * BITS // 8
 
