@@ -32,6 +32,7 @@ def test_devices_with_bits_of_their_own_pay_nothing() -> None:
     assert data_bytes_per_second(memory) == memory.bandwidth_bytes_per_second
 
 
+@pytest.mark.once("products of thousands of rows")
 def test_the_fewer_lines_lie_together_the_slower() -> None:
     """Without ECC as fast as with a bus that is faster by what the check bits take: 1/16 of rows, 1/4 of tiles of a product."""
     for share, run in (
