@@ -146,7 +146,7 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 100
+    step_gap_cycles: Cycles = 120
     """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
     L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048

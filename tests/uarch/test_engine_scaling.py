@@ -85,8 +85,8 @@ def executed(chip: Chip, program: TileProgram, lowered: Lowered) -> tuple[Kernel
 def test_every_field_of_the_machine_is_a_count_a_size_or_a_time() -> None:
     """A new time that is not named like one would not be scaled, and the next test would prove nothing of it."""
     lowered = Lowered(lower(small_chip(), "fp16"), lower_dram(small_chip(), "tile"))
-    counts = {"cores", "max_resident_blocks", "lanes", "rows", "cols", "dataflow", "mac_stages", "multicast_cores"}
-    counts |= {"l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
+    counts = {"cores", "max_resident_blocks", "lanes", "rows", "cols", "register_tile", "dataflow", "mac_stages"}
+    counts |= {"multicast_cores", "l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
     assert set(lowered.machine._fields) - set(times_of(lowered.machine)) == counts
     places = {"place", "locations", "bursts", "burst_bytes"}
     places_of_tile = places | {"bank_sets", "set_bits", "set_banks", "stacks"}
