@@ -108,9 +108,9 @@ class Systolic(Section):
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
     """By datatype; one that is absent is not supported."""
-    register_tile: Count | None = None
+    register_tile: Annotated[Whole, Field(ge=0, le=4096)] = 0
     """Edge of the largest part of a tile whose operands the threads of a lane read from L1 into registers for themselves, each
-    once for the whole part. If absent, arrays read L1, and lanes that need the same operand share what is read."""
+    once for the whole part. 0: arrays read L1, and lanes that need the same operand share what is read."""
     weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
     """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
 

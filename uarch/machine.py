@@ -85,7 +85,7 @@ def lower(chip: Chip, dtype: str) -> Machine:
         lanes=core.lanes,
         rows=core.systolic.rows,
         cols=core.systolic.cols,
-        register_tile=core.systolic.register_tile or 0,
+        register_tile=core.systolic.register_tile,
         dataflow=int(Dataflow[core.systolic.dataflow.upper()]),
         mac_stages=core.systolic.mac_stages,
         array_cycle=rate_of(clock.tensor_hz * rates[dtype]),
