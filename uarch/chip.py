@@ -146,7 +146,7 @@ class Core(Section):
     max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
     block_launch_seconds: Seconds
     """Cost of starting a block on a core."""
-    step_gap_cycles: Cycles = 120
+    step_gap_cycles: Cycles = 150
     """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
     L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
     max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048
@@ -178,8 +178,8 @@ class L2(Section):
     slices: Annotated[Whole, Field(ge=1, le=4096)]
     bytes_per_cycle_per_slice: BytesPerCycle
     interleave_bytes: Interleave
-    partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
-    """Each caches what its own cores use, so that what all cores use takes its place in every one."""
+    partitions: Annotated[Whole, Field(ge=1, le=2)] = 1
+    """Each caches what its half of the cores uses, so that what cores of both use takes a place in both."""
     eager_write_back: bool | None = None
     """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it
     does on ``silicon``."""

@@ -77,6 +77,7 @@ def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:
     technology, standard = chip.memory.technology, load_standard(chip.memory.standard)
     device, interface = getattr(table.dram_device, technology), getattr(table.dram_interface_byte, technology)
     command = command_energy(standard)
+    refresh_pj = command.refresh_bank_pj if chip.memory.refresh_mode == "bank" else command.refresh_all_pj
 
     def of_device(pj: float) -> EventEnergy:
         source = f"currents of {chip.memory.standard}: {device.source}"
@@ -87,7 +88,7 @@ def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:
         "dram_read_byte": table.dram_byte or of_device((command.read_pj + command.io_pj) * per_byte).plus(interface),
         "dram_write_byte": table.dram_byte or of_device((command.write_pj + command.io_pj) * per_byte).plus(interface),
         "dram_activate": of_device(command.activate_pj),
-        "dram_refresh": of_device(command.refresh_all_pj),
+        "dram_refresh": of_device(refresh_pj),
     }
 
 

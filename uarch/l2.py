@@ -5,6 +5,9 @@ same granules act as one *group*, which is the unit of capacity, replacement and
 
 Replacement works on granules, presence on their rows, each of which is a cache line: a set of rows is an int64 with a bit a
 row. What is being fetched is a list of *fetches* per granule, each with the rows it brings and who waits for it.
+
+An L2 in two partitions serves each half of the cores from one of them (NVIDIA A100 white paper): rows that cores of both
+halves use take a place in each. A row that is written is kept on the writer's side only.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ GRANULE = np.dtype(
         ("valid", np.int64),  # rows that are present; a granule with any is in the LRU list of its group
         ("dirty", np.int64),  # rows that DRAM does not have yet
         ("in_flight", np.int64),  # rows that some fetch brings
+        ("first_users", np.int64),  # rows that cores of the first partition have used since they came
+        ("second_users", np.int64),  # of the second
         ("address", np.int64),
         ("older", np.int32),  # neighbours in the LRU list
         ("newer", np.int32),
@@ -76,8 +81,8 @@ class L2State:
 
     def key(self) -> bytes:
         """Equal for equal contents: what identifies the residency under which a kernel ran."""
-        parts = (self.granules, self.records["valid"], self.records["dirty"])
-        return b"".join(part.tobytes() for part in parts)
+        parts = [self.records[name].tobytes() for name in ("valid", "dirty", "first_users", "second_users")]
+        return self.granules.tobytes() + b"".join(parts)
 
     @property
     def resident_bytes(self) -> int:
@@ -159,6 +164,36 @@ def add_rows(granules: StructArray, groups: StructArray, granule: int, group: in
 
 
 @inline
+def use_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
+    """Cores of a partition read rows: a copy of those present takes a place on their side if the other side has one."""
+    record = granules[granule]
+    rows &= record["valid"]
+    twice = record["first_users"] & record["second_users"]
+    if partition == 0:
+        record["first_users"] |= rows
+    else:
+        record["second_users"] |= rows
+    copied = record["first_users"] & record["second_users"] & ~twice
+    if copied != 0:
+        groups[group]["used_bytes"] += row_count(copied) * record["row_bytes"]
+
+
+@inline
+def own_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
+    """A core of a partition has written rows that are present: the other side's copies are void."""
+    record = granules[granule]
+    void = record["first_users"] & record["second_users"] & rows
+    if void != 0:
+        groups[group]["used_bytes"] -= row_count(void) * record["row_bytes"]
+    record["first_users"] &= ~rows
+    record["second_users"] &= ~rows
+    if partition == 0:
+        record["first_users"] |= rows
+    else:
+        record["second_users"] |= rows
+
+
+@inline
 def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_bytes: int) -> int:
     """Evict the least recently used granule while the group holds more than its capacity; NONE if nothing is left to do.
 
@@ -169,8 +204,11 @@ def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_
         return NONE
     _unlink(granules, groups, victim, group)
     record = granules[victim]
-    groups[group]["used_bytes"] -= row_count(record["valid"]) * record["row_bytes"]
+    copies = row_count(record["first_users"] & record["second_users"])
+    groups[group]["used_bytes"] -= (row_count(record["valid"]) + copies) * record["row_bytes"]
     record["valid"] = 0
+    record["first_users"] = 0
+    record["second_users"] = 0
     return int(victim)
 
 
@@ -205,7 +243,10 @@ def _restore(granules: StructArray, groups: StructArray, indices: IntArray, reco
         granule = indices[i]
         granules[granule]["address"] = records[i]["address"]
         granules[granule]["row_bytes"] = records[i]["row_bytes"]
-        add_rows(granules, groups, granule, l2_group(granule, len(groups)), records[i]["valid"])
+        group = l2_group(granule, len(groups))
+        add_rows(granules, groups, granule, group, records[i]["valid"])
+        use_rows(granules, groups, granule, group, records[i]["first_users"], 0)
+        use_rows(granules, groups, granule, group, records[i]["second_users"], 1)
         granules[granule]["dirty"] = records[i]["dirty"]
 
 

@@ -54,6 +54,8 @@ class Machine(NamedTuple):
     """How long after it was sent a response still serves a neighbour."""
     l2_groups: int
     l2_group_bytes: int
+    l2_partitions: int
+    """1 or 2."""
     l2_group_byte: int
     l2_latency_ps: int
     l2_eager: int
@@ -100,7 +102,8 @@ def lower(chip: Chip, dtype: str) -> Machine:
         multicast_cores=chip.noc.multicast_cores,
         multicast_ps=picoseconds(max(l2.latency_seconds, chip.noc.multicast_seconds)),
         l2_groups=groups,
-        l2_group_bytes=l2.bytes // l2.partitions // groups,
+        l2_group_bytes=l2.bytes // groups,
+        l2_partitions=l2.partitions,
         l2_group_byte=rate_of(chip.l2_bytes_per_second / groups),
         l2_latency_ps=picoseconds(l2.latency_seconds),
         l2_eager=int(chip.writes_back_eagerly),

@@ -19,7 +19,18 @@ from uarch.dram.interface import enqueue_read, enqueue_write
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.l1_cache import ABSENT, arrival_in_l1, keep_in_l1
-from uarch.l2 import NO_FETCH, add_rows, first_row_of, l2_group, pop_victim, row_count, row_set, touch
+from uarch.l2 import (
+    NO_FETCH,
+    add_rows,
+    first_row_of,
+    l2_group,
+    own_rows,
+    pop_victim,
+    row_count,
+    row_set,
+    touch,
+    use_rows,
+)
 from uarch.program import NONE, Residence, StructArray
 from uarch.rates import duration_ps
 
@@ -250,6 +261,8 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
     machine = chip.machine
     size_bytes = part & 0xFFFF
     core = c % machine.cores
+    if machine.l2_partitions == 2:
+        use_rows(chip.granules, chip.groups, granule, group, rows, _partition(chip, core))
     key = granule * machine.cores + core // machine.multicast_cores + 1
     response = chip.responses[((key * 2654435769) & 0xFFFFFFFF) * RESPONSES >> 32]
     sent_ps = now_ps
@@ -281,6 +294,12 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
 
 
 @inline
+def _partition(chip: ChipState, core: int) -> int:
+    """Partition of L2 that serves a core: 0 for the first half of the cores, 1 for the second."""
+    return 2 * core // chip.machine.cores
+
+
+@inline
 def _write(
     chip: ChipState, tensor: StructArray, i: int, j: int, rows: int, size_bytes: int, c: int, now_ps: int
 ) -> int:
@@ -299,6 +318,8 @@ def _write(
     if record["valid"] == 0 and record["first_fetch"] == NO_FETCH:
         _open_granule(chip, tensor, granule, local, j)
     add_rows(chip.granules, chip.groups, granule, group, rows)
+    if machine.l2_partitions == 2:
+        own_rows(chip.granules, chip.groups, granule, group, rows, _partition(chip, c % machine.cores))
     record["dirty"] |= rows
     complete = machine.l2_eager == 1 and row_count(record["dirty"]) == 1 << tensor["row_shift"]
     taken_ps = _make_room(chip, group, granule if complete else NONE, now_ps)

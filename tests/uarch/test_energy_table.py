@@ -122,6 +122,13 @@ def test_energies_follow_capacity_port_and_distance(override: str, grown: str, f
         assert after[grown].pj == pytest.approx(factor * before[grown].pj)
 
 
+def test_the_refresh_of_a_bank_costs_its_share_of_a_refresh_of_all() -> None:
+    all_banks, bank = (load_chip("h100", [f"memory.refresh={mode}"]) for mode in ("all", "bank"))
+    banks = load_standard(bank.memory.standard).banks
+    shared = event_energies(all_banks, "fp16")["dram_refresh"].pj
+    assert event_energies(bank, "fp16")["dram_refresh"].pj * banks == pytest.approx(shared)
+
+
 def test_static_power_is_stated_or_derived() -> None:
     """A100: 826 mm2 x (0.045 + 0.025 x 1.41) W are 66.3 W."""
     derived = static_power(load_chip("a100"))

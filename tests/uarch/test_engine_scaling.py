@@ -86,7 +86,15 @@ def test_every_field_of_the_machine_is_a_count_a_size_or_a_time() -> None:
     """A new time that is not named like one would not be scaled, and the next test would prove nothing of it."""
     lowered = Lowered(lower(small_chip(), "fp16"), lower_dram(small_chip(), "tile"))
     counts = {"cores", "max_resident_blocks", "lanes", "rows", "cols", "register_tile", "dataflow", "mac_stages"}
-    counts |= {"multicast_cores", "l2_groups", "l1_bytes", "register_bytes", "l2_group_bytes", "l2_eager"}
+    counts |= {
+        "multicast_cores",
+        "l2_groups",
+        "l1_bytes",
+        "register_bytes",
+        "l2_group_bytes",
+        "l2_partitions",
+        "l2_eager",
+    }
     assert set(lowered.machine._fields) - set(times_of(lowered.machine)) == counts
     places = {"place", "locations", "bursts", "burst_bytes"}
     places_of_tile = places | {"bank_sets", "set_bits", "set_banks", "stacks"}
@@ -174,17 +182,10 @@ def test_more_of_one_part_never_slows_a_fixed_program_much(improvement: str, pro
     assert times_ps[1] <= 1.1 * times_ps[0]
 
 
-_PORT_SLOWS = pytest.mark.xfail(strict=True, reason="wider ports cost 3.1 %: see README, Limits")
-
-
 @pytest.mark.compiled("too large for the interpreter")
 @pytest.mark.parametrize(
     ("m", "n", "k", "improvement"),
-    [
-        pytest.param(*shape, name, marks=_PORT_SLOWS if (shape[0], name) == (64, "port bandwidth") else ())
-        for shape in ((64, 2048, 2048), (1024, 1024, 512))
-        for name in IMPROVEMENTS
-    ],
+    [(*shape, name) for shape in ((64, 2048, 2048), (1024, 1024, 512)) for name in IMPROVEMENTS],
 )
 def test_more_of_one_part_never_slows_a_larger_kernel(improvement: str, m: int, n: int, k: int) -> None:
     """Hundreds of blocks: anomalies average out to less than 2 %, refreshes included."""

@@ -9,7 +9,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uarch.l2 import L2State, add_rows, close_l2, first_row_of, l2_group, open_l2, pop_victim, row_count, row_set, touch
+from uarch.l2 import (
+    L2State,
+    add_rows,
+    close_l2,
+    first_row_of,
+    l2_group,
+    open_l2,
+    own_rows,
+    pop_victim,
+    row_count,
+    row_set,
+    touch,
+    use_rows,
+)
 from uarch.program import NONE, StructArray
 
 N_GRANULES = 24
@@ -20,10 +33,16 @@ rows_of_a_granule = st.tuples(st.integers(0, 63), st.integers(1, 64)).map(
     lambda drawn: range(drawn[0], min(64, drawn[0] + drawn[1]))
 )
 operations = st.lists(
-    st.tuples(st.sampled_from(["fill", "write", "read"]), st.integers(0, N_GRANULES - 1), rows_of_a_granule),
+    st.tuples(
+        st.sampled_from(["fill", "write", "read"]),
+        st.integers(0, N_GRANULES - 1),
+        rows_of_a_granule,
+        st.integers(0, 1),
+    ),
     max_size=60,
 )
-Operations = list[tuple[str, int, range]]
+Operations = list[tuple[str, int, range, int]]
+"""What is done with which rows of which granule, and from which partition."""
 
 
 def rows_in(bits: int) -> set[int]:
@@ -42,10 +61,16 @@ def test_sets_of_rows(rows: range) -> None:
 
 @dataclass
 class NaiveLine:
-    """A granule that is held: its valid and dirty rows."""
+    """A granule that is held: its valid and dirty rows, and for each row the partitions that have used it."""
 
     valid: set[int] = field(default_factory=set)
     dirty: set[int] = field(default_factory=set)
+    users: dict[int, set[int]] = field(default_factory=dict)
+
+    @property
+    def places(self) -> int:
+        """A row takes one, or one in each partition that has used it."""
+        return sum(max(1, len(self.users.get(row, ()))) for row in self.valid)
 
 
 class NaiveL2:
@@ -56,7 +81,11 @@ class NaiveL2:
         self.lines: list[OrderedDict[int, NaiveLine]] = [OrderedDict() for _ in range(groups)]
 
     def used_bytes(self, group: int) -> int:
-        return sum(len(line.valid) * row_bytes_of(granule) for granule, line in self.lines[group].items())
+        return sum(line.places * row_bytes_of(granule) for granule, line in self.lines[group].items())
+
+    def resident_bytes(self) -> int:
+        """Copies not counted."""
+        return sum(len(line.valid) * row_bytes_of(granule) for lines in self.lines for granule, line in lines.items())
 
     def make_room(self, group: int) -> list[tuple[int, set[int]]]:
         """Evicted granules, oldest first, and their dirty rows."""
@@ -86,7 +115,7 @@ def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tupl
     """Both models after the same accesses, the victims of which were the same."""
     naive = NaiveL2(groups, capacity_bytes)
     granules, group_records = open_l2(L2State.empty(), N_GRANULES, groups)
-    for action, granule, rows in all_operations:
+    for action, granule, rows, partition in all_operations:
         group = int(l2_group(granule, groups))
         lines, record = naive.lines[group], granules[granule]
         assert rows_in(int(record["valid"])) == lines.get(granule, NaiveLine()).valid
@@ -94,6 +123,10 @@ def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tupl
             if granule in lines:
                 lines.move_to_end(granule)
                 touch(granules, group_records, granule, group)
+                for row in lines[granule].valid & set(rows):
+                    lines[granule].users.setdefault(row, set()).add(partition)
+            use_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)), partition)
+            assert naive.used_bytes(group) == group_records[group]["used_bytes"]
             continue
         if granule not in lines:
             record["address"], record["row_bytes"] = granule * 8192, row_bytes_of(granule)
@@ -103,7 +136,9 @@ def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tupl
         add_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)))
         if action == "write":
             line.dirty |= set(rows)
+            line.users |= {row: {partition} for row in rows}
             record["dirty"] |= row_set(rows.start, len(rows))
+            own_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)), partition)
         assert naive.make_room(group) == make_room(granules, group_records, group, capacity_bytes)
         assert naive.used_bytes(group) == group_records[group]["used_bytes"]
     return naive, granules, group_records
@@ -124,7 +159,7 @@ def test_replacement_is_that_of_the_naive_model(groups: int, capacity_bytes: int
     assert contents(state) == [
         (granule, line.valid, line.dirty) for lines in naive.lines for granule, line in lines.items()
     ]
-    assert state.resident_bytes == sum(naive.used_bytes(group) for group in range(groups))
+    assert state.resident_bytes == naive.resident_bytes()
 
 
 @given(st.integers(1, 5), operations)
@@ -153,7 +188,7 @@ def test_every_group_gets_its_share(groups: int) -> None:
 
 
 def test_the_key_tells_contents_apart() -> None:
-    """What is held, in which order, which rows of it, and which of them are dirty."""
+    """What is held, in which order, which rows of it, which of them are dirty, and who has used them."""
     granules, groups = open_l2(L2State.empty(), 4, 1)
     keys = [close_l2(granules, groups).key()]
     for granule in (0, 1):
@@ -165,4 +200,7 @@ def test_the_key_tells_contents_apart() -> None:
     keys.append(close_l2(granules, groups).key())
     add_rows(granules, groups, 0, 0, row_set(3, 1))
     keys.append(close_l2(granules, groups).key())
+    for partition in (0, 1):
+        use_rows(granules, groups, 0, 0, row_set(0, 1), partition)
+        keys.append(close_l2(granules, groups).key())
     assert len(set(keys)) == len(keys)

@@ -6,6 +6,8 @@ from kernels.address_space import AddressSpace
 from uarch.chip_file import load_chip
 from uarch.program import GRANULE_BYTES
 from workloads.residency import initial_l2
+from workloads.single_kernel import simulate_gemm
+from workloads.single_vector_kernel import simulate_vector_kernel
 
 CHIP = load_chip("a100", ["l2.bytes=1310720", "l2.partitions=1", "l2.slices=1", "l2.interleave_bytes=8192"])
 """160 granules of 64 rows x 64 columns in fp16."""
@@ -26,3 +28,13 @@ def test_nothing_is_there_when_cold() -> None:
     x = AddressSpace().allocate("x", 64, 64, 16)
     assert len(initial_l2(CHIP, "cold", "tile", [x], []).granules) == 0
     assert len(initial_l2(CHIP, "inputs", "analytical", [x], []).granules) == 0
+
+
+def test_what_cores_of_both_partitions_use_takes_two_places() -> None:
+    """1.5 MB hold 1.4 MB of a product and 1.5 MB of a copy; tiles of the product share operands, those of the copy nothing."""
+    rest = ["l2.bytes=1572864", "l2.slices=4", "core.count=8", "l2.eager_write_back=false"]
+    one, two = (load_chip("a100", [f"l2.partitions={partitions}", *rest]) for partitions in (1, 2))
+    assert simulate_gemm(one, 256, 768, 512, residency="warm").dram_bytes == 0
+    assert simulate_gemm(two, 256, 768, 512, residency="warm").dram_bytes > 500_000
+    for chip in (one, two):
+        assert simulate_vector_kernel(chip, "copy", 512, 768, residency="warm").dram_bytes == 0
