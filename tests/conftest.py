@@ -11,8 +11,8 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.compiled_bench import CompiledBench
-from uarch.dram import service
+from tests.support.compiled_bench import CompiledBench
+from uarch.dram.channels import measured_service as service
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"

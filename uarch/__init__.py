@@ -6,26 +6,26 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results.diff import difference
+    from results.analysis.diff import difference
+    from results.analysis.invariants import check
     from results.exports.writing import export_trace
-    from results.invariants import check
     from results.plots.catalogue import plot
     from results.plots.style import save
     from results.report.page import write_report
-    from results.trace import Trace
-    from uarch.chip import Chip
+    from results.trace.trace import Trace
+    from uarch.chip.schema import Chip
     from uarch.chip_file import load_chip
-    from uarch.dram.channel import simulate_channel
-    from uarch.engine import execute
+    from uarch.dram.replay.channel import simulate_channel
+    from uarch.engine.execute import execute
     from uarch.errors import InputError
     from uarch.importers.llmcompass import llmcompass_chip
     from uarch.importers.scalesim import scalesim_chip
-    from workloads.attention_kernel import simulate_attention
     from workloads.bench.study import study
     from workloads.bench.suite import load_suite
-    from workloads.model import load_model
-    from workloads.runner import simulate
-    from workloads.single_kernel import simulate_gemm
+    from workloads.models.presets import load_model
+    from workloads.running.runner import simulate
+    from workloads.single.attention import simulate_attention
+    from workloads.single.gemm import simulate_gemm
 
 __all__ = [
     "Chip",
@@ -52,24 +52,24 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Chip": "uarch.chip",
+    "Chip": "uarch.chip.schema",
     "InputError": "uarch.errors",
-    "Trace": "results.trace",
-    "check": "results.invariants",
-    "difference": "results.diff",
-    "execute": "uarch.engine",
+    "Trace": "results.trace.trace",
+    "check": "results.analysis.invariants",
+    "difference": "results.analysis.diff",
+    "execute": "uarch.engine.execute",
     "export_trace": "results.exports.writing",
     "llmcompass_chip": "uarch.importers.llmcompass",
     "load_chip": "uarch.chip_file",
-    "load_model": "workloads.model",
+    "load_model": "workloads.models.presets",
     "load_suite": "workloads.bench.suite",
     "plot": "results.plots.catalogue",
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
-    "simulate": "workloads.runner",
-    "simulate_channel": "uarch.dram.channel",
-    "simulate_attention": "workloads.attention_kernel",
-    "simulate_gemm": "workloads.single_kernel",
+    "simulate": "workloads.running.runner",
+    "simulate_channel": "uarch.dram.replay.channel",
+    "simulate_attention": "workloads.single.attention",
+    "simulate_gemm": "workloads.single.gemm",
     "study": "workloads.bench.study",
     "write_report": "results.report.page",
 }

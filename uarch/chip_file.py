@@ -8,10 +8,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from uarch.area import modelled_die_area_mm2
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.errors import InputError
-from uarch.input_file import field_names, one_line, read_toml, unknown_name, validate
+from uarch.files.reading import field_names, one_line, read_toml, unknown_name, validate
+from uarch.silicon.area import modelled_die_area_mm2
 
 _PRESETS = Path(__file__).parent / "chips"
 _DIE_AREA = ("die", "area_mm2")

@@ -16,8 +16,8 @@ from typing import IO, Any
 import numpy as np
 
 from results.plots.selection import run_name
-from results.schema import CAUSE_FIELDS, STALL_CAUSES, TIMELINE_TRACKS, Table, text
-from results.trace import Trace
+from results.trace.schema import CAUSE_FIELDS, STALL_CAUSES, TIMELINE_TRACKS, Table, text
+from results.trace.trace import Trace
 
 Event = dict[str, Any]
 Intervals = Callable[[], Iterable[Table]]

@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from results.schema import STALL_CAUSES, TIMELINE_TRACKS, Table, text, unit_of
-from results.trace import Trace
+from results.trace.schema import STALL_CAUSES, TIMELINE_TRACKS, Table, text, unit_of
+from results.trace.trace import Trace
 
 TABLES = ("layers", "timeline", "rollup")
 _ROWS_AT_ONCE = 1 << 14

@@ -11,8 +11,8 @@ from typing import Any
 from results.exports import chrome, tables
 from results.exports.tables import TABLES, ExportError
 from results.files import replace_when_complete
-from results.trace import Trace
-from results.trace_file import read_intervals
+from results.trace.trace import Trace
+from results.trace.trace_file import read_intervals
 
 FORMATS = {"chrome": ".json", "csv": ".csv", "parquet": ".parquet"}
 """Format -> ending of its files."""

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from results.plots.style import PlotError
-from results.trace import Trace
+from results.trace.trace import Trace
 
 KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls", "utilization", "bandwidth", "l2", "gantt")
 KINDS_OVER_FIELDS = ("sweep", "pareto")
@@ -26,7 +26,7 @@ def plot(
     Args:
         traces: one for ``KINDS_OF_ONE``, any number for ``KINDS_OF_MANY``.
         kind: one of ``KINDS``.
-        x: field of the horizontal axis of ``KINDS_OVER_FIELDS``, see :func:`results.fields.number`.
+        x: field of the horizontal axis of ``KINDS_OVER_FIELDS``, see :func:`results.analysis.fields.number`.
         y: field of the vertical axis.
 
     Raises:
@@ -35,7 +35,7 @@ def plot(
     """
     given = [traces] if isinstance(traces, Trace) else list(traces)
     check_kind(kind, len(given))
-    draw: Any = import_module(f"results.plots.{kind}").plot
+    draw: Any = import_module(f"results.plots.of_traces.{kind}").plot
     over = (x, y) if kind in KINDS_OVER_FIELDS else ()
     figure: Figure = draw(given[0] if kind in KINDS_OF_ONE else given, *over)
     return figure

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from results.plots.style import PlotError
-from results.schema import CAUSE_FIELDS, Table, matrix, text
-from results.trace import Trace
+from results.trace.schema import CAUSE_FIELDS, Table, matrix, text
+from results.trace.trace import Trace
 
 
 def run_name(trace: Trace) -> str:

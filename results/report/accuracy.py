@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from results.schema import text
-from results.trace import Trace
+from results.trace.schema import text
+from results.trace.trace import Trace
 
 _FOLDER = Path(__file__).parent
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from results.bounds import BUSY
+from results.analysis.bounds import BUSY
 from results.plots.quantities import quantity
 from results.plots.selection import rows_by_name
-from results.schema import CAUSE_FIELDS, ENERGY_COMPONENTS, STALL_CAUSES, text
-from results.trace import Trace
+from results.trace.schema import CAUSE_FIELDS, ENERGY_COMPONENTS, STALL_CAUSES, text
+from results.trace.trace import Trace
 
 _RESOURCES = {
     "compute": ("systolic arrays", "more or larger arrays, a higher clock, a narrower datatype, or less padding"),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from results.compare import comparison_rows
+from results.analysis.side_by_side import comparison_rows
 from results.files import replace_when_complete
-from results.plots import bandwidth, comparison, energy, gantt, l2, layers, roofline, utilization
+from results.plots.of_traces import bandwidth, comparison, energy, gantt, l2, layers, roofline, utilization
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
 from results.plots.style import PlotError
@@ -18,7 +18,7 @@ from results.report.accuracy import applicable
 from results.report.explain import explain, meanings
 from results.report.figures import inline_svg
 from results.report.tables import OP_COLUMNS, Cell, facts, flat, op_rows, sortable, summary
-from results.trace import Trace
+from results.trace.trace import Trace
 
 _FOLDER = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -10,8 +10,8 @@ import numpy as np
 
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
-from results.schema import CAUSE_FIELDS, ENERGY_FIELDS, STALL_CAUSES, TEXT_FIELDS, Table, matrix
-from results.trace import Trace
+from results.trace.schema import CAUSE_FIELDS, ENERGY_FIELDS, STALL_CAUSES, TEXT_FIELDS, Table, matrix
+from results.trace.trace import Trace
 
 _UNEQUAL = ("layer", "start_cycle", "end_cycle", "seconds", *CAUSE_FIELDS)
 """Fields in which instances of one op differ by rounding or position only."""

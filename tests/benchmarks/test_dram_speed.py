@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from uarch.dram.addresses import AddressMapping
-from uarch.dram.options import ControllerOptions
-from uarch.dram.replay import replay
-from uarch.dram.requests import PatternName, make_pattern
-from uarch.dram.standards import load_standard
-from uarch.dram.state import completion_ticks, new_channel
+from uarch.dram.controller.addresses import AddressMapping
+from uarch.dram.controller.options import ControllerOptions
+from uarch.dram.controller.state import completion_ticks, new_channel
+from uarch.dram.replay.driver import replay
+from uarch.dram.replay.requests import PatternName, make_pattern
+from uarch.dram.standards.standard import load_standard
 
 REQUESTS = 500_000
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from kernels.address_space import AddressSpace
-from kernels.gemm import GemmMapping, GemmShape, Operand, Output, gemm
-from kernels.program import TileProgram
-from uarch.chip import Chip
+from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.program.address_space import AddressSpace
+from kernels.program.tile_program import TileProgram
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.engine import execute
-from workloads.runner import simulate
-from workloads.single_kernel import simulate_gemm
+from uarch.engine.execute import execute
+from workloads.running.runner import simulate
+from workloads.single.gemm import simulate_gemm
 
 M, N, K = 2048, 8192, 8192
 
@@ -26,7 +26,7 @@ def h100() -> Chip:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No mapping is remembered: every search is made anew."""
-    monkeypatch.setattr("kernels.mapper.recall", lambda key: None)
+    monkeypatch.setattr("kernels.mapping.mapper.recall", lambda key: None)
 
 
 def large_gemm() -> TileProgram:

@@ -9,9 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from uarch.jit import kernel
-from uarch.scalesim import run_layer
-from uarch.scalesim_files import Config, Layer
-from uarch.systolic import (
+from uarch.systolic.cycles import (
     Dataflow,
     Overlap,
     SystolicArray,
@@ -20,6 +18,8 @@ from uarch.systolic import (
     operand_traffic,
     tile_cycles,
 )
+from uarch.systolic.scalesim import run_layer
+from uarch.systolic.scalesim_files import Config, Layer
 
 TILES = 1_000_000
 Integers = npt.NDArray[np.int64]

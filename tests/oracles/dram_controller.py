@@ -1,6 +1,6 @@
 """A memory controller that looks at every request at every tick: slow, obvious, the oracle of the jitted ones.
 
-Whether a command may be issued is asked of :class:`uarch.dram.checker.CommandChecker`, which knows nothing of the
+Whether a command may be issued is asked of :class:`tests.oracles.dram_checker.CommandChecker`, which knows nothing of the
 controllers; this module adds only the policy.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from uarch.dram.checker import CommandChecker
-from uarch.dram.options import ControllerOptions
-from uarch.dram.standards import Standard
+from tests.oracles.dram_checker import CommandChecker
+from uarch.dram.controller.options import ControllerOptions
+from uarch.dram.standards.standard import Standard
 
 OFFERS_PER_TICK = 2
 

@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.interface import DramTiming, enqueue_read, enqueue_write, next_completion, open_dram, pop_completion
+from uarch.dram.channels.interface import (
+    DramTiming,
+    enqueue_read,
+    enqueue_write,
+    next_completion,
+    open_dram,
+    pop_completion,
+)
 from uarch.events import Event
 from uarch.jit import kernel
 

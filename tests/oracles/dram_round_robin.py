@@ -1,11 +1,11 @@
-"""The policy of DRAMsim3, tick by tick and list by list: the oracle of :mod:`uarch.dram.roundrobin`."""
+"""The policy of DRAMsim3, tick by tick and list by list: the oracle of :mod:`uarch.dram.controller.dramsim3`."""
 
 from __future__ import annotations
 
+from tests.oracles.dram_checker import CommandChecker
 from tests.oracles.dram_controller import OFFERS_PER_TICK, Request
-from uarch.dram.checker import CommandChecker
-from uarch.dram.options import ControllerOptions
-from uarch.dram.standards import Standard
+from uarch.dram.controller.options import ControllerOptions
+from uarch.dram.standards.standard import Standard
 
 COMMAND_QUEUE = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention import AttentionShape
+from kernels.attention.streamed import AttentionShape
 
 Matrix = npt.NDArray[np.float64]
 

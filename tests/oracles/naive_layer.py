@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workloads.model_shape import LayerKind, Model
+from workloads.models.model import LayerKind, Model
 
 Matrix = npt.NDArray[np.float64]
 Memory = dict[str, Matrix]

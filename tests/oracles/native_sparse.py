@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention_shape import AttentionShape
-from kernels.native_sparse import NativeSparse
+from kernels.attention.native_sparse import NativeSparse
+from kernels.attention.shape import AttentionShape
 
 Matrix = npt.NDArray[np.float64]
 Chosen = dict[tuple[int, int], set[int]]

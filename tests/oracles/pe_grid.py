@@ -23,7 +23,7 @@ import numpy as np
 from tests.oracles.pe_grid_output_stationary import run_output_stationary
 from tests.oracles.pe_grid_weight_stationary import run_weight_stationary
 from tests.oracles.pe_registers import EMPTY, HazardError, Integers, Operand
-from uarch.systolic import Dataflow, SystolicArray
+from uarch.systolic.cycles import Dataflow, SystolicArray
 
 __all__ = ["GridRun", "HazardError", "Operand", "dense_operands", "run_grid", "sparse_operands"]
 

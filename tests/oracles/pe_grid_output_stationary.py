@@ -21,7 +21,7 @@ from tests.oracles.pe_registers import (
     write,
 )
 from uarch.jit import kernel
-from uarch.systolic import Drain, Feed, Overlap, SystolicArray
+from uarch.systolic.cycles import Drain, Feed, Overlap, SystolicArray
 
 OVERLAPS = int(Overlap.FULL)
 BROADCASTS = int(Feed.BROADCAST)

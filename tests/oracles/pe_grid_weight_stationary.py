@@ -23,7 +23,7 @@ from tests.oracles.pe_registers import (
     write,
 )
 from uarch.jit import kernel
-from uarch.systolic import Feed, Overlap, SystolicArray
+from uarch.systolic.cycles import Feed, Overlap, SystolicArray
 
 OVERLAPS = int(Overlap.FULL)
 BROADCASTS = int(Feed.BROADCAST)

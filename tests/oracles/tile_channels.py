@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from uarch.dram.addresses import BANK_SHIFT
-from uarch.dram.placement import channel_of
-from uarch.dram.tile_timing import TileTiming
+from uarch.dram.channels.placement import channel_of
+from uarch.dram.channels.tile_timing import TileTiming
+from uarch.dram.controller.addresses import BANK_SHIFT
 
 NEVER = 2**62
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import uarch.chip_file
-from uarch.area import modelled_die_area_mm2
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip, preset_names
 from uarch.errors import InputError
+from uarch.silicon.area import modelled_die_area_mm2
 
 pytestmark = pytest.mark.once("files and formulas: nothing is jitted")
 

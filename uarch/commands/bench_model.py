@@ -13,7 +13,7 @@ from uarch.commands.output import JsonOption, SetOption, console, emit, percent,
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from uarch.chip import Chip
+    from uarch.chip.schema import Chip
     from workloads.bench.study import Explanation, Study
 
 ModelOption = Annotated[
@@ -78,7 +78,7 @@ def _draw(chip: Chip, result: Study, suite: str, output: Path) -> None:
     """Raises ``OSError`` if the file cannot be written."""
     import numpy as np
 
-    from results.plots import trust_map
+    from results.plots.of_arrays import trust_map
     from results.plots.style import save
 
     columns = np.array([(row.intensity, row.quantisation, row.error) for row in result.rows]).T

@@ -11,7 +11,7 @@ from uarch.commands.output import JsonOption, SetOption, console, emit, quantity
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from uarch.chip import Chip
+    from uarch.chip.schema import Chip
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def chips(
 
 def derived(chip: Chip) -> dict[str, Any]:
     """What follows from the fields of a chip, units in the keys; ``peak_flops`` is FLOP/s by datatype."""
-    from uarch.physical import physical_summary
+    from uarch.chip_summary import physical_summary
 
     return {
         "name": chip.name,
@@ -69,9 +69,9 @@ def _render_all(presets: list[Chip]) -> None:
 
 
 def _row(chip: Chip) -> Iterator[str]:
-    from uarch.area import die_area_mm2
-    from uarch.cost import dies_per_wafer, hardware_cost_usd
-    from uarch.tdp import tdp_watts
+    from uarch.silicon.area import die_area_mm2
+    from uarch.silicon.cost import dies_per_wafer, hardware_cost_usd
+    from uarch.silicon.tdp import tdp_watts
 
     systolic = chip.core.systolic
     yield chip.name

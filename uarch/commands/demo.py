@@ -14,7 +14,7 @@ from uarch.commands.output import JsonOption, console, emit, make_folder, percen
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from results.trace import Trace
+    from results.trace.trace import Trace
 
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the traces and the picture; made if missing.")
@@ -31,9 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> None:
     """Prefill and decode of BLOOM-176B and Llama-3-70B on SPAD's three chips, compared."""
-    from results.plots.comparison import plot
+    from results.plots.of_traces.comparison import plot
     from results.plots.style import save
-    from workloads.demo import JOBS, run_jobs
+    from workloads.experiments.demo import JOBS, run_jobs
 
     make_folder(output)
     traces = {}
@@ -51,7 +51,7 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
 
 def _rows(traces: Sequence[Trace], files: Sequence[Path]) -> list[dict[str, Any]]:
     """A row of the comparison per trace, with its file."""
-    from results.compare import comparison_rows
+    from results.analysis.side_by_side import comparison_rows
 
     return [{**row, "trace": str(file)} for row, file in zip(comparison_rows(traces), files, strict=True)]
 
@@ -79,7 +79,7 @@ def _comparison(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _title() -> str:
-    from workloads.demo import MODELS, PHASES, SEQ
+    from workloads.experiments.demo import MODELS, PHASES, SEQ
 
     degrees = ", ".join(f"{model} TP {tp}" for model, tp in MODELS.items())
     batches = ", ".join(f"{phase} {batch} x {SEQ} tokens" for phase, batch in PHASES.items())

@@ -11,9 +11,9 @@ from uarch.commands.output import JsonOption, console, emit, quantity, table
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from uarch.dram.options import ControllerOptions
-    from uarch.dram.requests import RequestStream
-    from uarch.dram.standards import Standard
+    from uarch.dram.controller.options import ControllerOptions
+    from uarch.dram.replay.requests import RequestStream
+    from uarch.dram.standards.standard import Standard
 
 DEFAULT_REQUESTS = 100_000
 DEFAULT_PLOT = Path("load-curve.png")
@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Bandwidth, latency, row hits and energy of one memory pseudo-channel."""
-        from uarch.dram.standards import load_standard
+        from uarch.dram.standards.standard import load_standard
 
         if list_standards:
             _list(as_json)
@@ -102,7 +102,7 @@ def register(app: typer.Typer) -> None:
 def _options(row_hit_cap: int | None, **values: Any) -> ControllerOptions:
     from pydantic import ValidationError
 
-    from uarch.dram.options import ControllerOptions
+    from uarch.dram.controller.options import ControllerOptions
 
     if row_hit_cap is not None:
         if values["page"] != "capped":
@@ -120,8 +120,8 @@ def _options(row_hit_cap: int | None, **values: Any) -> ControllerOptions:
 def _stream(
     memory: Standard, trace: Path | None, pattern: Any, requests: int | None, stride_bytes: int | None
 ) -> RequestStream:
-    from uarch.dram.ramulator_trace import is_ramulator_trace, read_ramulator_trace
-    from uarch.dram.requests import make_pattern, read_trace
+    from uarch.dram.replay.ramulator_trace import is_ramulator_trace, read_ramulator_trace
+    from uarch.dram.replay.requests import make_pattern, read_trace
 
     if (trace is None) == (pattern is None):
         raise InputError("requests come from either --trace FILE or --pattern NAME; give one of them")
@@ -135,7 +135,7 @@ def _stream(
 
 
 def _list(as_json: bool) -> None:
-    from uarch.dram.standards import load_standard, standard_names
+    from uarch.dram.standards.standard import load_standard, standard_names
 
     memories = [load_standard(name) for name in standard_names()]
     payload = {
@@ -184,7 +184,7 @@ def _run(
     commands: Path | None,
     as_json: bool,
 ) -> None:
-    from uarch.dram.channel import command_lines, simulate_channel
+    from uarch.dram.replay.channel import command_lines, simulate_channel
 
     result = simulate_channel(memory, stream, options, mapping, with_commands=commands is not None)
     payload: dict[str, Any] = {"standard": memory.name, "requests": len(stream.arrival)} | result.summary()
@@ -202,9 +202,9 @@ def _run(
 def _load_curve(
     memory: Standard, stream: RequestStream, options: ControllerOptions, mapping: str, plot: Path, as_json: bool
 ) -> None:
-    from results.plots import load_curve
+    from results.plots.of_arrays import load_curve
     from results.plots.style import PlotError, save
-    from uarch.dram.load_curve import measure_load_curve
+    from uarch.dram.replay.load_curve import measure_load_curve
 
     curve = measure_load_curve(memory, stream, options, mapping)
     fig = load_curve.plot(

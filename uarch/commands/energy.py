@@ -9,7 +9,7 @@ import typer
 from uarch.commands.output import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
-    from uarch.energy_table import EnergyTable
+    from uarch.energy.table import EnergyTable
 
 TableArgument = Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="An energy table, such as n7 or n4.")]
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def energy(name: TableArgument, as_json: JsonOption = False) -> None:
     """Show an energy table: every value with its range and source."""
-    from uarch.energy import load_energy_table
+    from uarch.energy.tables_on_disk import load_energy_table
 
     loaded = load_energy_table(name)
     emit(loaded.model_dump(mode="json", exclude_none=True), as_json, lambda: _render(loaded))

@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Export traces: a process a chip and a thread a unit for a trace viewer, or a table for a spreadsheet."""
     from results.exports import FORMATS, ExportError, export_trace
-    from results.trace import TraceError
+    from results.trace.trace import TraceError
 
     target = output or files[0].with_suffix(FORMATS[to])
     try:

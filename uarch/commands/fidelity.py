@@ -23,7 +23,7 @@ def fidelity(
 ) -> None:
     """Time of kernels that wait for DRAM, with DRAM serving whole tiles and serving every burst."""
     from uarch.chip_file import load_chip
-    from workloads.fidelity import compare_fidelities
+    from workloads.validation.fidelity import compare_fidelities
 
     model = load_chip(chip, overrides or ())
     sizes: dict[str, Any] = {

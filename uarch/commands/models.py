@@ -10,7 +10,7 @@ import typer
 from uarch.commands.output import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
-    from workloads.model import Model
+    from workloads.models.presets import Model
 
 _FP16_BITS = 16
 
@@ -28,8 +28,8 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """Show the models, or one model with its dimensions and what follows from them."""
-    from workloads.architectures import ARCHITECTURES
-    from workloads.model import load_model, model_names
+    from workloads.models.architectures import ARCHITECTURES
+    from workloads.models.presets import load_model, model_names
 
     if name is not None:
         model = load_model(name)
@@ -48,7 +48,7 @@ def _payload(model: Model) -> dict[str, Any]:
 
 
 def _derived(model: Model) -> dict[str, Any]:
-    from workloads.parallel import allowed_degrees
+    from workloads.models.parallel import allowed_degrees
 
     return {
         "parameters": model.total_parameters,

@@ -11,7 +11,7 @@ from uarch.commands.output import JsonOption, emit
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from results.trace import Trace
+    from results.trace.trace import Trace
 
 KINDS = (
     "layers, roofline, energy, stalls, utilization, bandwidth, l2, gantt; of several traces comparison, sweep, pareto"
@@ -58,7 +58,7 @@ def _write_plot(files: list[Path], kind: str, target: Path, fields: tuple[str, s
     """Read the traces, draw them and write the figure; the traces are returned for the report."""
     from results.plots import catalogue
     from results.plots.style import PlotError, file_format, save
-    from results.trace import Trace, TraceError
+    from results.trace.trace import Trace, TraceError
 
     try:
         catalogue.check_kind(kind, len(files))

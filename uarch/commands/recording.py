@@ -11,8 +11,8 @@ import typer
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from results.schema import Table
-    from results.trace import Trace
+    from results.trace.schema import Table
+    from results.trace.trace import Trace
 
 Run = TypeVar("Run")
 
@@ -33,7 +33,7 @@ Simulation = Callable[[int, "Callable[[Table], None] | None"], "Trace"]
 def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
     """Run a simulation, and write its trace to ``output`` if there is one: intervals while it runs, all else at its end."""
     from results.files import check_replaceable
-    from results.trace_file import Contents, open_writer
+    from results.trace.trace_file import Contents, open_writer
 
     if output is None:
         if timeline:
@@ -53,7 +53,7 @@ def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
 
 def traced_kernel(simulation: Callable[[], Run], output: Path | None, timeline: int) -> Run:
     """Simulate a kernel, and write its trace to ``output`` if there is one."""
-    from workloads.kernel_trace import tracing_kernel
+    from workloads.running.kernel_trace import tracing_kernel
 
     runs = []
 

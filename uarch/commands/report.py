@@ -27,7 +27,7 @@ def report(
     from results.files import check_replaceable
     from results.plots.style import PlotError
     from results.report import write_report
-    from results.trace import Trace, TraceError
+    from results.trace.trace import Trace, TraceError
 
     target = output or files[0].with_suffix(".html")
     if target.suffix.lower() not in (".html", ".htm"):

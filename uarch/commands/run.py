@@ -37,7 +37,7 @@ from uarch.commands.output import (
 from uarch.commands.recording import OutputOption, TimelineOption, traced
 
 if TYPE_CHECKING:
-    from results.trace import Trace
+    from results.trace.trace import Trace
 
 ModelOption = Annotated[
     str,
@@ -156,10 +156,10 @@ def run(
 
 
 def _simulated(chip: tuple[str, list[str]], model: str, output: Path | None, timeline: int, **arguments: Any) -> Trace:
-    """Trace of :func:`workloads.runner.simulate` on a chip with overrides, written to ``output``; progress is shown."""
+    """Trace of :func:`workloads.running.runner.simulate` on a chip with overrides, written to ``output``; progress is shown."""
     from uarch.chip_file import load_chip
-    from workloads.model import load_model
-    from workloads.runner import parts_of, simulate
+    from workloads.models.presets import load_model
+    from workloads.running.runner import parts_of, simulate
 
     loaded_chip, loaded_model = load_chip(*chip), load_model(model)
     parts = parts_of(loaded_model)
@@ -184,7 +184,7 @@ def payload(trace: Trace, output: Path | None) -> dict[str, Any]:
 
 def operator_payload(row: Any) -> dict[str, Any]:
     """One row of the layers table, bytes and energy added up."""
-    from results.schema import CAUSE_FIELDS, ENERGY_FIELDS
+    from results.trace.schema import CAUSE_FIELDS, ENERGY_FIELDS
 
     return {
         "layer": int(row["layer"]),
@@ -222,7 +222,7 @@ def render(trace: Trace, output: Path | None) -> None:
 
 
 def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
-    from results.schema import ENERGY_COMPONENTS, STALL_CAUSES
+    from results.trace.schema import ENERGY_COMPONENTS, STALL_CAUSES
 
     total: dict[str, Any] = trace.rollup
     energy = {name: total[f"energy_{name}_joules"] for name in ENERGY_COMPONENTS}

@@ -11,7 +11,7 @@ import typer
 from uarch.commands.output import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
-    from uarch.scalesim import LayerReport
+    from uarch.systolic.scalesim import LayerReport
 
 REPORT_NAME = "COMPUTE_REPORT.csv"
 
@@ -38,9 +38,9 @@ def scalesim(
     as_json: JsonOption = False,
 ) -> None:
     """Run SCALE-Sim's configuration and topology files and write its COMPUTE_REPORT.csv."""
-    from uarch.scalesim import compute_report, run_layer
-    from uarch.scalesim_files import read_config, read_topology
-    from uarch.sparsity import DENSE
+    from uarch.systolic.scalesim import compute_report, run_layer
+    from uarch.systolic.scalesim_files import read_config, read_topology
+    from uarch.systolic.sparsity import DENSE
 
     settings = read_config(config)
     layers = read_topology(topology, kind, conv_output == "exact")

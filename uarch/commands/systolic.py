@@ -11,9 +11,9 @@ from uarch.commands.output import JsonOption, console, emit, table
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from uarch.sparsity import Structure
-    from uarch.systolic import SystolicArray
-    from uarch.systolic_report import TileReport
+    from uarch.systolic.cycles import SystolicArray
+    from uarch.systolic.report import TileReport
+    from uarch.systolic.sparsity import Structure
 
 HEATMAP_SIZES = tuple(2**power for power in range(14))
 """M and N of a heat map over shapes, 1 to 8192."""
@@ -77,9 +77,9 @@ def systolic(
     as_json: JsonOption = False,
 ) -> None:
     """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
-    from uarch.sparsity import parse_structure
-    from uarch.systolic import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
-    from uarch.systolic_report import ELEMENT_BITS, report, step_of_rate
+    from uarch.systolic.cycles import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
+    from uarch.systolic.report import ELEMENT_BITS, report, step_of_rate
+    from uarch.systolic.sparsity import parse_structure
 
     k_per_step, cycles_per_step = step_of_rate(_rate(macs_per_pe_cycle, dtype))
     array = SystolicArray(
@@ -124,7 +124,7 @@ def _check_sizes(sizes: dict[str, int]) -> None:
 def _rate(text: str | None, dtype: str) -> Any:
     from fractions import Fraction
 
-    from uarch.systolic_report import MACS_PER_PE_CYCLE
+    from uarch.systolic.report import MACS_PER_PE_CYCLE
 
     if text is None:
         return MACS_PER_PE_CYCLE[dtype]
@@ -135,7 +135,7 @@ def _rate(text: str | None, dtype: str) -> Any:
 
 
 def _payload(result: TileReport, k: int, n: int, structure: Structure, element_bits: int) -> dict[str, Any]:
-    from uarch.sparsity import structured_bytes
+    from uarch.systolic.sparsity import structured_bytes
 
     traffic = result.traffic
     reads = {"a": traffic.a_reads, "b": traffic.b_reads, "partial": traffic.partial_reads}
@@ -162,8 +162,8 @@ def _conflicts(
     array: SystolicArray, shape: tuple[int, int, int], banks: tuple[int, int], layout: str, element_bytes: int
 ) -> dict[str, int]:
     """Cycles lost while each operand is read once, all folds along its vectors included."""
-    from uarch.l1 import Layout, Scratchpad, check_scratchpad, operand_vectors, read_cycles
-    from uarch.systolic import Dataflow
+    from uarch.systolic.bank_conflicts import Layout, Scratchpad, check_scratchpad, operand_vectors, read_cycles
+    from uarch.systolic.cycles import Dataflow
 
     pad, chosen = Scratchpad(*banks), Layout[layout.upper()]
     check_scratchpad(pad, chosen, element_bytes)
@@ -180,11 +180,11 @@ def _draw(array: SystolicArray, shape: tuple[int, int, int], structure: Structur
     """Raises ``OSError`` if the file cannot be written."""
     import numpy as np
 
-    from results.plots.heatmap import plot
+    from results.plots.of_arrays.heatmap import plot
     from results.plots.style import PlotError, file_format, save
-    from uarch.sparsity import kept_k
-    from uarch.systolic import Dataflow, Overlap
-    from uarch.systolic_report import utilization_over_arrays, utilization_over_shapes
+    from uarch.systolic.cycles import Dataflow, Overlap
+    from uarch.systolic.report import utilization_over_arrays, utilization_over_shapes
+    from uarch.systolic.sparsity import kept_k
 
     try:
         file_format(target)

@@ -12,7 +12,7 @@ from uarch.commands.output import JsonOption, console, emit, percent, quantity, 
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
-    from results.trace import Trace
+    from results.trace.trace import Trace
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A trace.")]
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def load_trace(path: Path, with_timeline: bool = False) -> Trace:
     """Read a trace; :class:`InputError` for a file that is none."""
-    from results.trace import Trace, TraceError
+    from results.trace.trace import Trace, TraceError
 
     try:
         return Trace.load(path, with_timeline)
@@ -58,10 +58,10 @@ def check(file: FileArgument, as_json: JsonOption = False) -> None:
 
     The exit code is 2 if something does not hold.
     """
-    from results import invariants
-    from results.timeline import check_intervals
-    from results.trace import TraceError
-    from results.trace_file import read_intervals
+    from results.analysis import invariants
+    from results.trace.timeline import check_intervals
+    from results.trace.trace import TraceError
+    from results.trace.trace_file import read_intervals
 
     trace = load_trace(file)
     problems = invariants.check(trace)
@@ -94,7 +94,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Two runs op by op, those whose time changed most first."""
-    from results.diff import difference
+    from results.analysis.diff import difference
 
     first, second = load_trace(before), load_trace(after)
     rows = difference(first, second, by_layer)

@@ -105,7 +105,7 @@ def _row_payload(row: Judged) -> dict[str, Any]:
 
 
 def _write_page(judged: Sequence[Judged], result: dict[str, Any], path: Path) -> None:
-    from results.validation_page import write_page
+    from results.report.validation_page import write_page
 
     write_page(path, result["suites"], [_row_payload(row) for row in judged], result["sources"])
 

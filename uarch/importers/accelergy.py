@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uarch.energy import energy_table_names, load_energy_table
-from uarch.energy_table import EnergyTable, EventEnergy
+from uarch.energy.table import EnergyTable, EventEnergy
+from uarch.energy.tables_on_disk import energy_table_names, load_energy_table
 from uarch.errors import InputError
+from uarch.files.reading import one_line, read_json, unknown_name
 from uarch.importers.plain_yaml import read_plain_yaml
-from uarch.input_file import one_line, read_json, unknown_name
 
 Actions = Mapping[str, Sequence[float]]
 """``component.action`` -> pJ of each variant, such as random and repeated data."""

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from uarch.chip import DATATYPES
-from uarch.dram.standards import load_standard, standard_names
+from uarch.chip.schema import DATATYPES
+from uarch.dram.standards.standard import load_standard, standard_names
 from uarch.errors import InputError
+from uarch.files.reading import one_line, read_json, unknown_name, validate
 from uarch.importers.overlay import chip_text
-from uarch.input_file import one_line, read_json, unknown_name, validate
 
 EXP_FLOPS = 35
 """Of one exponential on the vector units, as LLMCompass counts it."""

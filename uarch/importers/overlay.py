@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.chip_toml import to_toml
-from uarch.input_file import validate
+from uarch.files.reading import validate
+from uarch.files.toml_writer import to_toml
 
 _OF_ONE_DIE = ("area_mm2", "cores", "l2_bytes", "memory_interfaces")
 """What another chip's die has is not taken over: the area is modelled."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from uarch.errors import InputError
-from uarch.input_file import one_line, read_text
+from uarch.files.reading import one_line, read_text
 
 _KEY = re.compile(r"""("[^"]*"|'[^']*'|[^\s#:{}\[\],&*!|>'"%@`-][^#:{}\[\],]*?|-[^\s:#][^#:]*?)\s*:(?:\s+(.*)|$)""")
 _COMMENT = re.compile(r"(^|\s)#.*$")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from uarch.chip_file import load_chip
+from uarch.files.reading import one_line
 from uarch.importers.overlay import chip_text
-from uarch.input_file import one_line
-from uarch.scalesim_files import read_config, read_topology
-from uarch.sparsity import kept_k
+from uarch.systolic.scalesim_files import read_config, read_topology
+from uarch.systolic.sparsity import kept_k
 
 SUITE_COLUMNS = ("name", "kind", "shape", "dtype")
 """Of a suite of kernels: the shape of a gemm is ``MxNxK``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 
 PLENTY_OF_BYTES = 1e5
 """Per cycle: more than any core or slice can use."""

@@ -10,9 +10,9 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.errors import InputError
-from uarch.input_file import one_line, read_text, unknown_name
+from uarch.files.reading import one_line, read_text, unknown_name
 from workloads.bench.suite import Case
 from workloads.predictors.genz import genz
 from workloads.predictors.kernel import Kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from workloads.predictors.kernel import Kernel
 from workloads.predictors.roofline import busy_seconds
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from results.errors import error_statistics
-from uarch.chip import Chip
+from results.analysis.error_statistics import error_statistics
+from uarch.chip.schema import Chip
 from uarch.errors import InputError
-from workloads.attention_kernel import simulate_attention
 from workloads.bench.mechanisms import Mechanism, mechanisms, without
 from workloads.bench.models import predictions
 from workloads.bench.regimes import REGIMES, intensity, quantisation, regimes
 from workloads.bench.suite import Case
 from workloads.predictors.kernel import Kernel
-from workloads.single_kernel import simulate_gemm
+from workloads.single.attention import simulate_attention
+from workloads.single.gemm import simulate_gemm
 
 TRUTHS = ("tile", "burst", "measured")
 WORTH_EXPLAINING = 0.05
@@ -70,7 +70,7 @@ class Study:
     explanations: tuple[Explanation, ...]
 
     def by_regime(self) -> dict[str, dict[str, float]]:
-        """Error statistics of all kernels and of each regime that has any: see :mod:`results.errors`."""
+        """Error statistics of all kernels and of each regime that has any: see :mod:`results.analysis.error_statistics`."""
         groups = {"all": self.rows} | {name: [row for row in self.rows if name in row.regimes] for name in REGIMES}
         return {
             name: error_statistics([row.predicted_seconds for row in rows], [row.true_seconds for row in rows]).fields()

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from uarch.chip import Datatype
+from uarch.chip.schema import Datatype
 from uarch.errors import InputError
-from uarch.input_file import find_file, one_line, read_text, read_toml, validate
+from uarch.files.reading import find_file, one_line, read_text, read_toml, validate
 from workloads.predictors.kernel import Kernel
 
 _PRESETS = Path(__file__).parent / "suites"

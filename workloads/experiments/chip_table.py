@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from uarch.area import modelled_die_area_mm2
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.cost import die_cost_usd, hardware_cost_usd, memory_cost_usd
-from uarch.tdp import tdp_watts_by_area
-from workloads.capacity import Footprint, memory_use
+from uarch.silicon.area import modelled_die_area_mm2
+from uarch.silicon.cost import die_cost_usd, hardware_cost_usd, memory_cost_usd
+from uarch.silicon.tdp import tdp_watts_by_area
 from workloads.experiments.findings import Comparison
 from workloads.experiments.schema import Experiment, Setting
-from workloads.model import load_model
-from workloads.phase import Phase
+from workloads.models.capacity import Footprint, memory_use
+from workloads.models.presets import load_model
+from workloads.settings.phase import Phase
 
 _MB = 1 << 20
 _RELATIVE = {"modelled die area (mm2)": 0.05, "die cost ($)": 0.01, "memory cost ($)": 0.01, "TDP (W)": 0.01}

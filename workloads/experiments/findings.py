@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uarch.chip_file import load_chip
-from uarch.cost import hardware_cost_usd
+from uarch.silicon.cost import hardware_cost_usd
 from workloads.experiments.expand import (
     ENGINE,
     MODEL,

@@ -17,9 +17,9 @@ from typing import Any
 
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.capacity import check_fits
-from workloads.model import load_model
-from workloads.phase import Phase
+from workloads.models.capacity import check_fits
+from workloads.models.presets import load_model
+from workloads.settings.phase import Phase
 
 WORKERS = 2
 TRIALS = 4
@@ -29,7 +29,7 @@ _PACKAGES = ("uarch", "kernels", "workloads")
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """One run: a chip with overrides, and arguments of :func:`workloads.runner.simulate`."""
+    """One run: a chip with overrides, and arguments of :func:`workloads.running.runner.simulate`."""
 
     fidelity: str
     chip: str
@@ -64,8 +64,8 @@ Outcomes = dict[Point, Outcome | None]
 
 def run_point(point: Point) -> Outcome | None:
     """Simulate a point in this process."""
-    from kernels.mapper import Mapper
-    from workloads.runner import simulate
+    from kernels.mapping.mapper import Mapper
+    from workloads.running.runner import simulate
 
     if not fits(point):
         return None
@@ -184,4 +184,4 @@ def _sources() -> str:
 def _start() -> None:
     """Load what points need. Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    import_module("workloads.runner")
+    import_module("workloads.running.runner")

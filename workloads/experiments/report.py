@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import uarch
-from results.arrays_file import table_of, write
-from results.plots import curve as curve_plot
-from results.plots import ratio_map, verdicts
+from results.plots.of_arrays import curve as curve_plot
+from results.plots.of_arrays import ratio_map, verdicts
 from results.plots.style import save
+from results.trace.arrays_file import table_of, write
 from workloads.experiments.differences import differences
 from workloads.experiments.expand import ENGINE, MODEL
 from workloads.experiments.findings import (

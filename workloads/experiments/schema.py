@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from uarch.input_file import find_file, read_toml, validate
+from uarch.files.reading import find_file, read_toml, validate
 
 _PRESETS = Path(__file__).parent
 
@@ -27,7 +27,7 @@ class _Table(BaseModel):
 
 
 class Setting(_Table):
-    """How a phase is run; arguments of :func:`workloads.runner.simulate`."""
+    """How a phase is run; arguments of :func:`workloads.running.runner.simulate`."""
 
     model: Text
     tp: Size

@@ -6,7 +6,7 @@ matrix work and vector work one after the other; a collective takes its ring's t
 
 from __future__ import annotations
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from workloads.predictors.kernel import LINK_KINDS, Kernel
 from workloads.predictors.roofline import busy_seconds
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from kernels.datatypes import ELEMENT_BITS
-from kernels.elementwise import GELU_OPS, GELU_SPECIAL_OPS, SILU_OPS, SILU_SPECIAL_OPS
-from kernels.norm import LAYER_NORM_OPS
-from kernels.rope import ROPE_OPS
-from kernels.softmax import SOFTMAX_OPS, SOFTMAX_SPECIAL_OPS
-from uarch.chip import Chip
+from kernels.program.datatypes import ELEMENT_BITS
+from kernels.vector.elementwise import GELU_OPS, GELU_SPECIAL_OPS, SILU_OPS, SILU_SPECIAL_OPS
+from kernels.vector.norm import LAYER_NORM_OPS
+from kernels.vector.rope import ROPE_OPS
+from kernels.vector.softmax import SOFTMAX_OPS, SOFTMAX_SPECIAL_OPS
+from uarch.chip.schema import Chip
 
 
 class RowCosts(NamedTuple):

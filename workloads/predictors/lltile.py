@@ -4,7 +4,7 @@ Ideal DRAM, one clock, nothing kept in L2 from kernel to kernel, no contention, 
 :mod:`workloads.predictors.block_gemm`. Kernels over rows read an L2 tile, compute it and write it, one after the other, all
 in the vector units' datatype. What the tool lacks is modelled in its spirit: grouped heads multiply as one larger matrix; a
 fused attention is bound by its traffic or by the sum of its array and vector work; a norm that adds a residual moves that
-too; collectives go over a switch, as :mod:`kernels.collective` has it.
+too; collectives go over a switch, as :mod:`kernels.collectives.collectives` has it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import product
 from math import ceil, log2
 
-from kernels.collective_library import one_shot_seconds, payload_bytes_per_second, two_phase_seconds
-from kernels.datatypes import ELEMENT_BITS
-from uarch.chip import Chip
+from kernels.collectives.libraries import one_shot_seconds, payload_bytes_per_second, two_phase_seconds
+from kernels.program.datatypes import ELEMENT_BITS
+from uarch.chip.schema import Chip
 from uarch.errors import InputError
 from workloads.predictors.block_gemm import BlockMachine, array_cycles, fastest_cycles
 from workloads.predictors.kernel import LINK_KINDS, ROW_KINDS, Kernel

@@ -5,7 +5,7 @@ Operands and results cross the memory once; masked scores are not counted.
 
 from __future__ import annotations
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from workloads.predictors.kernel import Kernel
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.errors import InputError
 from workloads.predictors.kernel import Kernel
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from results.errors import ErrorStatistics, error_statistics
+from results.analysis.error_statistics import ErrorStatistics, error_statistics
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from uarch.input_file import read_toml, unknown_name, validate
+from uarch.files.reading import read_toml, unknown_name, validate
 from workloads.validation.cases import Case
 from workloads.validation.suite import BUILT_IN, Plan, Selection, plan_validation
 

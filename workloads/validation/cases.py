@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernels.datatypes import ELEMENT_BITS
+from kernels.program.datatypes import ELEMENT_BITS
 from workloads.validation.measurements import (
     AttentionRow,
     CollectiveRow,

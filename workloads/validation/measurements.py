@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from uarch.errors import InputError
-from uarch.input_file import one_line, read_text, unknown_name, validate
-from workloads.single_vector_kernel import VECTOR_KERNELS
+from uarch.files.reading import one_line, read_text, unknown_name, validate
+from workloads.single.vector import VECTOR_KERNELS
 
 Size = Annotated[int, Field(ge=1, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 40)]

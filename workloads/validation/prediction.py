@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from results.files import replace_when_complete
-from uarch.chip import Chip
+from uarch.chip.schema import Chip
 from uarch.jit import cache_directory
-from workloads.kernel_run import KernelRun
+from workloads.running.kernel_run import KernelRun
 from workloads.validation.requests import Request
 
 _PACKAGES = ("uarch", "kernels", "workloads")

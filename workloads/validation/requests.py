@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from uarch.chip import Chip
-from workloads.batch_attention import simulate_batch_attention
-from workloads.kernel_run import KernelRun
-from workloads.single_collective import simulate_all_reduce
-from workloads.single_kernel import simulate_gemm
-from workloads.single_vector_kernel import simulate_vector_kernel
+from uarch.chip.schema import Chip
+from workloads.running.kernel_run import KernelRun
+from workloads.single.batch_attention import simulate_batch_attention
+from workloads.single.collective import simulate_all_reduce
+from workloads.single.gemm import simulate_gemm
+from workloads.single.vector import simulate_vector_kernel
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True)
 class GemmRequest(Request):
-    """See :func:`workloads.single_kernel.simulate_gemm`."""
+    """See :func:`workloads.single.gemm.simulate_gemm`."""
 
     simulate = staticmethod(simulate_gemm)
 
@@ -41,7 +41,7 @@ class GemmRequest(Request):
 
 @dataclass(frozen=True)
 class AttentionRequest(Request):
-    """See :func:`workloads.batch_attention.simulate_batch_attention`."""
+    """See :func:`workloads.single.batch_attention.simulate_batch_attention`."""
 
     simulate = staticmethod(simulate_batch_attention)
 
@@ -61,7 +61,7 @@ class AttentionRequest(Request):
 
 @dataclass(frozen=True)
 class VectorRequest(Request):
-    """See :func:`workloads.single_vector_kernel.simulate_vector_kernel`."""
+    """See :func:`workloads.single.vector.simulate_vector_kernel`."""
 
     simulate = staticmethod(simulate_vector_kernel)
 
@@ -75,7 +75,7 @@ class VectorRequest(Request):
 
 @dataclass(frozen=True)
 class AllReduceRequest(Request):
-    """See :func:`workloads.single_collective.simulate_all_reduce`."""
+    """See :func:`workloads.single.collective.simulate_all_reduce`."""
 
     simulate = staticmethod(simulate_all_reduce)
 

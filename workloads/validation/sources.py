@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from uarch.chip_file import preset_names
-from uarch.input_file import read_toml, validate
+from uarch.files.reading import read_toml, validate
 
 _FILE = Path(__file__).with_name("sources.toml")
 
@@ -23,7 +23,7 @@ class _Table(BaseModel):
 
 
 class ResidencyOfSuite(_Table):
-    """What L2 held when a kernel of a suite started; see :data:`workloads.residency.RESIDENCIES`."""
+    """What L2 held when a kernel of a suite started; see :data:`workloads.running.residency.RESIDENCIES`."""
 
     gemm: Residency
     attention: Residency
@@ -43,9 +43,9 @@ class Source(_Table):
     regroups_queries: bool = False
     """Of several decodes, it also includes those that copy queries and results to and from groups of heads."""
     collectives: Text = "nccl"
-    """Communication library; see :mod:`kernels.collective_library`."""
+    """Communication library; see :mod:`kernels.collectives.libraries`."""
     vector_kernels: Text = "vectors"
-    """Library of norms, activations and the like; see :mod:`kernels.vector_library`."""
+    """Library of norms, activations and the like; see :mod:`kernels.vector.libraries`."""
     host_floor_seconds: dict[str, dict[str, Seconds]] = {}
     """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import results
-from results.errors import ErrorStatistics, error_statistics
-from uarch.chip import Chip
+from results.analysis.error_statistics import ErrorStatistics, error_statistics
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.validation.cases import Case, case_of, distinct

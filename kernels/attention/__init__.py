@@ -1,0 +1,1 @@
+"""Attention kernels: streamed, unfused, paged and ragged sequences, latents, native sparse, narrow caches."""

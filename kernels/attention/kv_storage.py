@@ -1,0 +1,60 @@
+"""How the KV cache is stored: datatype, scales, and the work of turning stored elements into operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernels.program.address_space import AddressSpace, Tensor
+
+KV_BITS = {"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
+"""Bits of a stored element, by datatype."""
+
+DEQUANTISE_OPS = {"fp8": 1, "int8": 2, "int4": 3}
+"""Vector lane-operations per element: convert; times the scale; for int4 also take two apart."""
+
+SCALED = ("int8", "int4")
+"""Datatypes with one fp16 scale for each token and K/V head, as KIVI and KVQuant keep for values."""
+SCALE_BITS = 16
+PAGE_ENTRY_BITS = 32
+
+
+@dataclass(frozen=True)
+class KvStorage:
+    """What a cache of keys and values has besides its two tensors."""
+
+    dequantise_ops: int = 0
+    """Lane-operations per stored element; 0: the arrays take elements as they are stored."""
+    k_scales: Tensor | None = None
+    """Rows as the keys', a column for each K/V head; None: no scales."""
+    v_scales: Tensor | None = None
+    page_table: Tensor | None = None
+    """A row for each sequence, an entry for each page; None: not paged."""
+
+
+PLAIN = KvStorage()
+
+
+def kv_storage(
+    name: str,
+    space: AddressSpace,
+    kv_rows: int,
+    kv_heads: int,
+    *,
+    kv_dtype: str,
+    dtype: str,
+    table_shape: tuple[int, int] | None = None,
+    latent: bool = False,
+) -> KvStorage:
+    """Allocate scales and page table of a cache of ``kv_rows`` rows; ``dtype`` is what the arrays work in.
+
+    ``table_shape``: sequences and pages of the longest one, if the cache is paged.
+    """
+
+    def scales(what: str) -> Tensor | None:
+        return space.allocate(f"{name}.{what}", kv_rows, kv_heads, SCALE_BITS) if kv_dtype in SCALED else None
+
+    table = None
+    if table_shape is not None:
+        table = space.allocate(f"{name}.page_table", *table_shape, PAGE_ENTRY_BITS, granule_rows=1)
+    ops = 0 if kv_dtype == dtype else DEQUANTISE_OPS.get(kv_dtype, 0)
+    return KvStorage(ops, scales("k_scales"), None if latent else scales("v_scales"), table)

@@ -1,0 +1,1 @@
+"""Mixtures of experts: the router, grouping rows by expert, the exchange between chips."""

@@ -1,0 +1,1 @@
+"""Matrix products: their tiles, and weights that are stored quantised or sparse."""

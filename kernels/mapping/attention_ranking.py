@@ -1,0 +1,137 @@
+"""Closed-form ranking of the mappings of streamed attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+from math import ceil, log
+
+import numpy as np
+
+from kernels.attention.shape import AttentionShape, FlashMapping, merge_l1_bytes
+from kernels.mapping.attention_load import AttentionLoad
+from kernels.mapping.ranking import SPLITS, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
+from kernels.program.datatypes import ACCUMULATOR_BYTES
+from uarch.chip.schema import Chip
+from uarch.engine.inline_ecc import data_bytes_per_second
+from uarch.engine.machine import Machine, lower
+from uarch.engine.step_costs import tile_busy_ps
+from uarch.errors import InputError
+from uarch.picoseconds import PS_PER_SECOND
+
+_INDISTINCT = 0.05
+_KEY_TILES = (32, 64, 128, 256)
+
+
+def rank_attention(
+    chip: Chip, shape: AttentionShape, *, dtype: str = "fp16", load: AttentionLoad | None = None
+) -> list[Estimate[FlashMapping]]:
+    """All mappings that fit the chip's cores, best closed-form time first.
+
+    ``load``: the operator with its lengths, mask and cache; left out, ``shape`` says it all.
+
+    Raises :class:`InputError` if none fits.
+    """
+    load = load or AttentionLoad(shape, dtype)
+    machine, running = lower(chip, dtype), refreshed(chip)
+    ranked = []
+    for mapping in _flash_mappings(machine, load):
+        rows = min(mapping.tile_q, shape.q_len) * mapping.pack
+        products = [(rows, mapping.tile_k, shape.head_dim), (rows, shape.value_width, mapping.tile_k)]
+        busy = float(tile_busy_ps(machine, np.array(products, np.int64)).sum()) / PS_PER_SECOND
+        seconds = _flash_seconds(chip, machine, load, mapping, busy, running)
+        ranked.append(Estimate(mapping, seconds, load.steps(mapping)))
+    if not ranked:
+        raise InputError(f"attention {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
+    return best_first(ranked) if load.is_plain else _coarse_first(ranked)
+
+
+def _coarse_first(ranked: list[Estimate[FlashMapping]]) -> list[Estimate[FlashMapping]]:
+    """Fastest first; those within 5 % of the best, then of the next 5 % and so on, with the fewest, largest steps first.
+
+    Masks of long sequences leave time for one trial on the engine: a close call goes to the schedule that is faster to run.
+    """
+    best = min(estimate.seconds for estimate in ranked)
+    return sorted(ranked, key=lambda estimate: (int(log(estimate.seconds / best) / _INDISTINCT), estimate.steps))
+
+
+def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapping]:
+    """Tiles of queries and heads that fill the arrays, tiles of keys, stages, and splits where query tiles are few."""
+    shape = load.shape
+    menu = for_arrays(_KEY_TILES, machine.lanes * machine.cols)
+    key_tiles = [keys for keys in menu if load.most_keys is None or keys <= max(load.most_keys, _KEY_TILES[0])]
+    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(machine, load), key_tiles, (2, 4, 6, 8), SPLITS):
+        mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
+        tiles = ceil(shape.kv_len / tile_k)
+        registers = tile_q * pack * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
+        if load.l1_bytes(mapping) > machine.l1_bytes or registers > machine.register_bytes:
+            continue
+        if stages > 2 * tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
+            continue
+        if splits > 1 and (splits > tiles // 2 or not _may_split(machine, load, mapping)):
+            continue
+        if splits > 1 and merge_l1_bytes(shape, mapping) > machine.l1_bytes:
+            continue
+        yield mapping
+
+
+def _row_tiles(machine: Machine, load: AttentionLoad) -> list[tuple[int, int]]:
+    """(query positions, packed heads) of a block: all of a group if its rows are few."""
+    shape = load.shape
+    if load.row_tile is not None:
+        return [load.row_tile]
+    if shape.q_len * shape.group <= max(TILE_SIZES):
+        return [(shape.q_len, shape.group)]
+    tiles = [(tile_q, 1) for tile_q in up_to(for_arrays((32, 64, 128), machine.rows), shape.q_len)]
+    if load.is_plain or shape.group == 1:
+        return tiles
+    packs = [pack for pack in (shape.group, 64, 32, 16) if pack <= shape.group and shape.group % pack == 0]
+    packed = [(max(1, rows // pack), pack) for pack in packs for rows in (64, 128, 256) if rows >= pack]
+    return list(dict.fromkeys([*tiles, *((min(tile_q, shape.q_len), pack) for tile_q, pack in packed)]))
+
+
+def _may_split(machine: Machine, load: AttentionLoad, mapping: FlashMapping) -> bool:
+    """Whether parts of the keys may go to different blocks."""
+    shape = load.shape
+    if load.is_plain:
+        few = shape.q_len * shape.group <= max(TILE_SIZES)
+        return few and not (shape.causal and shape.q_len > mapping.tile_k)
+    blocks = load.query_tiles(mapping.tile_q) * (shape.q_heads // mapping.pack) * mapping.splits
+    return blocks <= 16 * machine.cores
+
+
+def _flash_seconds(
+    chip: Chip, machine: Machine, load: AttentionLoad, mapping: FlashMapping, array_seconds: float, running: float
+) -> float:
+    shape, tile_k = load.shape, mapping.tile_k
+    rows = min(mapping.tile_q, shape.q_len) * mapping.pack
+    units = shape.q_heads // mapping.pack * load.query_tiles(mapping.tile_q)
+    scores = rows * tile_k
+    kv_width = (shape.head_dim if shape.latent else shape.head_dim + shape.value_width) / 2
+    vector_ops = 6 * scores + load.dequantise_ops * 2 * kv_width * tile_k
+    softmax = max(vector_ops * machine.vector_op, scores * machine.special_op) / (PS_PER_SECOND << 20)
+    registers = rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
+    resident = max(
+        1,
+        min(
+            machine.l1_bytes // load.l1_bytes(replace(mapping, tile_q=rows // mapping.pack)),
+            machine.register_bytes // registers,
+            machine.max_resident_blocks,
+        ),
+    )
+    blocks = units * mapping.splits
+    resident = min(resident, ceil(blocks / machine.cores))
+    serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
+    step = max(serial / resident, array_seconds, softmax)
+    compute = load.tiles_of_core(mapping, machine.cores) * step
+    latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
+    row_bytes = kv_width * load.stored_bits / 8
+    kv_bytes = 2 * shape.kv_heads * row_bytes * load.loaded_rows(mapping)
+    in_flight = min(blocks, machine.cores * resident) * mapping.stages * tile_k * row_bytes
+    dram = kv_bytes / (min(data_bytes_per_second(chip.memory, int(row_bytes)), in_flight / latency) * running)
+    seconds = max(compute, dram, load.l2_seconds(mapping, chip.l2_bytes_per_second)) + 4 * latency
+    if mapping.splits > 1:
+        partial = 2 * units * rows * shape.value_width * ACCUMULATOR_BYTES * mapping.splits
+        seconds += partial / chip.l2_bytes_per_second + 4 * latency
+    return seconds

@@ -1,0 +1,230 @@
+"""The mapper: chooses tile sizes by a closed-form model and checks the best few on the engine.
+
+The closed form is a lower-bound-like estimate (arrays, NoC port, L2, DRAM, whichever takes longest, plus fill and tail);
+candidates are tried on the engine in its order until the estimate of the next one is no better than the best time found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+from kernels.attention.shape import AttentionShape, FlashMapping
+from kernels.attention.unfused import UnfusedAttention
+from kernels.gemm.tiles import GemmMapping, ProductShape
+from kernels.gemm.weights import WeightFormat
+from kernels.mapping.attention_load import AttentionLoad
+from kernels.mapping.attention_ranking import rank_attention
+from kernels.mapping.gemm_ranking import rank_gemm
+from kernels.mapping.ranking import Estimate
+from kernels.mapping.store import recall, remember, store_key
+from kernels.mapping.tile_menu import library_attention, library_menu
+from kernels.program.tile_program import TileProgram
+from uarch.chip.schema import Chip
+from uarch.engine.execute import execute
+from uarch.engine.machine import lower
+from uarch.errors import InputError
+
+TRIALS = 48
+"""Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
+TRIALS_PER_TILE = 2
+TRIAL_STEPS = 400_000
+"""Trials execute no more steps than this,"""
+_CHEAP_STEPS = 20_000
+"""and no more than this once the estimates are above the best time found."""
+MOST_EXHAUSTIVE_STEPS = 20_000_000
+"""Steps of all candidates together that an exhaustive search may execute."""
+
+_EQUALLY_FAST = 1.005
+_HOPEFUL = 1.3
+"""A candidate is worth a trial if its estimate is less than so much above the best time found, or the best estimate."""
+_NEARLY_THE_BEST = 1.1
+"""By the closed form, which does not see how well cores share responses of L2: fewer, larger steps need less of it."""
+
+__all__ = ["Mapper", "Search", "rank_attention", "rank_gemm"]
+
+M = TypeVar("M")
+Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
+
+
+@dataclass(frozen=True)
+class Search(Generic[M]):
+    """What a search for a mapping came to."""
+
+    mapping: M
+    candidates: int
+    """Mappings that fit the chip's cores, ranked by the closed form."""
+    trials: int
+    """How many of them were tried on the engine."""
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone, with ``exhaustive`` by trying all.
+
+    An exhaustive search raises :class:`uarch.InputError` where that is too much work.
+    """
+
+    chip: Chip
+    dtype: str = "fp16"
+    on_engine: bool = True
+    exhaustive: bool = False
+    trials: int = TRIALS
+    """Candidates that are tried on the engine at most."""
+
+    def gemm(
+        self,
+        shape: ProductShape,
+        build: Callable[[GemmMapping], TileProgram],
+        *,
+        pack: int = 1,
+        packed_columns: bool = False,
+        weights: WeightFormat | None = None,
+    ) -> GemmMapping:
+        """Mapping of a GEMM whose program ``build`` makes; see :meth:`search_gemm`."""
+        search = self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns, weights=weights)
+        return search.mapping
+
+    def attention(
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
+    ) -> FlashMapping:
+        """Mapping of streamed attention whose program ``build`` makes; see :meth:`search_attention`."""
+        return self.search_attention(shape, build, load).mapping
+
+    def search_gemm(
+        self,
+        shape: ProductShape,
+        build: Callable[[GemmMapping], TileProgram],
+        *,
+        pack: int = 1,
+        packed_columns: bool = False,
+        weights: WeightFormat | None = None,
+    ) -> Search[GemmMapping]:
+        """Search for the mapping of a (batched or grouped) GEMM whose program ``build`` makes.
+
+        ``pack``: rows come in groups of this size (see :class:`kernels.gemm.gemm.Operand`), so that a tile must cover K, or
+        with ``packed_columns`` N. ``weights``: how B is stored, if not plainly in the mapper's datatype.
+        """
+        ranked = rank_gemm(
+            self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns, weights=weights
+        )
+        return self._choose(GemmMapping, ranked, build)
+
+    def search_attention(
+        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
+    ) -> Search[FlashMapping]:
+        """Search for the mapping of streamed attention whose program ``build`` makes.
+
+        Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
+        ``load``: lengths, mask and cache, if they are not those of ``shape`` alone. Chips with a library take its tiles.
+        """
+        if self.chip.uses_library:
+            menu = library_menu(self.chip.menu).attention
+            mapping = library_attention(menu, lower(self.chip, self.dtype), load or AttentionLoad(shape, self.dtype))
+            if mapping is not None:
+                return Search(mapping, 1, 0)
+        ranked = rank_attention(self.chip, shape, dtype=self.dtype, load=load)
+        return self._choose(FlashMapping, ranked, build)
+
+    def search_unfused(self, attention: UnfusedAttention) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
+        """Search for the mappings of the two products of attention through memory."""
+        pack = attention.pack
+        scores = self.search_gemm(attention.qk_shape, attention.qk, pack=pack)
+        sums = self.search_gemm(attention.pv_shape, attention.pv, pack=pack, packed_columns=True)
+        return scores, sums
+
+    def _choose(
+        self,
+        mapping_type: type[Mapping],
+        ranked: Sequence[Estimate[Mapping]],
+        build: Callable[[Mapping], TileProgram],
+    ) -> Search[Mapping]:
+        if not self.on_engine or len(ranked) == 1:
+            return Search(ranked[0].mapping, len(ranked), 0)
+        if self.exhaustive:
+            best, trials = _fastest_of_all(self.chip, ranked, build)
+            return Search(best, len(ranked), trials)
+        key = store_key(self.chip, build(ranked[0].mapping).relocated().key(), self.trials)
+        known = recall(key)
+        if known is not None:
+            with suppress(KeyError, TypeError):  # a damaged file: search again
+                mapping = mapping_type(**known["mapping"])
+                if mapping in {estimate.mapping for estimate in ranked}:
+                    return Search(mapping, len(ranked), int(known["trials"]))
+        best, trials = _fastest(self.chip, ranked, build, self.trials)
+        remember(key, {"mapping": asdict(best), "trials": trials})
+        return Search(best, len(ranked), trials)
+
+
+def _varied(ranked: Sequence[Estimate[Mapping]], trials: int) -> list[Estimate[Mapping]]:
+    """The first candidates, but few of any one tile shape: the closed form tells its variants (stages) least apart."""
+    taken: Counter[tuple[int, ...]] = Counter()
+    varied = []
+    for estimate in ranked:
+        tile = _tile_of(estimate.mapping)
+        if taken[tile] < TRIALS_PER_TILE:
+            varied.append(estimate)
+        taken[tile] += 1
+    return varied[:trials]
+
+
+def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
+    if isinstance(mapping, GemmMapping):
+        return mapping.tile_m, mapping.tile_n, mapping.tile_k, mapping.split_k
+    return mapping.tile_q, mapping.tile_k, mapping.splits
+
+
+def _fastest(
+    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram], trials: int
+) -> tuple[Mapping, int]:
+    """The fastest on the engine among the best few, wherever the operands lie, and how many were tried.
+
+    Of those that are within ``_EQUALLY_FAST`` of the fastest, the one with the fewest steps. Candidates that would exceed
+    ``TRIAL_STEPS`` are passed over; if all would, the one with the fewest steps of those that are nearly the best.
+    """
+    tried: list[tuple[float, int, Mapping]] = []
+    taken_steps = 0
+    for estimate in _varied(ranked, trials):
+        best_seconds = min((seconds for seconds, _, _ in tried), default=float("inf"))
+        if estimate.seconds >= max(best_seconds, ranked[0].seconds) * _HOPEFUL:
+            break
+        if taken_steps + estimate.steps > (TRIAL_STEPS if estimate.seconds < best_seconds else _CHEAP_STEPS):
+            continue
+        tried.append(_try(chip, estimate, build))
+        taken_steps += tried[-1][1]
+    if not tried:
+        near = [estimate for estimate in ranked if estimate.seconds <= ranked[0].seconds * _NEARLY_THE_BEST]
+        return min(near, key=lambda estimate: estimate.steps).mapping, 0
+    return _best(tried), len(tried)
+
+
+def _fastest_of_all(
+    chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
+) -> tuple[Mapping, int]:
+    """As :func:`_fastest`, but every candidate is tried."""
+    steps = sum(estimate.steps for estimate in ranked)
+    if steps > MOST_EXHAUSTIVE_STEPS:
+        raise InputError(
+            f"exhaustive search: {len(ranked)} candidates of {steps} steps in all; "
+            f"at most {MOST_EXHAUSTIVE_STEPS} steps are allowed"
+        )
+    return _best([_try(chip, estimate, build) for estimate in ranked]), len(ranked)
+
+
+def _try(
+    chip: Chip, estimate: Estimate[Mapping], build: Callable[[Mapping], TileProgram]
+) -> tuple[float, int, Mapping]:
+    """Seconds on the engine with a cold L2, steps, and the mapping."""
+    program = build(estimate.mapping).relocated()
+    return execute(chip, program)[0].seconds, program.dynamic_steps, estimate.mapping
+
+
+def _best(tried: Sequence[tuple[float, int, Mapping]]) -> Mapping:
+    best_seconds = min(seconds for seconds, _, _ in tried)
+    equal = [
+        (steps, seconds, i) for i, (seconds, steps, _) in enumerate(tried) if seconds <= best_seconds * _EQUALLY_FAST
+    ]
+    return tried[min(equal)[2]][2]

@@ -1,0 +1,169 @@
+"""The tile shapes that a vendor's library offers: silicon runs these, not every shape that would fit.
+
+The menu is data (``kernels/menus/library.toml``), one for all chips unless a chip names another. A menu may say which one it is
+based on and hold only what differs. A chip whose ``mapping`` is ``search`` is free of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kernels.attention.shape import FlashMapping, merge_l1_bytes
+from kernels.gemm.gemm import fix_up_l1_bytes
+from kernels.gemm.tiles import GemmMapping, ProductShape
+from kernels.mapping.attention_load import AttentionLoad
+from kernels.program.datatypes import ACCUMULATOR_BYTES
+from uarch.engine.machine import Machine
+from uarch.engine.resident_blocks import MAX_STAGES
+from uarch.errors import InputError
+from uarch.files.reading import find_file, read_toml, validate
+
+_MENUS = Path(__file__).parent / "menus"
+Size = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+
+
+class ProductMenu(_Table):
+    """Tiles of matrix products."""
+
+    tiles: tuple[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], ...]
+    """m, n, k and stages of each."""
+    splits: tuple[Size, ...]
+
+
+class AttentionMenu(_Table):
+    """Tiles of streamed attention."""
+
+    rows: Size
+    keys: tuple[tuple[Size, Size], ...]
+    """Widest head and keys of a tile, by rising width."""
+    stages: Annotated[int, Field(ge=2, le=MAX_STAGES)]
+    copy_instructions: Annotated[int, Field(ge=0, le=1000)]
+    fewest_slots_used: Annotated[float, Field(gt=0, le=1)]
+    slots_per_core: Size
+    enough_efficiency: Annotated[float, Field(gt=0, le=1)]
+    most_splits: Size
+    as_grid: bool
+
+
+class TileMenu(BaseModel):
+    """Schema of a menu."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    products: ProductMenu
+    attention: AttentionMenu
+
+
+@cache
+def library_menu(name_or_path: str = "library") -> TileMenu:
+    """A menu that comes with the package, or one from a file; ``InputError`` if there is none or something is wrong in it."""
+    return validate(TileMenu, _contents(name_or_path), f"menu {name_or_path}")
+
+
+def _contents(name_or_path: str) -> dict[str, Any]:
+    own = read_toml(find_file(name_or_path, _MENUS, ".toml", "menu"))
+    base = own.pop("base", None)
+    if base is None:
+        return own
+    if base not in {path.stem for path in _MENUS.glob("*.toml")} - {name_or_path}:
+        raise InputError(f"menu {name_or_path}: base = {base!r}: must be another menu of the package")
+    tables = _contents(base)
+    return tables | {name: tables.get(name, {}) | table for name, table in own.items()}
+
+
+def library_mappings(
+    menu: ProductMenu, machine: Machine, shape: ProductShape, element_bits: int
+) -> Iterable[GemmMapping]:
+    """Mappings of a menu that fit a core. Tiles are computed whole, also at the edges.
+
+    Tiles of which half would be empty are left out, unless nothing smaller is on the menu. K is split while the blocks of
+    all splits are resident at the same time.
+    """
+    entries = shape.entry_rows
+    largest, batch = int(entries.max()), int((entries > 0).sum())
+    smallest_m, smallest_n = (min(tile[axis] for tile in menu.tiles) for axis in (0, 1))
+    for (tile_m, tile_n, tile_k, stages), resident in _fitting(menu, machine, element_bits):
+        if tile_m >= max(2 * largest, 2 * smallest_m) or tile_n >= max(2 * shape.n, 2 * smallest_n):
+            continue
+        k_tiles = ceil(shape.k / tile_k)
+        tiles_m, tiles_n = ceil(largest / tile_m), ceil(shape.n / tile_n)
+        raster = min(tiles_m, max(1, round(sqrt(machine.cores * tile_n / tile_m))))
+        for split in menu.splits:
+            crowded = tiles_m * tiles_n * split > machine.cores * resident
+            if split > 1 and (split > k_tiles // 4 or batch > 1 or crowded):
+                continue
+            mapping = GemmMapping(tile_m, tile_n, tile_k, stages, split, raster, whole_tiles=True)
+            if split == 1 or fix_up_l1_bytes(mapping) <= machine.l1_bytes:
+                yield mapping
+
+
+def library_attention(menu: AttentionMenu, machine: Machine, load: AttentionLoad) -> FlashMapping | None:
+    """The library's mapping of a streamed attention; None if it does not fit a core, or if rows of blocks are given.
+
+    Single new tokens: heads of a group are rows of one block, and a cache is split where blocks are few. Others: a block
+    handles one head.
+    """
+    shape = load.shape
+    tile_k = next((keys for width, keys in menu.keys if shape.head_dim <= width), None)
+    if tile_k is None or load.row_tile is not None:
+        return None
+    pack = max(size for size in range(1, menu.rows + 1) if shape.group % size == 0) if shape.q_len == 1 else 1
+    tile_q = 1 if shape.q_len == 1 else menu.rows
+    splits = 1
+    if shape.q_len == 1:
+        blocks = load.query_tiles(1) * shape.q_heads // pack
+        splits = _splits(menu, blocks, menu.slots_per_core * machine.cores, ceil(shape.kv_len / tile_k))
+    mapping = FlashMapping(
+        tile_q,
+        tile_k,
+        menu.stages,
+        pack,
+        splits,
+        array_rows=menu.rows,
+        copy_ops=menu.copy_instructions,
+        as_grid=menu.as_grid and splits == 1,
+    )
+    registers = menu.rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
+    l1_bytes = load.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))
+    if splits > 1:
+        l1_bytes = max(l1_bytes, merge_l1_bytes(shape, mapping))
+    return mapping if l1_bytes <= machine.l1_bytes and registers <= machine.register_bytes else None
+
+
+def _splits(menu: AttentionMenu, blocks: int, slots: int, key_tiles: int) -> int:
+    """Parts of a cache: the fewest that fill the last wave of blocks about as well as the best number does."""
+    if blocks >= menu.fewest_slots_used * slots:
+        return 1
+    efficiency = {}
+    for splits in range(1, min(menu.most_splits, slots, key_tiles) + 1):
+        if splits == 1 or ceil(key_tiles / splits) != ceil(key_tiles / (splits - 1)):
+            waves = blocks * splits / slots
+            efficiency[splits] = waves / ceil(waves)
+    best = max(efficiency.values())
+    return next(splits for splits, value in efficiency.items() if value >= menu.enough_efficiency * best)
+
+
+def _fitting(menu: ProductMenu, machine: Machine, element_bits: int) -> Iterable[tuple[tuple[int, int, int, int], int]]:
+    """Entries that fit a core, and how many blocks of each fit: of each m x n the first for every such number."""
+    taken = set()
+    for tile in menu.tiles:
+        tile_m, tile_n, tile_k, stages = tile
+        l1_bytes = stages * tile_k * (tile_m + tile_n) * element_bits // 8
+        register_bytes = tile_m * tile_n * ACCUMULATOR_BYTES
+        resident = min(machine.l1_bytes // l1_bytes, machine.register_bytes // register_bytes)
+        if resident > 0 and (tile_m, tile_n, resident) not in taken:
+            taken.add((tile_m, tile_n, resident))
+            yield tile, resident

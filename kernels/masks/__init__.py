@@ -1,0 +1,1 @@
+"""Which attention scores are kept, as objects and as flat arrays for jitted loops."""

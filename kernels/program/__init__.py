@@ -1,0 +1,1 @@
+"""Writing tile programs: grids, boxes, slots, addresses, sizes of datatypes."""

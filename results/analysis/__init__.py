@@ -1,0 +1,1 @@
+"""Numbers from traces: roll-up, bounds, invariants, differences, error statistics."""

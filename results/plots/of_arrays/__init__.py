@@ -1,0 +1,1 @@
+"""Pictures of plain numbers, drawn by the commands that compute them."""

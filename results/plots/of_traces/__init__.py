@@ -1,0 +1,1 @@
+"""Pictures of traces, each a kind of ``uarch plot``."""

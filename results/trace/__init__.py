@@ -1,0 +1,1 @@
+"""The trace of a run: schema, HDF5 file, timeline."""

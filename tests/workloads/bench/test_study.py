@@ -1,0 +1,229 @@
+"""The bench for analytical models: suites, models, regimes, and explanations that find the mechanism that is lacking."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uarch.chip.schema import Chip
+from uarch.chip_file import load_chip, preset_names
+from uarch.cli import run
+from uarch.errors import InputError
+from workloads.bench import study as study_module
+from workloads.bench.mechanisms import mechanisms, without
+from workloads.bench.models import BUILT_IN, predictions
+from workloads.bench.regimes import BOUNDS, REGIMES, intensity, quantisation, regimes
+from workloads.bench.study import study
+from workloads.bench.suite import Case, load_suite, suite_names
+from workloads.predictors.kernel import Kernel
+from workloads.predictors.roofline import kept_fraction, roofline
+from workloads.predictors.scalesim_forms import product_cycles, scalesim
+from workloads.single.gemm import simulate_gemm
+
+pytestmark = pytest.mark.once("studies of many runs")
+
+H100 = load_chip("h100")
+SMALL = load_chip(
+    "h100",
+    [
+        "core.count=2",
+        "l2.slices=4",
+        "memory.channels=4",
+        "memory.bandwidth_bytes_per_second=8.4e10",
+        "noc.multicast_cores=1",
+    ],
+)
+SIZE = st.integers(1, 5000)
+
+
+def gemm(m: int, n: int, k: int) -> Kernel:
+    return Kernel("gemm", (m, n, k), "fp16")
+
+
+@given(sizes=st.tuples(SIZE, SIZE, SIZE))
+def test_closed_forms_are_positive_and_grow_with_k(sizes: tuple[int, int, int]) -> None:
+    m, n, k = sizes
+    for name in ("roofline", "scalesim", "genz"):
+        seconds = [BUILT_IN[name](H100, gemm(m, n, factor * k)) for factor in (1, 2, 4)]
+        assert seconds[0] > 0
+        assert all(shorter <= longer for shorter, longer in pairwise(seconds))
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_built_in_model_knows_every_suite(name: str) -> None:
+    for suite in suite_names():
+        cases = load_suite(suite)
+        kernels = cases if name != "lltile" else [cases[-1]]  # it searches tilings
+        assert all(seconds > 0 for seconds in predictions(name, H100, kernels))
+
+
+def test_roofline_is_the_simulators_own_bound() -> None:
+    memory = SMALL.memory.model_copy(update={"bandwidth_bytes_per_second": 3e12})
+    chip = SMALL.model_copy(update={"memory": memory})
+    for sizes in ((128, 128, 192), (64, 256, 128)):
+        run_ = simulate_gemm(chip, *sizes)
+        assert roofline(chip, gemm(*sizes)) == pytest.approx(run_.roofline_seconds, rel=1e-3)
+        assert roofline(chip, gemm(*sizes)) < run_.seconds
+
+
+def test_scalesim_closed_form() -> None:
+    # One fold of a 16 x 16 OS array: 2 x 16 + 16 + K - 2 cycles; 4 lanes x 2 cores share 9 folds: two rounds.
+    chip = without(SMALL, mechanisms(SMALL)[0])
+    array = chip.core.systolic.model_copy(update={"rows": 16, "cols": 16, "dataflow": "os"})
+    chip = chip.model_copy(update={"core": chip.core.model_copy(update={"systolic": array, "lanes": 4})})
+    assert product_cycles(chip, 16, 16, 100, 1, 8) == 146
+    assert product_cycles(chip, 48, 48, 100, 1, 8) == 2 * 146
+    rate = chip.macs_per_pe_per_cycle("fp16") * chip.clock.tensor_hz
+    assert scalesim(chip, gemm(48, 48, 100)) == pytest.approx(2 * 146 / rate)
+    with pytest.raises(InputError, match="no model of it"):
+        scalesim(chip, Kernel("softmax", (4, 4), "fp16"))
+
+
+@given(q=st.integers(1, 40), more=st.integers(0, 40))
+def test_kept_scores_are_counted(q: int, more: int) -> None:
+    kernel = Kernel("attention", (1, 1, 1, 64, q, q + more), "fp16")
+    kept = sum(more + 1 + row for row in range(q))
+    assert kept_fraction(kernel) * q * (q + more) == pytest.approx(kept)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((8192, 8192, 8192), ("compute", "regular")),
+        ((16, 8192, 8192), ("memory", "small", "skinny")),
+        ((64, 64, 64), ("latency", "small", "skinny")),
+        ((5000, 5000, 5000), ("compute", "ragged")),
+    ],
+)
+def test_regimes_of_products(sizes: tuple[int, int, int], expected: tuple[str, ...]) -> None:
+    assert regimes(H100, gemm(*sizes)) == expected
+
+
+def test_regimes_of_attention() -> None:
+    prefill = Kernel("attention", (8, 32, 32, 128, 2048, 2048), "fp16")
+    decode = Kernel("attention", (32, 32, 8, 128, 1, 8192), "fp16")
+    assert regimes(H100, prefill) == ("compute", "sparse")
+    assert regimes(H100, decode) == ("memory", "skinny")
+
+
+@given(sizes=st.tuples(SIZE, SIZE, SIZE))
+def test_places_on_the_map(sizes: tuple[int, int, int]) -> None:
+    kernel = gemm(*sizes)
+    assert 0 < quantisation(H100, kernel) <= 1
+    assert intensity(kernel) > 0
+    names = regimes(H100, kernel)
+    assert names[0] in BOUNDS
+    assert set(names) <= set(REGIMES)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_mechanisms_can_be_taken_from_every_chip(name: str) -> None:
+    chip = load_chip(name)
+    assert len(mechanisms(chip)) >= 5
+    for mechanism in mechanisms(chip):
+        assert without(chip, mechanism) != chip
+
+
+def test_taking_a_mechanism_away_is_never_slower() -> None:
+    whole = study_module.simulated_seconds(SMALL, gemm(64, 256, 128), "tile")
+    for mechanism in mechanisms(SMALL)[:3]:
+        assert study_module.simulated_seconds(without(SMALL, mechanism), gemm(64, 256, 128), "tile") <= 1.02 * whole
+
+
+def test_suites_from_files(tmp_path: Path) -> None:
+    path = tmp_path / "suite.csv"
+    path.write_text("name,kind,shape,dtype,time_us\nfirst,gemm,8x16x32,bf16,1.5\n,gemm,1x2x3,,\n")
+    first, second = load_suite(str(path))
+    assert first == Case("first", Kernel("gemm", (8, 16, 32), "bf16"), 1.5e-6)
+    assert second == Case("gemm 1 x 2 x 3", gemm(1, 2, 3), None)
+    path.write_text("chip,M,N,K,time_us\nx,4,5,6,7\n")
+    assert load_suite(str(path)) == [Case("gemm 4 x 5 x 6", gemm(4, 5, 6), 7e-6)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,kind\nx,gemm\n", "no column shape"),
+        ("kind,shape,dtype\n", "has no rows"),
+        ("kind,shape,dtype\nconv,1x2x3,fp16\n", "line 2: kind = 'conv'"),
+        ("kind,shape,dtype\ngemm,1x2,fp16\n", "line 2: 2 sizes; a gemm has M, N, K"),
+        ("kind,shape,dtype\ngemm,1x0x2,fp16\n", "line 2: size '0'"),
+        ("kind,shape,dtype,time_us\ngemm,1x1x2,fp16,-3\n", "time_us = '-3'"),
+    ],
+)
+def test_wrong_suites(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "suite.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_suite(str(tmp_path / "suite.csv"))
+
+
+def test_models_of_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [Case("a", gemm(1, 2, 3)), Case("b", gemm(4, 5, 6))]
+    monkeypatch.chdir(tmp_path)
+    Path("my_own_model.py").write_text(
+        "def seconds(chip, kernel):\n    return kernel.macs / chip.peak_flops('fp16')\ndef none(chip, kernel): ...\n"
+    )
+    assert predictions("my_own_model:seconds", H100, cases) == [macs / H100.peak_flops("fp16") for macs in (6, 120)]
+    Path("table.csv").write_text("name,seconds\nb,2e-6\na,1e-6\n")
+    assert predictions("table.csv", H100, cases) == [1e-6, 2e-6]
+    for model, words in (
+        ("my_own_model:none", "returned None for a"),
+        ("my_own_model:absent", "cannot be imported"),
+        ("absent_module:f", "cannot be imported"),
+        ("rofline", "did you mean 'roofline'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            predictions(model, H100, cases)
+    Path("table.csv").write_text("name,seconds\na,1e-6\n")
+    with pytest.raises(InputError, match="no prediction of 'b'"):
+        predictions("table.csv", H100, cases)
+
+
+def test_a_lacking_mechanism_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world in which nothing but the latency of L2 costs time beyond the roofline."""
+
+    def simulated(chip: Chip, kernel: Kernel, fidelity: str) -> float:
+        return roofline(H100, kernel) + 100 * chip.l2.latency_seconds
+
+    monkeypatch.setattr(study_module, "simulated_seconds", simulated)
+    cases = load_suite("quick")
+    result = study(H100, "roofline", cases)
+    assert {each.mechanism for each in result.explanations} == {"latency of L2 and DRAM"}
+    assert all(each.mape_without == pytest.approx(0.0, abs=1e-12) for each in result.explanations)
+    assert result.by_regime()["all"]["rows"] == len(cases)
+    assert f"of {len(cases)}; lacks the time that the first bytes take" in result._repr_html_()
+    timed = [replace(case, measured_seconds=3 * roofline(H100, case.kernel)) for case in cases]
+    measured = study(H100, "roofline", timed, truth="measured", explain=False)
+    assert [row.error for row in measured.rows] == pytest.approx([-2 / 3] * len(cases))
+    with pytest.raises(InputError, match="has no time_us"):
+        study(H100, "roofline", cases, truth="measured")
+
+
+def test_what_no_mechanism_explains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "simulated_seconds", lambda chip, kernel, fidelity: 2 * roofline(H100, kernel))
+    result = study(H100, "roofline", load_suite("quick"))
+    assert {each.mechanism for each in result.explanations} == {None}
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "suite.csv"
+    suite.write_text("kind,shape,dtype\ngemm,64x64x64,fp16\ngemm,64x128x64,fp16\n")
+    overrides = [word for field in ("core.count=2", "noc.multicast_cores=1") for word in ("--set", field)]
+    arguments = ["bench-model", "--model", "roofline", "--suite", str(suite), "--no-explain", *overrides]
+    assert run([*arguments, "-o", str(tmp_path / "map.png"), "--json"]) == 0
+    payload: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert payload["regimes"]["all"]["rows"] == 2
+    assert all(-1 < kernel["error"] < 0 for kernel in payload["kernels"])
+    assert run(arguments) == 0
+    assert "latency" in capsys.readouterr().out
+    assert run([*arguments, "-o", str(tmp_path / "map.jpg")]) == 2
+    assert run(["bench-model", "--model", "absent", "--suite", str(suite)]) == 2
+    assert "no built-in model" in capsys.readouterr().err

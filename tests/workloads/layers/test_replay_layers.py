@@ -1,0 +1,137 @@
+"""Whole layers of every architecture: the operators' programs replayed in order, against a layer in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.gemm.weights import plain
+from kernels.mapping.mapper import Mapper
+from kernels.replay.interpreter import replay
+from tests.oracles.naive_layer import NaiveLayer
+from tests.support.replayed import matrix
+from tests.support.small_programs import small_chip
+from workloads.layers.buffers import allocate
+from workloads.layers.builder import OperatorBuilder, attention_shape
+from workloads.layers.expert_exchange import route
+from workloads.layers.layer_tensors import LayerTensors
+from workloads.models.architectures import model_of_config
+from workloads.models.model import Model
+from workloads.models.parallel import check_parallel
+from workloads.settings.expert_load import parse_load
+from workloads.settings.phase import Phase
+from workloads.settings.stack import load_stack
+
+COMMON = {
+    "hidden_size": 48,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 64,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+}
+LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_routed_experts": 6,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 20,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "MistralForCausalLM": {"sliding_window": 7},
+    "MixtralForCausalLM": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "Qwen3ForCausalLM": {"head_dim": 16},
+    "Qwen3MoeForCausalLM": {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 16},
+    "Gemma2ForCausalLM": {
+        "head_dim": 16,
+        "sliding_window": 5,
+        "hidden_activation": "gelu",
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+    },
+    "DeepseekV2ForCausalLM": {**LATENT, "q_lora_rank": None, "first_k_dense_replace": 2},
+    "DeepseekV3ForCausalLM": {**LATENT, "first_k_dense_replace": 1},
+}
+
+
+def model_of(architecture: str) -> Model:
+    config = {**COMMON, **CONFIGS[architecture], "architectures": [architecture]}
+    return model_of_config(config, "tiny", architecture)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None))
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
+@pytest.mark.parametrize("cache", [{"page_size": 4}, {"kv_dtype": "fp8"}, {"kv_dtype": "int8", "page_size": 8}])
+@pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM", "DeepseekV3ForCausalLM"])
+def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache: dict[str, Any], phase: str) -> None:
+    """Paged and narrow caches: what is stored, divided by its scales, is multiplied with them again."""
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
+
+
+def assert_layers(architecture: str, work: Phase) -> None:
+    """Every simulated layer of a tiny model gives what NumPy gives."""
+    model, chip = model_of(architecture), small_chip()
+    shard = check_parallel(model, 1)
+    routing = route(model, shard, work.tokens, parse_load("zipf:1"), seed=5)
+    buffers = allocate(model, shard, work, attention_shape(model, shard, work), plain("fp16"), routing)
+    mapper = Mapper(chip, on_engine=False)
+    builder = OperatorBuilder(chip, model, shard, work, load_stack("graph"), buffers, mapper, routing)
+    assert len(buffers.layers) > 1
+    for index, tensors in buffers.layers.items():
+        kind = model.layer_kinds[index]
+        operators = builder.layer(kind, tensors, first=False)
+        programs = [program for operator in operators for program in operator.programs]
+        memory = _memory_of(programs)
+        caches = _unpaged(tensors, work, memory)
+        layer = NaiveLayer(
+            *(model, kind, index, {name: values.copy() for name, values in (memory | caches).items()}),
+            *(work.batch, work.q_len, work.kv_len, routing.own.experts if routing else None),
+        )
+        for program in programs:
+            replay(program, memory)
+        np.testing.assert_allclose(memory["delta"], layer.run(), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(memory["hidden"], layer.memory["hidden"], rtol=1e-10, atol=1e-10)
+
+
+def _memory_of(programs: list[Any]) -> dict[str, Any]:
+    """Random numbers in all tensors that some program reads before any has written them."""
+    memory = {}
+    for program in programs:
+        for name, tensor in zip(program.tensor_names, program.tensors, strict=True):
+            if name.startswith(
+                ("w_", "norm", "q_norm", "kv_norm", "qk_norm", "post_norm", "k_cache", "v_cache", "kv_cache", "rope")
+            ):
+                memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
+            if name in ("hidden", "delta"):
+                memory[name] = matrix(len(memory), int(tensor["batch"] * tensor["rows"]), int(tensor["cols"]))
+    return memory
+
+
+def _unpaged(tensors: LayerTensors, work: Phase, memory: dict[str, Any]) -> dict[str, Any]:
+    """Caches as the layer in NumPy has them: keys of every sequence one after the other, scales multiplied in."""
+    sequences, storage = tensors.sequences, tensors.storage
+    if sequences is None:
+        return {}
+    keys = np.arange(work.kv_len)
+    rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, keys) for s in range(work.batch)])
+    caches = {}
+    of_values = [] if tensors.latent else [(tensors.v_cache, storage.v_scales)]
+    for cache, scales in ((tensors.k_cache, storage.k_scales), *of_values):
+        values = memory[cache.name][rows]
+        if scales is not None:
+            values = values * memory[scales.name][rows].repeat(cache.cols // scales.cols, axis=1)
+        caches[cache.name] = values
+    return caches

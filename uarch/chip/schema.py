@@ -1,0 +1,380 @@
+"""A chip as data: the schema of ``uarch/chips/*.toml`` and the peaks that follow from it.
+
+Sizes in bytes are binary (1 KB of L1 = 1024 bytes), capacities of device memory are GiB, rates are SI. All sections are
+frozen, hashable and picklable; :mod:`uarch.chip_file` reads them from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
+
+from uarch.chip.die import Cost, Die
+from uarch.chip.voltage import VoltageFrequency
+from uarch.errors import InputError
+from uarch.files.section import Section, Whole
+
+Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+DATATYPES: tuple[str, ...] = get_args(Datatype)
+
+Dataflow = Literal["os", "ws", "is"]
+Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
+Rate = Annotated[float, Field(gt=0, le=64)]
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError("must be a power of two")
+    return value
+
+
+@dataclass(frozen=True)
+class DatatypeRates(Mapping[str, float]):
+    """A hashable mapping from datatype to a rate; in a file, a table with some of ``DATATYPES`` as keys."""
+
+    FIELD_NAMES: ClassVar[tuple[str, ...]] = DATATYPES
+
+    pairs: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        table = handler.generate_schema(Annotated[Mapping[Datatype, Rate], Field(min_length=1)])
+        return no_info_after_validator_function(
+            cls._from_table, table, serialization=plain_serializer_function_ser_schema(dict)
+        )
+
+    @classmethod
+    def _from_table(cls, rates: Mapping[str, float]) -> DatatypeRates:
+        return cls(tuple((name, rates[name]) for name in DATATYPES if name in rates))
+
+    def __getitem__(self, dtype: str) -> float:
+        for name, rate in self.pairs:
+            if name == dtype:
+                return rate
+        raise KeyError(dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+Count = Annotated[Whole, Field(ge=1, le=1 << 20)]
+Bytes = Annotated[Whole, Field(ge=1, le=1 << 40)]
+Interleave = Annotated[Whole, Field(ge=32, le=1 << 20), AfterValidator(_power_of_two)]
+Cycles = Annotated[Whole, Field(ge=0, le=1_000_000)]
+Hertz = Annotated[float, Field(ge=1e6, le=1e11)]
+BytesPerSecond = Annotated[float, Field(ge=1e6, le=1e16)]
+BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
+Seconds = Annotated[float, Field(ge=0, le=1)]
+Watts = Annotated[float, Field(ge=0, le=1e5)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+
+LARGEST_LIBRARY_TILE = 128 * 256
+"""Results of a block of CUTLASS's largest default tile."""
+
+
+class Clock(Section):
+    """Clock domains; memory and link have rates of their own."""
+
+    tensor_hz: Hertz
+    """Systolic arrays and L1."""
+    vector_hz: Hertz
+    """Vector and special-function units."""
+    l2_hz: Hertz
+    """L2 slices and NoC."""
+    max_tensor_hz: Hertz | None = None
+    """Up to which the clocks rise, all by the same factor, when the power cap leaves room; ``tensor_hz`` if that is higher."""
+
+
+class Systolic(Section):
+    """One systolic array; a core has one per lane."""
+
+    rows: Annotated[Whole, Field(ge=1, le=4096)]
+    cols: Annotated[Whole, Field(ge=1, le=4096)]
+    dataflow: Dataflow
+    mac_stages: Annotated[Whole, Field(ge=1, le=64)]
+    """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
+    macs_per_pe_per_cycle: DatatypeRates
+    """By datatype; one that is absent is not supported."""
+    register_tile: Annotated[Whole, Field(ge=0, le=4096)] = 0
+    """Edge of the largest part of a tile whose operands the threads of a lane read from L1 into registers for themselves, each
+    once for the whole part. 0: arrays read L1, and lanes that need the same operand share what is read."""
+    weight_sparsity: Annotated[str, Field(pattern=r"^(none|[1-9][0-9]?:[1-9][0-9]?)$")] = "none"
+    """N:M structure of weights whose zeros the arrays skip, such as ``2:4``."""
+
+
+class Vector(Section):
+    """Vector unit of one core lane."""
+
+    width: Annotated[Whole, Field(ge=1, le=4096)]
+    """fp32 fused multiply-adds per cycle."""
+    special_width: Annotated[float, Field(gt=0, le=4096)]
+    """Special-function results (exp, rsqrt, tanh, reciprocal) per cycle."""
+    issue_width: Annotated[float | None, Field(gt=0, le=4096)] = None
+    """Lanes for which an instruction of any kind is issued per cycle; ``width`` if absent."""
+
+
+class L1(Section):
+    """Banked scratchpad of one core."""
+
+    bytes: Annotated[Bytes, Field(ge=1024)]
+    banks: Annotated[Whole, Field(ge=1, le=1024)]
+    bank_bytes: Annotated[Whole, Field(ge=1, le=1024)]
+    """Bytes per bank and tensor cycle."""
+    latency_cycles: Cycles
+    keeps_loads: bool = True
+    """Whether what blocks do not reserve is a cache (:mod:`uarch.engine.l1_cache`); false for a scratchpad alone."""
+
+
+class Core(Section):
+    """Core (SM) with its lanes (sub-cores)."""
+
+    count: Annotated[Whole, Field(ge=1, le=65536)]
+    lanes: Annotated[Whole, Field(ge=1, le=64)]
+    max_resident_blocks: Annotated[Whole, Field(ge=1, le=1024)]
+    block_launch_seconds: Seconds
+    """Cost of starting a block on a core."""
+    step_gap_cycles: Cycles = 150
+    """Tensor cycles after a matrix step of a block in which its threads meet at a barrier and fetch the next operands from
+    L1; other resident blocks can use the arrays. Assumed, 30 (L1's latency alone) to 300; 0 for decoupled arrays."""
+    max_threads: Annotated[Whole, Field(ge=1, le=1 << 16)] = 2048
+    """Threads of all blocks that a core holds."""
+    register_bytes: Annotated[Bytes, Field(ge=1024)]
+    """Register file of a core, which holds accumulators and other slots."""
+    systolic: Systolic
+    vector: Vector
+    l1: L1
+
+
+class Launch(Section):
+    """What a kernel costs on the device besides its blocks: the front end before the first one, draining after the last.
+
+    The defaults are rules common to all chips, from the shortest kernels that profilers report (1 to 2 us for one pass over a
+    few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
+    """
+
+    kernel_seconds: Seconds = 1.3e-6
+    """Of every kernel."""
+    matrix_kernel_seconds: Seconds = 1.5e-6
+    """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""
+
+
+class L2(Section):
+    """Global buffer, in address-interleaved slices."""
+
+    bytes: Annotated[Bytes, Field(ge=1 << 16)]
+    slices: Annotated[Whole, Field(ge=1, le=4096)]
+    bytes_per_cycle_per_slice: BytesPerCycle
+    interleave_bytes: Interleave
+    partitions: Annotated[Whole, Field(ge=1, le=2)] = 1
+    """Each caches what its half of the cores uses, so that what cores of both use takes a place in both."""
+    eager_write_back: bool | None = None
+    """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it
+    does on ``silicon``."""
+    latency_seconds: Seconds
+    """Core to L2 and back on a hit, without the transfer."""
+
+
+class Noc(Section):
+    """Ports of the cores to the network between cores and L2, per L2 cycle."""
+
+    read_bytes_per_cycle_per_core: BytesPerCycle
+    write_bytes_per_cycle_per_core: BytesPerCycle
+    multicast_cores: Annotated[Whole, Field(ge=1, le=65536)]
+    """Neighbouring cores that share one response of L2 when they ask for the same data at the same time."""
+    multicast_seconds: Seconds = 0.0
+    """How far apart they may ask: at least L2's latency, in which the response is on its way; more where the first to ask has
+    the data written into its neighbours' L1 as well, so that they may lag by as many stages as L1 holds."""
+
+
+class Memory(Section):
+    """Device memory."""
+
+    technology: Technology
+    standard: Name
+    """Table of DRAM timings, such as ``hbm3-5200``."""
+    bandwidth_bytes_per_second: BytesPerSecond
+    capacity_gib: Annotated[float, Field(gt=0, le=65536)]
+    packages: Annotated[Whole, Field(ge=1, le=256)]
+    channels: Annotated[Whole, Field(ge=1, le=4096)]
+    """Independent channels or pseudo-channels of the whole chip."""
+    bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
+    interleave_bytes: Interleave
+    """Consecutive bytes in one channel."""
+    channel_hash: Literal["xor", "none"] = "xor"
+    """Whether channels are also chosen by a hash of the higher address bits."""
+    mapping: Annotated[str, Field(min_length=1, max_length=80)] = "interleaved"
+    """Address bits within a channel, such as ``ro-sid-ba^ro-co-bg``; ``interleaved``: the standard's own."""
+    refresh: Literal["all", "bank", "none"] | None = None
+    """How banks are refreshed; by default all together, and GDDR's at no cost: its controllers may refresh single banks in
+    any order (JESD250), idle ones while others are read. HBM's streams lose what a refresh of all banks takes."""
+    queue: Annotated[Whole, Field(ge=1, le=4096)] = 128
+    """Entries of a channel's read queue, and of its write queue. Assumed, 64 (Accel-Sim's) to 256: GPUs' are not public."""
+    latency_seconds: Seconds
+    """Controller and interconnect, beyond the DRAM's own timing."""
+    check_bytes_per_byte: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Check bytes kept among the data for each byte (:mod:`uarch.engine.inline_ecc`); 0 where devices have their own bits."""
+    usable_fraction: Annotated[float, Field(gt=0, le=1)]
+    """Part of the capacity that weights, KV cache and activations may take."""
+
+    @property
+    def refresh_mode(self) -> Literal["all", "bank", "none"]:
+        """See :attr:`refresh`."""
+        hidden = self.technology.startswith("gddr")
+        return self.refresh or ("none" if hidden else "all")
+
+
+class Link(Section):
+    """Chip-to-chip (scale-up) link."""
+
+    bandwidth_bytes_per_second: BytesPerSecond
+    """One direction, whole chip."""
+    latency_seconds: Seconds
+    payload_bytes: Count
+    header_bytes: Annotated[Whole, Field(ge=0, le=1 << 20)]
+
+
+class Power(Section):
+    """Power of the package."""
+
+    tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
+    """Published; if absent, SPAD's rule from die area and memory (:func:`uarch.silicon.tdp.tdp_watts`)."""
+    static_watts: Watts | None = None
+    """Drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree. If absent, from die
+    area, clock and energy table (:func:`uarch.energy.per_event.static_power`)."""
+    delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
+    cap: bool | None = None
+    """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
+    voltage_frequency: VoltageFrequency | None = None
+    """Of this chip; if absent, the curve of its energy table."""
+
+
+class Energy(Section):
+    """Where the energy per event comes from."""
+
+    table: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Name of a table in ``uarch/energy_tables``, or path of one."""
+
+
+class BlockModel(Section):
+    """What a paper's own kind of model (fidelity ``lltile``) assumes of a chip; the engine has mechanisms instead."""
+
+    l2_read_bytes_per_cycle_per_core: BytesPerCycle = 1e5
+    """What all cores together can read from L2, by core, with what several read counted once; by default what slices give."""
+
+
+class Chip(Section):
+    """A chip; see the presets in ``uarch/chips`` for examples."""
+
+    name: Name
+    description: str
+    kind: Literal["silicon", "model"]
+    """``silicon``: public specification of a real chip; ``model``: a paper's chip with the paper's numbers."""
+    process_nm: Annotated[float, Field(gt=0, le=1000)]
+    sources: Annotated[tuple[str, ...], Strict(False)]
+    clock: Clock
+    core: Core
+    l2: L2
+    noc: Noc
+    memory: Memory
+    link: Link
+    power: Power
+    energy: Energy
+    die: Die = Die()
+    cost: Cost = Cost()
+    launch: Launch = Launch()
+    block_model: BlockModel = BlockModel()
+    mapping: Literal["library", "search"] | None = None
+    """Whose kernels it runs: those of a GPU vendor's libraries, or the best that fit. If left out, silicon has libraries,
+    unless its arrays are too large for their tiles: such chips (TPUs) have a compiler that searches, as models have."""
+    menu: Annotated[str, Field(min_length=1, max_length=1000)] = "library"
+    """The library's tiles: name of a menu in ``kernels/menus``, or path of one."""
+
+    @property
+    def uses_library(self) -> bool:
+        """Whether kernels are cut and written as those of GPU libraries."""
+        if self.mapping is not None:
+            return self.mapping == "library"
+        array = self.core.systolic
+        return self.kind == "silicon" and self.core.lanes * array.rows * array.cols <= LARGEST_LIBRARY_TILE
+
+    @property
+    def power_capped(self) -> bool:
+        """Whether the clock falls where the TDP would be exceeded."""
+        return self.kind == "silicon" if self.power.cap is None else self.power.cap
+
+    @property
+    def writes_back_eagerly(self) -> bool:
+        """See :attr:`L2.eager_write_back`."""
+        eager = self.l2.eager_write_back
+        return self.kind == "silicon" if eager is None else eager
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Datatypes that the systolic arrays compute in."""
+        return tuple(self.core.systolic.macs_per_pe_per_cycle)
+
+    def macs_per_pe_per_cycle(self, dtype: str) -> float:
+        """Multiply-accumulates of one PE per tensor cycle; ``InputError`` if the arrays do not support ``dtype``."""
+        rates = self.core.systolic.macs_per_pe_per_cycle
+        if dtype not in rates:
+            raise InputError(f"dtype = {dtype!r}: not supported by chip {self.name}; allowed: {', '.join(rates)}")
+        return rates[dtype]
+
+    def peak_flops(self, dtype: str) -> float:
+        """FLOP/s of all systolic arrays (2 per multiply-accumulate); ``InputError`` if ``dtype`` is not supported."""
+        pes = self.core.count * self.core.lanes * self.core.systolic.rows * self.core.systolic.cols
+        return 2 * pes * self.macs_per_pe_per_cycle(dtype) * self.clock.tensor_hz
+
+    @property
+    def peak_vector_flops(self) -> float:
+        """FLOP/s in fp32 of all vector units (2 per fused multiply-add)."""
+        return 2 * self.core.count * self.core.lanes * self.core.vector.width * self.clock.vector_hz
+
+    @property
+    def peak_special_ops_per_second(self) -> float:
+        """Special-function results per second of all cores."""
+        return self.core.count * self.core.lanes * self.core.vector.special_width * self.clock.vector_hz
+
+    @property
+    def l1_bytes_per_second(self) -> float:
+        """Bytes per second between all L1s and their cores, without bank conflicts."""
+        return self.core.count * self.core.l1.banks * self.core.l1.bank_bytes * self.clock.tensor_hz
+
+    @property
+    def l2_bytes_per_second(self) -> float:
+        """Bytes per second that all L2 slices deliver."""
+        return self.l2.slices * self.l2.bytes_per_cycle_per_slice * self.clock.l2_hz
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """L1 of all cores and L2."""
+        return self.core.count * self.core.l1.bytes + self.l2.bytes
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Device memory in bytes (``capacity_gib`` x 2^30)."""
+        return int(self.memory.capacity_gib * (1 << 30))
+
+    @property
+    def usable_bytes(self) -> int:
+        """Device memory that weights, KV cache and activations may take."""
+        return int(self.capacity_bytes * self.memory.usable_fraction)
+
+    @property
+    def bits_per_second_per_pin(self) -> float:
+        """Data rate of one data pin of the memory bus."""
+        return self.memory.bandwidth_bytes_per_second * 8 / self.memory.bus_bits

@@ -1,0 +1,123 @@
+"""``uarch kernel attention``: attention alone on a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from uarch.commands.attention_options import (
+    ContextsOption,
+    HeadDimOption,
+    KvDtypeOption,
+    KvHeadsOption,
+    MaskOption,
+    PageSizeOption,
+    QHeadsOption,
+)
+from uarch.commands.kernel.output import payload, render
+from uarch.commands.options import (
+    BatchOption,
+    ChipOption,
+    DtypeOption,
+    EnergyOption,
+    FidelityOption,
+    PhaseOption,
+    with_energy,
+)
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+
+if TYPE_CHECKING:
+    from workloads.single.attention import AttentionRun, MaskReport
+
+ScheduleOption = Annotated[
+    Literal["flash", "unfused"],
+    typer.Option(
+        "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
+    ),
+]
+KvLenOption = Annotated[
+    int | None, typer.Option("--kv-len", help="Keys of each sequence, the new ones included; or --contexts.")
+]
+QLenOption = Annotated[
+    int | None,
+    typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
+]
+PackOption = Annotated[
+    Literal["packed", "padded"],
+    typer.Option("--pack", help="Sequences of different lengths: each as it is, or padded to the longest."),
+]
+
+
+def attention(
+    chip: ChipOption,
+    phase: PhaseOption,
+    batch: BatchOption,
+    q_heads: QHeadsOption,
+    kv_heads: KvHeadsOption,
+    head_dim: HeadDimOption,
+    kv_len: KvLenOption = None,
+    q_len: QLenOption = None,
+    schedule: ScheduleOption = "flash",
+    mask: MaskOption = None,
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    contexts: ContextsOption = None,
+    pack: PackOption = "packed",
+    value_dim: Annotated[int, typer.Option("--value-dim", help="Width of a head's values; 0: that of its keys.")] = 0,
+    latent: Annotated[
+        bool, typer.Option("--latent", help="Values are the first columns of the keys: MLA with absorbed weights.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
+    dtype: DtypeOption = "fp16",
+    fidelity: FidelityOption = "tile",
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
+    energy: EnergyOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Attention, causal or under a mask: cycles, energy, traffic and what bounds it."""
+    from uarch.chip_file import load_chip
+    from workloads.single.attention import simulate_attention
+
+    simulation = partial(
+        simulate_attention,
+        load_chip(chip, with_energy(overrides, energy)),
+        phase,
+        batch=batch,
+        q_heads=q_heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        q_len=q_len,
+        kv_len=kv_len,
+        value_dim=value_dim,
+        latent=latent,
+        schedule=schedule,
+        mask=mask,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        contexts=contexts,
+        pack=pack,
+        seed=seed,
+        dtype=dtype,
+        fidelity=fidelity,
+    )
+    run = traced_kernel(simulation, output, timeline)
+    emit(payload(run), as_json, lambda: _render(run))
+
+
+def _render(run: AttentionRun) -> None:
+    render(run)
+    if run.mask is not None:
+        title = f"Mask {run.mask.mask}, against causal attention"
+        console().print(table(title, ("quantity", "value"), _mask(run.mask), left=2, wrapping="value"))
+
+
+def _mask(report: MaskReport) -> Iterator[tuple[str, str]]:
+    yield "kept scores", f"{report.kept_scores:,} of {report.dense_scores:,} per head, {percent(report.kept_fraction)}"
+    yield "computed scores", f"{report.computed_scores:,}, {percent(report.padding_fraction)} of them padding"
+    yield "time of causal attention", f"{quantity(report.dense_seconds, 's')}, {report.speedup:.2f} times as long"

@@ -1,0 +1,62 @@
+"""How kernel runs are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from uarch.commands.output import console, percent, quantity, shares, table, uses
+
+if TYPE_CHECKING:
+    from workloads.running.kernel_run import KernelRun, ProgramRun
+
+
+def payload(run: KernelRun) -> dict[str, Any]:
+    """All fields of a run, its total energy and power, JSON-able, units in the keys."""
+    from dataclasses import asdict
+
+    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    return {**asdict(run), **totals}
+
+
+def render(run: KernelRun) -> None:
+    """Print a run as tables."""
+    screen = console()
+    title = f"{run.kind} {run.shape} on {run.chip} ({run.dtype}, {run.fidelity})"
+    screen.print(table(title, ("quantity", "value"), _summary(run), left=2, wrapping="value"))
+    columns = ("program", "shape", "bound by", "mapping", "time", "tried")
+    screen.print(table("Programs", columns, map(_program, run.programs), left=4, wrapping="mapping"))
+
+
+def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
+    yield "time", f"{quantity(run.seconds, 's')}, {run.cycles:,} cycles"
+    yield (
+        "roofline",
+        f"{quantity(run.roofline_seconds, 's')}, {percent(run.roofline_seconds / run.seconds)} of the time",
+    )
+    yield "useful work", f"{quantity(run.flops, 'FLOP')}, {quantity(run.flops / run.seconds, 'FLOP/s')}"
+    yield "utilisation of the arrays", percent(run.utilization)
+    yield "DRAM", f"{quantity(run.dram_bytes, 'B')}, {quantity(run.dram_bytes / run.seconds, 'B/s')}"
+    yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
+    yield "energy", f"{_joules(run)}: {shares(run.joules_by_component)}"
+    yield "power", f"{quantity(run.average_power_watts, 'W')} at {quantity(run.tensor_hz, 'Hz')}"
+    yield "bound by", run.bound_by
+    yield "resources busy", uses(run.resource_use)
+    yield "core time", shares(run.seconds_by_cause)
+
+
+def _joules(run: KernelRun) -> str:
+    low, high = quantity(run.energy_low_joules, "J"), quantity(run.energy_high_joules, "J")
+    return f"{low} to {high}, {quantity(run.energy_joules, 'J')} expected"
+
+
+def _program(program: ProgramRun) -> Iterator[str]:
+    from dataclasses import asdict
+
+    yield program.name
+    yield program.shape
+    yield program.bound_by
+    fields = asdict(program.mapping) if program.mapping else {}
+    yield ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items()) or "-"
+    yield quantity(program.seconds, "s")
+    yield f"{program.trials} of {program.candidates}" if program.mapping else "-"

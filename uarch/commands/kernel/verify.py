@@ -1,0 +1,96 @@
+"""``uarch kernel verify``: the attention that verifies drafted tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from uarch.commands.attention_options import HeadDimOption, KvDtypeOption, KvHeadsOption, PageSizeOption, QHeadsOption
+from uarch.commands.kernel.output import payload, render
+from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+
+if TYPE_CHECKING:
+    from workloads.single.verify import VerifyRun
+
+
+def verify(
+    chip: ChipOption,
+    batch: BatchOption,
+    q_heads: QHeadsOption,
+    kv_heads: KvHeadsOption,
+    head_dim: HeadDimOption,
+    draft: Annotated[
+        str, typer.Option("--draft", metavar="DRAFT", help="chain:K drafted tokens, or tree:FILE with their parents.")
+    ],
+    contexts: Annotated[
+        str,
+        typer.Option(
+            "--contexts",
+            metavar="FILE_OR_DIST",
+            help="Tokens before each draft: a file with one a line, azure-conversation, azure-coding, uniform:LOW,HIGH, "
+            "constant:N.",
+        ),
+    ],
+    pack: Annotated[
+        Literal["padded", "decomposed"],
+        typer.Option(
+            "--pack", help="Padded to the longest request, or long ones cut into pieces that are merged exactly."
+        ),
+    ] = "decomposed",
+    kv_dtype: KvDtypeOption = None,
+    page_size: PageSizeOption = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Draws contexts and the order of pages.")] = 0,
+    dtype: DtypeOption = "fp16",
+    fidelity: FidelityOption = "tile",
+    output: OutputOption = None,
+    timeline: TimelineOption = 0,
+    energy: EnergyOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Attention of drafted tokens against ragged contexts: time, traffic, and what packing the batch is worth."""
+    from uarch.chip_file import load_chip
+    from workloads.single.verify import simulate_verify
+
+    simulation = partial(
+        simulate_verify,
+        load_chip(chip, with_energy(overrides, energy)),
+        draft=draft,
+        contexts=contexts,
+        batch=batch,
+        q_heads=q_heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        pack=pack,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        seed=seed,
+        dtype=dtype,
+        fidelity=fidelity,
+    )
+    run = traced_kernel(simulation, output, timeline)
+    emit(payload(run), as_json, lambda: _render(run))
+
+
+def _render(run: VerifyRun) -> None:
+    render(run)
+    title = f"{run.drafted_tokens} drafted tokens a request, {run.pack}"
+    console().print(table(title, ("quantity", "value"), _packing(run), left=2, wrapping="value"))
+
+
+def _packing(run: VerifyRun) -> Iterator[tuple[str, str]]:
+    packing = run.packing
+    yield "contexts", f"{run.context_tokens:,} tokens, the longest {run.longest_context_tokens:,}"
+    yield "K and V loaded", f"{quantity(run.kv_bytes, 'B')}; padded {quantity(run.padded_kv_bytes, 'B')}"
+    yield "partial results", quantity(run.partial_bytes, "B")
+    yield (
+        "pieces",
+        f"{packing.pieces}, at most {packing.longest_piece_tiles} key tiles; busiest core {packing.makespan_tiles}, "
+        f"lower bound {packing.lower_bound_tiles} ({percent(packing.lower_bound_tiles / packing.makespan_tiles)})",
+    )
+    yield "time padded", f"{quantity(run.padded_seconds, 's')}, {run.speedup:.2f} times as long"

@@ -1,0 +1,1 @@
+"""What the engine sees of memory: channels at ``tile`` and ``burst`` fidelity behind one interface."""

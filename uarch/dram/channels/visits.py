@@ -1,0 +1,129 @@
+"""What waits for a channel, at either fidelity (jitted).
+
+A granule is cut into *visits*, the bursts that it has in one channel. A visit waits in the channel's list, one for reads
+and one for writes, until its bursts are served; a granule is complete when the last of its visits has been served.
+
+Channels run behind the engine's clock: a read that is not served yet cannot complete earlier than a *lookahead* from now,
+so that a channel need not be simulated before that time has come, and then runs through a whole stretch at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.dram.channels.completions import open_completions, push_completion
+from uarch.dram.channels.placement import Placement, channel_of
+from uarch.engine.resident_blocks import new_wake_tree
+from uarch.jit import constant, inline
+from uarch.program.records import GRANULE_BYTES, StructArray
+
+IntArray = npt.NDArray[np.int64]
+
+MAX_WRITE_VISITS = 1 << 20
+"""Visits of writes that can wait at a time; cores wait for room long before."""
+NO_VISIT = constant(0)
+
+VISIT = np.dtype(
+    [
+        ("fetch", np.int64),
+        ("burst", np.int64),  # index in the channel of the first burst that is left, and how many are
+        ("count", np.int64),
+        ("arrival", np.int64),  # in the channel's own unit of time
+        ("next", np.int64),
+    ]
+)
+LIST = np.dtype([("first", np.int64), ("last", np.int64), ("bursts", np.int64)])
+PENDING = np.dtype([("bursts", np.int64), ("done_ps", np.int64)])
+
+
+class Waiting(NamedTuple):
+    """Visits that have not been served, and reads that are under way."""
+
+    lists: StructArray
+    """Of ``LIST``, shape ``(channels, 2)``: visits of reads and of writes, oldest first."""
+    visits: StructArray
+    """Of ``VISIT``; ``visits[0]["next"]`` is the first free one, ``visits[0]["count"]`` how many were ever used."""
+    due: IntArray
+    """Tournament tree over channels: when each must be simulated at the latest; NEVER if it has nothing to do."""
+    pending: StructArray
+    """Of ``PENDING``, by fetch: bursts that have not come yet, and when the last of the others came."""
+    completions: StructArray
+
+
+def open_waiting(place: Placement, n_fetches: int) -> Waiting:
+    """Nothing waits; there is room for ``n_fetches`` reads at a time."""
+    visits_of_granule = GRANULE_BYTES // place.piece_bytes + 2
+    visits = np.empty((n_fetches + 1) * visits_of_granule + MAX_WRITE_VISITS, VISIT)
+    visits[0] = (0, 0, 1, 0, NO_VISIT)
+    return Waiting(
+        np.zeros((place.channels, 2), LIST),
+        visits,
+        new_wake_tree(place.channels),
+        np.zeros(n_fetches + 2, PENDING),
+        open_completions(n_fetches),
+    )
+
+
+@inline
+def piece_of(place: Placement, address: int, size_bytes: int) -> tuple[int, int, int]:
+    """Of an address: its channel, the address in it, and the bytes up to the end of its piece or of the request."""
+    channel, local = channel_of(place, address)
+    return channel, local, min(size_bytes, place.piece_bytes - address % place.piece_bytes)
+
+
+@inline
+def bursts_of(local: int, size_bytes: int, burst_bytes: int) -> int:
+    """Number of bursts that hold bytes of a piece."""
+    return (local + size_bytes - 1) // burst_bytes - local // burst_bytes + 1
+
+
+@inline
+def append_visit(waiting: Waiting, channel: int, kind: int, fetch: int, burst: int, count: int, arrival: int) -> int:
+    """Let ``count`` bursts from ``burst`` on wait; returns the number of the visit."""
+    head = waiting.visits[0]
+    number = head["next"]
+    if number == NO_VISIT:
+        number = head["count"]
+        head["count"] += 1
+    else:
+        head["next"] = waiting.visits[number]["next"]
+    visit, line = waiting.visits[number], waiting.lists[channel, kind]
+    visit["fetch"] = fetch
+    visit["burst"] = burst
+    visit["count"] = count
+    visit["arrival"] = arrival
+    visit["next"] = NO_VISIT
+    if line["first"] == NO_VISIT:
+        line["first"] = number
+    else:
+        waiting.visits[line["last"]]["next"] = number
+    line["last"] = number
+    line["bursts"] += count
+    return int(number)
+
+
+@inline
+def remove_visit(waiting: Waiting, channel: int, kind: int, previous: int, number: int) -> None:
+    """Take a visit, whose bursts have been counted off, out of its list; ``previous``: the one before it or NO_VISIT."""
+    line, visit = waiting.lists[channel, kind], waiting.visits[number]
+    if previous == NO_VISIT:
+        line["first"] = visit["next"]
+    else:
+        waiting.visits[previous]["next"] = visit["next"]
+    if line["last"] == number:
+        line["last"] = previous
+    visit["next"] = waiting.visits[0]["next"]
+    waiting.visits[0]["next"] = number
+
+
+@inline
+def bursts_came(waiting: Waiting, fetch: int, count: int, time_ps: int, latency_ps: int) -> None:
+    """Bursts of a granule have come; with the last of them it is complete, ``latency_ps`` later."""
+    pending = waiting.pending[fetch]
+    pending["bursts"] -= count
+    pending["done_ps"] = max(pending["done_ps"], time_ps)
+    if pending["bursts"] == 0:
+        push_completion(waiting.completions, pending["done_ps"] + latency_ps, fetch)

@@ -1,0 +1,1 @@
+"""One memory channel, command by command: addresses, timing constraints, queues, refresh, schedulers."""

@@ -1,0 +1,219 @@
+"""Schema of an energy table: what each kind of event costs at a technology node, with source and range."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from uarch.chip.voltage import VoltageFrequency
+from uarch.errors import InputError
+from uarch.files.interpolation import log_log
+from uarch.files.reading import unknown_name
+
+Amount = Annotated[float, Field(ge=0, le=1e9)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
+Points = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64, strict=False)]
+Source = Annotated[str, Field(min_length=1)]
+
+
+class Entry(BaseModel):
+    """Base of all tables of an energy table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Ranged(Entry):
+    """A value with the range of what is published or plausible."""
+
+    VALUE: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _in_range(self) -> _Ranged:
+        low, value, high = (getattr(self, name) for name in ("low", self.VALUE, "high"))
+        if not low <= value <= high:
+            raise ValueError(f"must have low <= {self.VALUE} <= high, not {low} <= {value} <= {high}")
+        return self
+
+
+class EventEnergy(_Ranged):
+    """Energy of one event, pJ."""
+
+    VALUE = "pj"
+
+    pj: Amount
+    low: Amount
+    high: Amount
+    source: Source
+
+    def times(self, factor: float, low: float | None = None, high: float | None = None) -> EventEnergy:
+        """The energy and both ends of its range, scaled."""
+        return EventEnergy(
+            pj=self.pj * factor,
+            low=self.low * (factor if low is None else low),
+            high=self.high * (factor if high is None else high),
+            source=self.source,
+        )
+
+    def plus(self, other: EventEnergy) -> EventEnergy:
+        """Both events together."""
+        source = f"{self.source}; {other.source}"
+        return EventEnergy(pj=self.pj + other.pj, low=self.low + other.low, high=self.high + other.high, source=source)
+
+
+class Factor(_Ranged):
+    """A ratio of energies."""
+
+    VALUE = "factor"
+
+    factor: Positive
+    low: Positive
+    high: Positive
+    source: Source
+
+
+class Watts(_Ranged):
+    """A power, by area or by area and GHz."""
+
+    VALUE = "watts"
+
+    watts: Amount
+    low: Amount
+    high: Amount
+    source: Source
+
+
+class SramEnergy(Entry):
+    """One byte read from or written to an SRAM macro, by capacity and port width."""
+
+    capacity_bytes: Points
+    pj: Points
+    low: Points
+    high: Points
+    port_bytes: Positive
+    """Width of the port that the values are for."""
+    port_exponent: Annotated[float, Field(ge=-1, le=0)]
+    """Energy per byte is proportional to this power of the port's width: word lines and decoders are shared."""
+    source: Source
+
+    @model_validator(mode="after")
+    def _columns(self) -> SramEnergy:
+        lengths = [len(column) for column in (self.capacity_bytes, self.pj, self.low, self.high)]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"must have as many capacity_bytes, pj, low and high, not {lengths}")
+        if not all(low <= pj <= high for low, pj, high in zip(self.low, self.pj, self.high, strict=True)):
+            raise ValueError("must have low <= pj <= high at every capacity")
+        return self
+
+    def per_byte(self, capacity_bytes: float, port_bytes: float) -> EventEnergy:
+        """Energy of one byte of a macro of this capacity through a port of this width."""
+        width = (port_bytes / self.port_bytes) ** self.port_exponent
+        pj, low, high = (
+            width * log_log(self.capacity_bytes, column, capacity_bytes) for column in (self.pj, self.low, self.high)
+        )
+        return EventEnergy(pj=pj, low=low, high=high, source=self.source)
+
+
+class PerDatatype(Entry):
+    """One value per datatype of the systolic arrays."""
+
+    fp32: EventEnergy
+    tf32: EventEnergy
+    fp16: EventEnergy
+    bf16: EventEnergy
+    fp8: EventEnergy
+    int8: EventEnergy
+
+
+class DeviceRange(Entry):
+    """How far the energies of the DRAM standard's currents may be off, by technology."""
+
+    hbm2: Factor
+    hbm2e: Factor
+    hbm3: Factor
+    hbm3e: Factor
+    gddr6: Factor
+    gddr6x: Factor
+    gddr7: Factor
+    lpddr5x: Factor
+
+
+class InterfaceEnergy(Entry):
+    """Energy by technology."""
+
+    hbm2: EventEnergy
+    hbm2e: EventEnergy
+    hbm3: EventEnergy
+    hbm3e: EventEnergy
+    gddr6: EventEnergy
+    gddr6x: EventEnergy
+    gddr7: EventEnergy
+    lpddr5x: EventEnergy
+
+
+class EnergyTable(Entry):
+    """Energy of every kind of event that the simulator counts, and static power; dynamic energies at nominal voltage."""
+
+    name: str
+    description: str
+    process_nm: Positive
+    voltage: VoltageFrequency
+    """Supply for which dynamic energies are stated, and what clocks need."""
+    matrix_mac: PerDatatype
+    """One multiply-accumulate of a systolic array, with its operand and accumulator registers."""
+    vector_op: EventEnergy
+    """One fp32 operation of a vector lane with its share of the instruction, without registers."""
+    special_op: EventEnergy
+    """One special-function result, without registers."""
+    register_byte: EventEnergy
+    """One byte read from or written to the vector registers."""
+    sram: SramEnergy
+    """One byte of an SRAM macro; a bank of L1 is one, and so is a slice of L2."""
+    l1_factor: Factor
+    """L1 over its macros: wires and the crossbar between banks and lanes."""
+    l2_factor: Factor
+    """L2 over its macros: tags, ECC, queues, wires in the slice."""
+    noc_byte_mm: EventEnergy
+    """One byte over one mm of the network between a core and an L2 slice."""
+    dram_device: DeviceRange
+    """Of commands, relative to what the currents of the DRAM standard say."""
+    dram_interface_byte: InterfaceEnergy
+    """One byte through PHY and controller of the chip."""
+    link_byte: EventEnergy
+    """One byte on the chip-to-chip link, both ends."""
+    leakage_per_mm2: Watts
+    """At nominal voltage and operating temperature."""
+    clock_tree_per_mm2_ghz: Watts
+    """At nominal voltage."""
+
+    l1_byte: EventEnergy | None = None
+    """One byte of L1, whatever its size; if absent, from ``sram`` and ``l1_factor``."""
+    l2_byte: EventEnergy | None = None
+    """One byte of L2, whatever its size; if absent, from ``sram`` and ``l2_factor``."""
+    noc_byte: EventEnergy | None = None
+    """One byte between a core and an L2 slice, whatever the distance; if absent, from ``noc_byte_mm``."""
+    dram_byte: EventEnergy | None = None
+    """One byte read or written, interface included; if absent, from the DRAM standard's currents."""
+
+    @property
+    def direct_events(self) -> list[str]:
+        """Events that a table may state outright instead of what they are made of."""
+        return [name for name, field in type(self).model_fields.items() if not field.is_required()]
+
+    @property
+    def entries(self) -> dict[str, EventEnergy | Factor | Watts | SramEnergy]:
+        """Every value by its name, such as ``vector_op`` or ``matrix_mac.fp16``."""
+        found: dict[str, EventEnergy | Factor | Watts | SramEnergy] = {}
+        for field in type(self).model_fields:
+            section = getattr(self, field)
+            if isinstance(section, EventEnergy | Factor | Watts | SramEnergy):
+                found[field] = section
+            elif isinstance(section, Entry):
+                found |= {f"{field}.{part}": getattr(section, part) for part in type(section).model_fields}
+        return found
+
+    def entry(self, name: str) -> Any:
+        """One value with range and source; ``InputError`` if there is none of that name."""
+        if name not in self.entries:
+            raise InputError(f"energy table {self.name}: no entry {name!r}; {unknown_name(name, list(self.entries))}")
+        return self.entries[name]

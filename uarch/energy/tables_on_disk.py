@@ -1,0 +1,139 @@
+"""Energy tables from files: ``uarch/energy_tables`` by name, a user's own by path.
+
+A table may be ``base``d on one of the package's: it then states only what differs, and may ``scale`` logic, SRAM and wires as a
+whole, which is how a neighbouring technology node is described.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from uarch.energy.table import EnergyTable, Entry, EventEnergy, Factor, SramEnergy
+from uarch.errors import InputError
+from uarch.files.reading import read_toml, unknown_name, validate
+
+__all__ = ["EnergyTable", "EventEnergy", "energy_table_names", "load_energy_table"]
+
+_TABLES = Path(__file__).parent / "tables"
+_COMMON = "dram"
+"""Sections that do not depend on the logic process."""
+
+_LOGIC = ("matrix_mac", "vector_op", "special_op")
+_SRAM = ("register_byte", "sram")
+_WIRE = ("noc_byte_mm",)
+
+
+class Scale(Entry):
+    """How a technology node differs from its base table."""
+
+    logic: Factor
+    sram: Factor
+    wire: Factor
+
+
+class _Derived(Entry):
+    """What a table that is based on another one may have beside values of its own."""
+
+    base: str = Field(min_length=1)
+    scale: Scale | None = None
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _COMMON))
+
+
+def energy_table_names() -> list[str]:
+    """Names of the tables that come with the package, sorted."""
+    return list(_names())
+
+
+def load_energy_table(name_or_path: str) -> EnergyTable:
+    """Load an energy table by name or from a TOML file.
+
+    A file with ``base = NAME`` may leave out all but ``name`` and what differs; one without may leave out the sections of
+    DRAM. Raises ``InputError`` for an unknown table or an invalid file.
+    """
+    if name_or_path in energy_table_names():
+        return _shipped(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return _of_file(path, table_stamp(name_or_path))
+    allowed = unknown_name(name_or_path, energy_table_names())
+    raise InputError(f"energy.table = {name_or_path!r}: no such table or TOML file; {allowed}")
+
+
+def table_stamp(name_or_path: str) -> tuple[int, int]:
+    """Changes when a user's file does: a key for what is remembered of a table. Equal for all tables of the package."""
+    if name_or_path in energy_table_names():
+        return (0, 0)
+    try:
+        status = Path(name_or_path).stat()
+    except OSError:  # reading it will say why
+        return (0, 0)
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _shipped(name: str) -> EnergyTable:
+    return _read(_TABLES / f"{name}.toml")
+
+
+@lru_cache(maxsize=16)
+def _of_file(path: Path, stamp: tuple[int, int]) -> EnergyTable:
+    return _read(path)
+
+
+def _read(path: Path) -> EnergyTable:
+    source = f"energy table {path.stem}"
+    own = read_toml(path)
+    if "base" in own:
+        derived = validate(_Derived, {key: own.pop(key) for key in ("base", "scale") if key in own}, source)
+        if derived.base not in energy_table_names():
+            allowed = unknown_name(derived.base, energy_table_names())
+            raise InputError(f"{source}: base = {derived.base!r}: no such table; {allowed}")
+        data = _scaled(derived, own.get("name", path.stem))
+    else:
+        data = read_toml(_TABLES / f"{_COMMON}.toml")
+    return validate(EnergyTable, _merged(data, own), source)
+
+
+def _merged(data: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``data`` with the entries of ``own`` in place of its own; an entry is replaced as a whole."""
+    merged = dict(data)
+    for key, value in own.items():
+        below = merged.get(key)
+        groups = isinstance(value, dict) and isinstance(below, dict) and "source" not in below
+        merged[key] = _merged(below, value) if groups and isinstance(below, dict) else value
+    return merged
+
+
+def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
+    """Contents of the base table, its logic, SRAM and wires scaled."""
+    base = _shipped(derived.base)
+    data = base.model_dump()
+    if derived.scale is None:
+        return data
+    for factor, sections in ((derived.scale.logic, _LOGIC), (derived.scale.sram, _SRAM), (derived.scale.wire, _WIRE)):
+        note = f"; x {factor.factor:g} from {base.name} to {name}"
+        for section in sections:
+            entry = getattr(base, section)
+            if isinstance(entry, EventEnergy | SramEnergy):
+                data[section] = _times(entry, factor, note)
+            else:
+                data[section] = {part: _times(getattr(entry, part), factor, note) for part in data[section]}
+    return data
+
+
+def _times(entry: EventEnergy | SramEnergy, factor: Factor, note: str) -> dict[str, Any]:
+    """Contents of an entry, scaled with its range."""
+    data = entry.model_dump()
+    for field, times in (("pj", factor.factor), ("low", factor.low), ("high", factor.high)):
+        values = data[field]
+        data[field] = tuple(value * times for value in values) if isinstance(values, tuple) else values * times
+    data["source"] += note
+    return data

@@ -1,0 +1,174 @@
+"""Everything on a chip that has state while a kernel runs: struct arrays that the jitted parts of the engine share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.dram.channels.interface import Dram, DramTiming, open_dram
+from uarch.engine.l1_cache import open_l1_cache
+from uarch.engine.l2 import FETCH, NO_FETCH, L2State, open_l2
+from uarch.engine.machine import Machine
+from uarch.engine.recorder import AnyRecorder, new_recorder, record_core_time
+from uarch.engine.resident_blocks import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
+from uarch.events import Cause, Event
+from uarch.jit import inline
+from uarch.program.records import NONE, StructArray
+
+IntArray = npt.NDArray[np.int64]
+
+CORE = np.dtype(
+    [
+        ("array_free_ps", np.int64),  # when each unit and port is free again
+        ("vector_free_ps", np.int64),
+        ("read_port_free_ps", np.int64),
+        ("write_port_free_ps", np.int64),
+        ("dram_write_ps", np.int64),  # until when its stores have to wait for room in DRAM's write buffers
+        ("charged_ps", np.int64),  # up to when the core's time has been charged to a cause
+        ("cause_ps", np.int64, (len(Cause),)),
+    ]
+)
+
+WAITER = np.dtype(
+    [
+        ("context", np.int64),
+        ("stage", np.int64),
+        (
+            "rows",
+            np.int64,
+        ),  # which part of the granule: rows; first column (from bit 16 on) and bytes; whether L1 keeps it
+        ("part", np.int64),
+        ("remote", np.int64),
+        ("next", np.int64),
+    ]
+)
+
+RESPONSE = np.dtype(
+    [
+        ("key", np.int64),  # granule and cluster of cores
+        ("rows", np.int64),  # which part of the granule: rows, and first column and bytes
+        ("part", np.int64),
+        ("until_ps", np.int64),
+    ]
+)
+RESPONSES = 1 << 14
+"""Responses of L2 that can be shared at a time; a newer one takes the place of an older one with the same hash."""
+
+SHARED = np.dtype(
+    [
+        ("next_block", np.int64),
+        ("ended_blocks", np.int64),
+        ("link_free_ps", np.int64),
+        ("free_waiter", np.int64),
+        ("free_fetch", np.int64),
+    ]
+)
+
+
+class Program(NamedTuple):
+    """The arrays of a tile program and its step costs."""
+
+    tensors: StructArray
+    blocks: StructArray
+    steps: StructArray
+    operands: StructArray
+    tables: IntArray
+    costs: StructArray
+
+
+class ChipState(NamedTuple):
+    """State of one kernel's execution."""
+
+    machine: Machine
+    dram_timing: DramTiming
+    dram: Dram
+    granules: StructArray
+    groups: StructArray
+    contexts: StructArray
+    walks: StructArray
+    """Shape ``(contexts, 2)``."""
+    stages: StructArray
+    """Shape ``(contexts, MAX_STAGES)``."""
+    wake: IntArray
+    cores: StructArray
+    fetches: StructArray
+    waiters: StructArray
+    responses: StructArray
+    l1_cache: StructArray
+    """Of ``LINE``, shape ``(cores, sets, ways)``."""
+    counters: IntArray
+    """Of the program: what blocks wait for and signal."""
+    events: IntArray
+    shared: StructArray
+    """One record."""
+    recorder: AnyRecorder
+
+
+def open_chip(
+    machine: Machine,
+    dram_timing: DramTiming,
+    l2_state: L2State,
+    resident_blocks: int,
+    n_granules: int,
+    n_counters: int,
+    n_waiters: int,
+    l1_cache_bytes: int = 0,
+    most_intervals: int = 0,
+) -> ChipState:
+    """An idle chip with a given L2 content and room for ``resident_blocks`` on each core.
+
+    ``l1_cache_bytes``: of each core, for loads that are cached. ``most_intervals``: of its timeline; 0 records none.
+    """
+    n_contexts = machine.cores * resident_blocks
+    granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
+    contexts = np.zeros(n_contexts, CONTEXT)
+    contexts["block"] = NONE
+    waiters, fetches = np.empty(n_waiters, WAITER), np.empty(n_waiters + 1, FETCH)
+    waiters["next"] = np.append(np.arange(1, n_waiters), NONE)
+    fetches["next"] = np.append(np.arange(1, n_waiters + 1), NO_FETCH)
+    shared = np.zeros(1, SHARED)
+    shared["free_fetch"] = fetches["next"][NO_FETCH]
+    return ChipState(
+        machine=machine,
+        dram_timing=dram_timing,
+        dram=open_dram(dram_timing, n_waiters),
+        granules=granules,
+        groups=groups,
+        contexts=contexts,
+        walks=np.zeros((n_contexts, 2), WALK),
+        stages=np.zeros((n_contexts, MAX_STAGES), STAGE),
+        wake=new_wake_tree(n_contexts),
+        cores=np.zeros(machine.cores, CORE),
+        fetches=fetches,
+        waiters=waiters,
+        responses=np.zeros(RESPONSES, RESPONSE),
+        l1_cache=open_l1_cache(machine.cores, l1_cache_bytes),
+        counters=np.zeros(max(1, n_counters), np.int64),
+        events=np.zeros(len(Event), np.int64),
+        shared=shared,
+        recorder=new_recorder(most_intervals, machine.cores, n_contexts),
+    )
+
+
+@inline
+def charge(chip: ChipState, core: int, now_ps: int) -> None:
+    """Charge the core's time since the last call to the most important cause among its contexts."""
+    elapsed_ps = now_ps - chip.cores[core]["charged_ps"]
+    if elapsed_ps <= 0:
+        return
+    first = chip.contexts[core]["cause"]
+    for c in range(core + chip.machine.cores, len(chip.contexts), chip.machine.cores):
+        first = min(first, chip.contexts[c]["cause"])
+    chip.cores[core]["cause_ps"][first] += elapsed_ps
+    record_core_time(chip.recorder, core, first, now_ps - elapsed_ps, now_ps)
+    chip.cores[core]["charged_ps"] = now_ps
+
+
+@inline
+def set_cause(chip: ChipState, c: int, cause: int, now_ps: int) -> None:
+    """From now on the context's time belongs to ``cause``."""
+    if chip.contexts[c]["cause"] != cause:
+        charge(chip, c % chip.machine.cores, now_ps)
+        chip.contexts[c]["cause"] = cause

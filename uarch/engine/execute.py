@@ -1,0 +1,253 @@
+"""The engine: executes a tile program on a chip and says how long it took, why, and what it cost in events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from uarch.chip.schema import Chip
+from uarch.engine.chip_state import IntArray, Program, open_chip
+from uarch.engine.event_loop import PAUSED, run
+from uarch.engine.identical_waves import longest_identical_run, watch_waves
+from uarch.engine.inline_ecc import check_share_of_program
+from uarch.engine.l2 import L2State, close_l2
+from uarch.engine.machine import Machine, lower, lower_dram
+from uarch.engine.operating_point import NOMINAL, OperatingPoint
+from uarch.engine.recorder import take
+from uarch.engine.resident_blocks import MAX_STAGES, NEVER
+from uarch.engine.step_costs import step_costs
+from uarch.errors import InputError
+from uarch.events import Cause, Event
+from uarch.picoseconds import PS_PER_SECOND, picoseconds, rate_of
+from uarch.program.records import NONE, LinkUse, Op, StructArray
+
+FEWEST_WAVES = 1024
+"""Shorter kernels are not worth extrapolating."""
+_RESUME = -1
+"""Instead of a launch time: go on where the loop paused."""
+ENGINE_FIDELITIES = ("tile", "burst")
+
+
+class TileProgramArrays(Protocol):
+    """What the engine needs of a tile program; see :mod:`uarch.program.records` for the arrays."""
+
+    @property
+    def name(self) -> str:
+        """Of the operator, for messages."""
+
+    @property
+    def dtype(self) -> str:
+        """Datatype of matrix work."""
+
+    @property
+    def tensors(self) -> StructArray:
+        """Array of ``TENSOR``."""
+
+    @property
+    def blocks(self) -> StructArray:
+        """Array of ``BLOCK``."""
+
+    @property
+    def steps(self) -> StructArray:
+        """Array of ``STEP``."""
+
+    @property
+    def operands(self) -> StructArray:
+        """Array of ``OPERAND``, shape ``(len(steps), 3)``."""
+
+    @property
+    def tables(self) -> IntArray:
+        """Rows of the parts of gathered boxes."""
+
+    @property
+    def n_counters(self) -> int:
+        """Counters that blocks wait for and signal."""
+
+    @property
+    def n_granules(self) -> int:
+        """Granules of the address space that the tensors lie in."""
+
+    @property
+    def link(self) -> LinkUse | None:
+        """How remote tensors travel; None: by single lines, as the chip's link says."""
+
+    @property
+    def launch_seconds(self) -> float | None:
+        """What starting it takes on the device; None: as the chip says."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelResult:
+    """One execution of a tile program.
+
+    ``causes_ps``: int64, shape ``(cores, len(Cause))``, where each core's time went, every row adding up to ``total_ps``;
+    ``events``: int64, shape ``(len(Event),)``.
+    """
+
+    total_ps: int
+    causes_ps: IntArray
+    events: IntArray
+    tensor_hz: float
+    extrapolated_ps: int = 0
+    """Part of ``total_ps`` that stands for repeated waves, which were not executed."""
+    point: OperatingPoint = NOMINAL
+    """Clock and voltage, if the power cap chose them (:mod:`uarch.power.capped_execution`)."""
+
+    @property
+    def seconds(self) -> float:
+        """Time from the launch to the end of the last block."""
+        return self.total_ps / PS_PER_SECOND
+
+    @property
+    def cycles(self) -> int:
+        """The same in tensor-clock cycles."""
+        return round(self.seconds * self.tensor_hz)
+
+    def count(self, event: Event) -> int:
+        """How often an event occurred."""
+        return int(self.events[event])
+
+    def cause_seconds(self, cause: Cause) -> float:
+        """Time of a cause, as the mean over cores."""
+        return float(self.causes_ps[:, cause].mean()) / PS_PER_SECOND
+
+    @property
+    def dram_bytes(self) -> int:
+        """Read and written."""
+        return self.count(Event.DRAM_READ_BYTES) + self.count(Event.DRAM_WRITE_BYTES)
+
+    @property
+    def l2_bytes(self) -> int:
+        """Read and written."""
+        return self.count(Event.L2_READ_BYTES) + self.count(Event.L2_WRITE_BYTES)
+
+
+def execute(
+    chip: Chip,
+    program: TileProgramArrays,
+    l2_state: L2State | None = None,
+    *,
+    launch_seconds: float = 0.0,
+    fidelity: str = "tile",
+    extrapolate: bool = True,
+    most_intervals: int = 0,
+    record: Callable[[StructArray], None] | None = None,
+) -> tuple[KernelResult, L2State]:
+    """Execute a program on a chip whose L2 holds ``l2_state`` (nothing if None); returns the result and the new L2 state.
+
+    ``extrapolate``: skip waves that repeat what the machine has done before (see :mod:`uarch.engine.identical_waves`).
+    ``record`` is called with the intervals of the execution's timeline, part by part, ``most_intervals`` in all at most
+    (dtype :data:`uarch.engine.recorder.INTERVAL`, times since the launch); nothing is extrapolated then.
+
+    Pure: neither argument is changed, and equal arguments give equal results.
+
+    Raises :class:`InputError` if a block does not fit into a core, or the chip has no rate for the program's datatype.
+    """
+    if fidelity not in ENGINE_FIDELITIES:
+        raise InputError(
+            f"fidelity: {fidelity!r} is not executed by the engine; allowed are {', '.join(ENGINE_FIDELITIES)}"
+        )
+    machine = _with_link(lower(chip, program.dtype), chip, program.link)
+    resident = resident_blocks(machine, program, chip.name)
+    waiters = machine.cores * resident * _granules_per_context(program)
+    check_share = check_share_of_program(chip.memory, program.tensors, program.steps, program.operands)
+    dram_timing = lower_dram(chip, fidelity, check_share)
+    state = open_chip(
+        machine,
+        dram_timing,
+        l2_state or L2State.empty(),
+        resident,
+        program.n_granules,
+        program.n_counters,
+        waiters,
+        _l1_cache_bytes(machine, program, resident) if chip.core.l1.keeps_loads else 0,
+        most_intervals if record else 0,
+    )
+    costs = step_costs(machine, program.tensors, program.steps, program.operands)
+    arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
+    run_of_equals = (0, 0)
+    if extrapolate and record is None and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
+        run_of_equals = longest_identical_run(arrays)
+    blocks_per_wave = machine.cores * resident if record is None else NEVER
+    waves = watch_waves(blocks_per_wave, machine.cores, arrays, run_of_equals)
+    total_ps = run(state, arrays, waves, picoseconds(launch_seconds) + device_launch_ps(machine, program))
+    while total_ps == PAUSED and record is not None:
+        record(take(state.recorder))
+        total_ps = run(state, arrays, waves, _RESUME)
+    if record is not None:
+        record(take(state.recorder))
+    if total_ps < 0:
+        raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
+    result = KernelResult(
+        total_ps,
+        state.cores["cause_ps"].copy(),
+        state.events,
+        chip.clock.tensor_hz,
+        extrapolated_ps=int(waves.taken[1]),
+    )
+    return result, close_l2(state.granules, state.groups)
+
+
+def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:
+    if use is None:
+        return machine
+    rate = rate_of(chip.link.bandwidth_bytes_per_second / use.wire_bytes_per_byte)
+    return machine._replace(link_byte=rate, link_latency_ps=picoseconds(use.latency_seconds))
+
+
+def device_launch_ps(machine: Machine, program: TileProgramArrays) -> int:
+    """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.schema.Launch`.
+
+    Blocks that wait for others are a kernel of their own.
+    """
+    if program.launch_seconds is not None:
+        return picoseconds(program.launch_seconds)
+    uses_arrays = bool((program.steps["op"] == Op.MATMUL).any())
+    phases = 2 if program.n_counters else 1
+    return phases * machine.kernel_launch_ps + (machine.matrix_launch_ps if uses_arrays else 0)
+
+
+def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str) -> int:
+    """Blocks that a core holds at a time: as many as fit into L1 and registers, and no more than there are to share out.
+
+    Raises :class:`InputError` if not even one fits.
+    """
+    limit = min(machine.max_resident_blocks, -(-len(program.blocks) // machine.cores))
+    for field, available in (("l1_bytes", machine.l1_bytes), ("register_bytes", machine.register_bytes)):
+        needed = int(program.blocks[field].max())
+        if needed > available:
+            unit = field.removesuffix("_bytes")
+            raise InputError(
+                f"{program.name}: a block needs {needed} bytes of {unit}; {chip_name} has {available} per core"
+            )
+        limit = min(limit, available // max(1, needed))
+    return max(1, limit)
+
+
+def _l1_cache_bytes(machine: Machine, program: TileProgramArrays, resident: int) -> int:
+    """What the resident blocks leave of a core's L1, if the program has loads that look there."""
+    left_bytes = machine.l1_bytes - resident * int(program.blocks["l1_bytes"].max())
+    return left_bytes if program.operands["cached"].any() else 0
+
+
+def granules_of_steps(program: TileProgramArrays, *, stored: bool = False) -> IntArray:
+    """Upper bound of the granules that one execution of each step loads, or with ``stored`` loads and stores; int64, shape
+    ``(len(steps),)``."""
+    operands = program.operands[:, : 3 if stored else 2]
+    in_memory = operands["tensor"] != NONE
+    tensors = program.tensors[np.where(in_memory, operands["tensor"], 0)]
+    down = ((operands["n_rows"] - 1) >> tensors["row_shift"]) + 2
+    across = ((operands["n_cols"] - 1) >> tensors["col_shift"]) + 2
+    granules: IntArray = np.where(in_memory, operands["n_batch"] * down * across, 0).sum(axis=1)
+    return granules
+
+
+def _granules_per_context(program: TileProgramArrays) -> int:
+    """Upper bound of the granules that one context can wait for: its stages, times those of the largest step."""
+    stages = int(program.blocks["stages"].max())
+    if stages > MAX_STAGES:
+        raise ValueError(f"{program.name}: {stages} stages; at most {MAX_STAGES}")
+    return max(1, stages * int(granules_of_steps(program).max()))

@@ -1,0 +1,61 @@
+"""Power of a matrix product that keeps every array busy, as a sum on paper: the TDP that a chip's energies ask for."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import NamedTuple
+
+from uarch.chip.schema import Chip
+from uarch.energy.per_event import dram_background_watts, event_energies, static_power
+from uarch.energy.table import EventEnergy
+
+TILE_ROWS = 128
+TILE_COLS = 256
+"""Of an output tile, whose operands come from L2 once: the largest that libraries use."""
+DRAM_SHARE = 1 / 3
+"""Of the memory bandwidth: about what a square product of 8192 reads and writes."""
+_ROW_BYTES = 1024
+_WATTS_PER_PJ_PER_SECOND = 1e-12
+
+
+class PeakPower(NamedTuple):
+    """Power with its range, watts."""
+
+    watts: float
+    low: float
+    high: float
+
+
+def peak_power(chip: Chip, dtype: str) -> PeakPower:
+    """Chip and memory at the peak rate of ``dtype``, at nominal clock and voltage.
+
+    MACs at peak, L1 at its full bandwidth, L2 and network with what tiles of ``TILE_ROWS x TILE_COLS`` fetch up to the L2's
+    bandwidth, ``DRAM_SHARE`` of the memory bandwidth, static power. Deviations of the parts add in squares.
+
+    Raises :class:`uarch.InputError` if the arrays do not support ``dtype``.
+    """
+    energies, static = event_energies(chip, dtype), static_power(chip)
+    macs = chip.peak_flops(dtype) / 2
+    element_bytes = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}.get(dtype, 1)
+    fetched = min(macs * element_bytes * (1 / TILE_ROWS + 1 / TILE_COLS), chip.l2_bytes_per_second)
+    from_memory = DRAM_SHARE * chip.memory.bandwidth_bytes_per_second
+    rates = {
+        "matrix_mac": macs,
+        "l1_byte": chip.l1_bytes_per_second,
+        "l2_byte": fetched,
+        "noc_byte": fetched,
+        "dram_read_byte": from_memory,
+        "dram_activate": from_memory / _ROW_BYTES,
+    }
+    parts = [_power(energies[event], rate) for event, rate in rates.items()] + [
+        PeakPower(static.watts, static.low, static.high)
+    ]
+    watts = sum(part.watts for part in parts) + dram_background_watts(chip)
+    below = sqrt(sum((part.watts - part.low) ** 2 for part in parts))
+    above = sqrt(sum((part.high - part.watts) ** 2 for part in parts))
+    return PeakPower(watts, watts - below, watts + above)
+
+
+def _power(energy: EventEnergy, events_per_second: float) -> PeakPower:
+    per_pj = events_per_second * _WATTS_PER_PJ_PER_SECOND
+    return PeakPower(energy.pj * per_pj, energy.low * per_pj, energy.high * per_pj)

@@ -1,0 +1,134 @@
+"""What one GEMM does on an array, as an architect reads it: time, use of the PEs, traffic and energy events."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uarch.errors import InputError
+from uarch.jit import kernel
+from uarch.systolic.cycles import Overlap, SystolicArray, Traffic, ceil_div, fold_count, mapping, tile_cycles
+from uarch.systolic.sparsity import DENSE, Structure, index_bits, kept_k, sparse_traffic
+
+ELEMENT_BITS = {"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
+MACS_PER_PE_CYCLE = {
+    # Rates of H100's tensor cores relative to fp16 (NVIDIA H100 white paper, 2022, table 2: 494.7, 989.4 and 1978.9
+    # TFLOP/s). They have no fp32; two-by-two passes of an fp16 multiplier are assumed.
+    "fp32": Fraction(1, 4),
+    "tf32": Fraction(1, 2),
+    "fp16": Fraction(1),
+    "bf16": Fraction(1),
+    "fp8": Fraction(2),
+    "int8": Fraction(2),
+}
+_ACCUMULATOR_BITS = 32
+
+
+class TileReport(NamedTuple):
+    """Result of :func:`report`; fractions are of 1."""
+
+    cycles: int
+    folds: int
+    utilization: float
+    """As each convention defines it. ``Overlap.NONE``: SCALE-Sim's, the operator's MACs (skipped ones included) over
+    those possible in ``last_cycle_index`` cycles. ``Overlap.FULL``: the same over ``cycles``."""
+    pe_utilization: float
+    """Executed MACs over those possible in ``cycles``: never above 1."""
+    mapping_efficiency: float
+    """Share of PEs with work, averaged over folds."""
+    macs: int
+    """Executed; N:M sparsity skips the others."""
+    traffic: Traffic
+    """Elements between L1 and array."""
+    l1_read_bytes: int
+    """Operands, indices of N:M weights and partial sums (4 bytes)."""
+    l1_write_bytes: int
+    """Partial sums and outputs (4 bytes): the array writes what it accumulates."""
+
+    @property
+    def last_cycle_index(self) -> int:
+        """Index of the last cycle, counted from 0."""
+        return self.cycles - 1
+
+
+def step_of_rate(rate: Fraction) -> tuple[int, int]:
+    """``k_per_step`` and ``cycles_per_step`` of a PE that does ``rate`` MACs per cycle.
+
+    Raises:
+        InputError: not positive.
+    """
+    if rate <= 0:
+        raise InputError(f"MACs per PE and cycle {rate}; allowed: positive, e.g. 2 or 1/4")
+    return rate.numerator, rate.denominator
+
+
+def check_array(array: SystolicArray, m: int, n: int, k: int) -> None:
+    """Raise ``InputError`` for sizes that no array or matrix has."""
+    sizes = {"rows": array.rows, "cols": array.cols, "m": m, "n": n, "k": k, "mac_stages": array.mac_stages}
+    for name, value in sizes.items():
+        if value < 1:
+            raise InputError(f"{name} {value}; allowed: an integer of at least 1")
+    if array.accumulator_rows < 0:
+        raise InputError(f"accumulator_rows {array.accumulator_rows}; allowed: an integer of at least 0")
+
+
+def report(
+    array: SystolicArray, m: int, n: int, k: int, sparsity: Structure = DENSE, element_bits: int = 16
+) -> TileReport:
+    """Everything about ``m x n x k`` on its own on ``array``, with weights B sparse along k.
+
+    Raises:
+        InputError: a size is below 1.
+    """
+    check_array(array, m, n, k)
+    kept = int(kept_k(k, *sparsity))
+    cycles, folds = int(tile_cycles(array, m, n, kept)), int(fold_count(array, m, n, kept))
+    on_rows, on_cols, _ = mapping(array.dataflow, m, n, ceil_div(kept, array.k_per_step))
+    pes = array.rows * array.cols
+    rate = Fraction(array.k_per_step, array.cycles_per_step)
+    traffic = Traffic(*(int(count) for count in sparse_traffic(array, m, n, k, *sparsity)))
+    operands = traffic.a_reads + traffic.b_reads
+    indices = traffic.b_reads * index_bits(sparsity.group)
+    sums = traffic.partial_reads, traffic.partial_writes + traffic.output_writes
+    reference_cycles = max(1, cycles - 1) if array.overlap == Overlap.NONE else cycles
+    return TileReport(
+        cycles=cycles,
+        folds=folds,
+        utilization=float(m * n * k / (reference_cycles * pes * rate)),
+        pe_utilization=float(m * n * kept / (cycles * pes * rate)),
+        mapping_efficiency=on_rows * on_cols / (folds * pes),
+        macs=m * n * kept,
+        traffic=traffic,
+        l1_read_bytes=ceil_div(operands * element_bits + indices + sums[0] * _ACCUMULATOR_BITS, 8),
+        l1_write_bytes=ceil_div(sums[1] * _ACCUMULATOR_BITS, 8),
+    )
+
+
+@kernel
+def utilization_over_shapes(
+    array: SystolicArray, m: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int
+) -> npt.NDArray[np.float64]:
+    """Share of MAC slots in use, float64 ``(len(m), len(n))``, for each m and n at one k."""
+    result = np.empty((m.size, n.size))
+    slots = array.rows * array.cols * array.k_per_step / array.cycles_per_step
+    for row in range(m.size):
+        for col in range(n.size):
+            result[row, col] = m[row] * n[col] * k / (tile_cycles(array, m[row], n[col], k) * slots)
+    return result
+
+
+def utilization_over_arrays(
+    array: SystolicArray, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64], shape: tuple[int, int, int]
+) -> npt.NDArray[np.float64]:
+    """The same for one ``(m, n, k)`` on arrays of each size, float64 ``(len(rows), len(cols))``."""
+    m, n, k = shape
+    ms, ns = np.array([m]), np.array([n])
+    return np.array(
+        [
+            [utilization_over_shapes(array._replace(rows=int(r), cols=int(c)), ms, ns, k)[0, 0] for c in cols]
+            for r in rows
+        ]
+    )

@@ -1,0 +1,1 @@
+"""From a layer to operators: tensors, buffers and one module for each kind of layer part."""

@@ -1,0 +1,1 @@
+"""What a model is: architectures, shapes, layers, shards, and whether it fits."""

@@ -1,0 +1,38 @@
+"""Models by name or from Hugging Face ``config.json`` files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uarch.files.reading import find_file, one_line, read_json
+from workloads.models.architectures import model_of_config
+from workloads.models.model import Model
+
+__all__ = ["Model", "load_model", "model_names"]
+
+_PRESETS = Path(__file__).parent / "configs"
+
+
+def model_names() -> list[str]:
+    """Names of the models that come with the package, sorted."""
+    return sorted(path.stem for path in _PRESETS.glob("*.json"))
+
+
+def load_model(name_or_path: str) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name_or_path
+        A preset (see :func:`model_names`) or the path of a Hugging Face ``config.json``. A file is named after itself,
+        one called ``config.json`` after its folder.
+
+    Raises
+    ------
+    InputError
+        For an unknown model or architecture, an unreadable or malformed file, a key that is missing or wrong.
+    """
+    path = find_file(name_or_path, _PRESETS, ".json", "model")
+    config = read_json(path)
+    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    return model_of_config(config, one_line(name) or "model", one_line(f"model {name_or_path}"))

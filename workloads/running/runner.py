@@ -1,0 +1,218 @@
+"""A model on a chip: the phase's operators executed one after the other, rolled up into a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Unpack
+
+import numpy as np
+
+import uarch
+from kernels.attention.kv_storage import KV_BITS
+from kernels.gemm.weights import weight_format
+from kernels.mapping.mapper import Mapper
+from kernels.masks.score_masks import PagesMask
+from results.analysis.rollup import rollup
+from results.trace.schema import Table, layer_table
+from results.trace.trace import Trace
+from uarch.chip.schema import Chip
+from uarch.chip_file import load_chip
+from uarch.energy.account import component_ranges
+from uarch.engine.execute import ENGINE_FIDELITIES
+from uarch.engine.l2 import L2State
+from uarch.errors import InputError
+from workloads.layers.buffers import allocate
+from workloads.layers.builder import OperatorBuilder, attention_shape
+from workloads.layers.expert_exchange import route
+from workloads.models.capacity import check_fits
+from workloads.models.layer_plan import simulated_layers, stand_ins
+from workloads.models.model import Model
+from workloads.models.parallel import check_parallel
+from workloads.models.presets import load_model
+from workloads.running.execution import Executor, in_sequence, peaks_of
+from workloads.running.overlap import overlap_all_reduces
+from workloads.running.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
+from workloads.running.timeline import Sink, limit_of, open_timeline
+from workloads.settings.context_lengths import context_lengths
+from workloads.settings.expert_load import parse_load
+from workloads.settings.phase import Phase, PhaseOptions, check_positive
+from workloads.settings.stack import Stack, load_stack
+
+
+def simulate(
+    chip: Chip | str,
+    model: Model | str,
+    phase: str,
+    *,
+    batch: int,
+    seq: int | None = None,
+    contexts: str | None = None,
+    stack: Stack | str = "graph",
+    mapper: Mapper | None = None,
+    timeline_limit: int = 0,
+    record: Sink | None = None,
+    progress: Callable[[str], None] | None = None,
+    **options: Unpack[PhaseOptions],
+) -> Trace:
+    """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
+
+    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
+    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``contexts``, instead of
+    ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
+    :func:`workloads.settings.context_lengths.context_lengths`.
+    ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
+    ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
+    ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
+    if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
+    ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
+    ``options``, with their defaults (see :class:`workloads.settings.phase.PhaseOptions`): ``tp=1``, ``ep=1``, ``pp=1``,
+    ``micro_batches=1``, ``overlap_chunks=1``, ``dtype="fp16"``, ``weight_dtype=None``, ``group_size=None``,
+    ``weight_sparsity=None``, ``kv_dtype=None``, ``page_size=0``, ``attention="flash"``, ``mask=None``, ``draft=None``,
+    ``expert_load="uniform"``, ``logits="last"``, ``fidelity="tile"``, ``seed=0``.
+
+    Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
+    they find the L2 after the layer before (see :func:`workloads.models.layer_plan.stand_ins`).
+
+    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or a model that does not fit.
+    """
+    chip = load_chip(chip) if isinstance(chip, str) else chip
+    model = load_model(model) if isinstance(model, str) else model
+    stack = load_stack(stack) if isinstance(stack, str) else stack
+    work = Phase(phase, batch, longest(seq, contexts, batch, options.get("seed", 0)), contexts=contexts, **options)
+    if timeline_limit:
+        _check_recorded(work, timeline_limit)
+    builder = _builder(chip, model, stack, work, mapper)
+    timeline, recorded = open_timeline(timeline_limit, work.fidelity, record)
+    stages = _execute(builder, Executor(chip, stack, work.fidelity, timeline), progress or _silent)
+    layers, rolled_up = _rolled_up(builder, work, stages)
+    return Trace(
+        chip=chip.model_dump(mode="json"),
+        workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
+        package_version=uarch.__version__,
+        seed=work.seed,
+        layers=layers,
+        rollup=rolled_up,
+        timeline=np.concatenate(recorded) if recorded else None,
+    )
+
+
+def _check_recorded(work: Phase, timeline_limit: int) -> None:
+    """Raise :class:`InputError` for what no timeline can show."""
+    if work.pp > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: the stages of a pipeline have none; allowed with pp = 1")
+    if work.overlap_chunks > 1:
+        raise InputError(f"timeline_limit = {timeline_limit}: overlap is not recorded; allowed with overlap_chunks = 1")
+
+
+def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper | None) -> OperatorBuilder:
+    """What makes the operators of one chip's part of the work, if that is possible and fits its memory."""
+    shard = check_parallel(model, work.tp, work.ep)
+    check_pipeline(model, work.pp, work.batch // work.ep, work.micro_batches)
+    _check_attention(model, work)
+    form = weight_format(
+        chip,
+        work.dtype,
+        weight_dtype=work.weight_dtype,
+        group_size=work.group_size,
+        sparsity=work.weight_sparsity,
+    )
+    group = work.of_group()
+    part = group.of_micro_batch()
+    check_fits(
+        chip,
+        model,
+        batch=group.batch,
+        kv_len=part.mean_kv_len,
+        tokens=part.tokens,
+        tp=work.tp,
+        dtype_bits=part.element_bits,
+        unfused=part.unfused,
+        logit_tokens=part.logit_tokens,
+        ep=work.ep,
+        weights=form,
+        kv_bits=KV_BITS[part.stored_dtype],
+        pp=work.pp,
+    )
+    routing = route(model, shard, part.tokens, parse_load(work.expert_load), work.seed)
+    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
+    mapper = mapper or Mapper(chip, work.dtype, on_engine=work.fidelity in ENGINE_FIDELITIES)
+    return OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
+
+
+def _rolled_up(
+    builder: OperatorBuilder, work: Phase, stages: list[list[tuple[int, Row]]]
+) -> tuple[Table, dict[str, float | int | str]]:
+    """The table of all operators in the order of the critical path, and the chip-level numbers."""
+    chip, shard = builder.chip, builder.shard
+    peaks = peaks_of(chip, work.dtype)
+    layers = layer_table(in_sequence(critical_path(stages, work.micro_batches, peaks), chip.clock.tensor_hz))
+    rolled_up = rollup(
+        layers,
+        clock_hz=chip.clock.tensor_hz,
+        phase=work.name,
+        tokens=work.tokens,
+        n_chips=shard.chips * work.pp,
+        peaks=peaks,
+        energy_ranges=component_ranges(chip, work.dtype),
+    )
+    if work.pp > 1:
+        joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, work.micro_batches)
+        rolled_up |= energy_per_token(rolled_up, joules)
+    return layers, rolled_up
+
+
+def parts_of(model: Model) -> list[str]:
+    """Names of the parts of a run that are simulated, in order."""
+    return ["embedding", *(f"layer {index}" for index in simulated_layers(model.layer_kinds)), "LM head"]
+
+
+def _execute(
+    builder: OperatorBuilder, executor: Executor, progress: Callable[[str], None]
+) -> list[list[tuple[int, Row]]]:
+    """(layer, trace fields) of every operator instance of each pipeline stage, in order."""
+    work, kinds = builder.phase, builder.model.layer_kinds
+    progress("embedding")
+    before, l2 = executor.run(builder.before_layers(), L2State.empty())
+    simulated: dict[int, tuple[list[Row], L2State]] = {}
+    layers: list[list[Row]] = []
+    placed = len(before)
+    for layer, stand_in in enumerate(stand_ins(kinds)):
+        if stand_in == layer:
+            progress(f"layer {layer}")
+            operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
+            rows, l2 = executor.run(operators, l2, placed)
+            simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
+        of_layer, l2 = simulated[stand_in]
+        layers.append(of_layer)
+        placed += len(of_layer)
+    transfer, l2 = executor.run([builder.stage_transfer()] if work.pp > 1 else [], l2)
+    progress("LM head")
+    after, _ = executor.run(builder.after_layers(), l2, placed)
+    return stages_of(before, layers, after, transfer, work.pp)
+
+
+def _check_attention(model: Model, work: Phase) -> None:
+    """Scores through memory are there for plain attention only; a table of learned positions has no rows beyond the last
+    one, while other encodings only lose quality there."""
+    if model.positions == "learned" and model.max_positions is not None and work.kv_len > model.max_positions:
+        raise InputError(f"seq = {work.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
+    special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
+    if work.unfused and special:
+        raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+    if model.latent is not None and (isinstance(work.score_mask, PagesMask) or work.native_sparse):
+        raise InputError(f"mask = {work.mask!r}: nothing can be selected from the latent cache of {model.name}")
+
+
+def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:
+    """``seq``, or the longest of ``contexts``; :class:`InputError` unless one of them is given."""
+    if (seq is None) == (contexts is None):
+        raise InputError("seq: give either seq or contexts")
+    if seq is not None:
+        return seq
+    assert contexts is not None
+    (batch,) = check_positive(batch=batch)
+    return int(context_lengths(contexts, batch, seed).context.max())
+
+
+def _silent(_: str) -> None:
+    return

@@ -1,0 +1,1 @@
+"""Running one kernel: the functions behind ``uarch kernel``."""

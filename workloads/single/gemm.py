@@ -1,0 +1,92 @@
+"""One kernel alone on a chip, and a GEMM as such a kernel; attention is in :mod:`workloads.single.attention`.
+
+The kernel runs without launch overhead, and begins with a cold L2 unless told otherwise: what it costs by itself, whatever
+stack and model it is used in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.gemm.weights import allocate_weights, plain, weight_format
+from kernels.mapping.mapper import Mapper
+from kernels.program.address_space import AddressSpace
+from kernels.program.datatypes import ELEMENT_BITS, MATRIX_DTYPES
+from kernels.program.tile_program import TileProgram
+from uarch.chip.schema import Chip
+from uarch.chip_file import load_chip
+from uarch.engine.execute import ENGINE_FIDELITIES
+from uarch.errors import InputError
+from workloads.running.kernel_run import KernelRun, run_programs
+from workloads.running.residency import RESIDENCIES, initial_l2
+from workloads.settings.phase import check_known, check_positive
+
+_GIB = 1 << 30
+
+
+def simulate_gemm(
+    chip: Chip | str,
+    m: int,
+    n: int,
+    k: int,
+    *,
+    batch: int = 1,
+    dtype: str = "fp16",
+    fidelity: str = "tile",
+    residency: str = "cold",
+    weight_dtype: str | None = None,
+    group_size: int | None = None,
+    weight_sparsity: str | None = None,
+    exhaustive: bool = False,
+) -> KernelRun:
+    """Run C = A B with A of ``m x k`` and B of ``k x n``, all in ``dtype``, row-major in device memory; ``batch`` of them.
+
+    ``chip`` is an object, the name of a preset, or the path of a file; ``fidelity``: ``analytical``, ``tile`` or ``burst``;
+    ``residency``: what L2 holds at the start (see :mod:`workloads.running.residency`; ``inputs`` is A). ``weight_dtype``,
+    ``group_size`` and ``weight_sparsity`` say how B is stored: see :func:`kernels.gemm.weights.weight_format`.
+    ``exhaustive``: try every mapping on the engine, not the most promising alone; for small products.
+
+    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
+    """
+    chip = load_chip(chip) if isinstance(chip, str) else chip
+    check_options(dtype, fidelity, residency)
+    m, n, k, batch = check_positive(m=m, n=n, k=k, batch=batch)
+    form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
+    shape, space, bits = GemmShape(m, n, k, batch), AddressSpace(), ELEMENT_BITS[dtype]
+    entry = np.arange(batch) if batch > 1 else 0
+    a = Operand(space.allocate("a", m, k, bits, batch=batch), batch=entry)
+    b = replace(allocate_weights(space, "b", k, n, form, batch=batch), entry=entry)
+    c = Operand(space.allocate("c", m, n, bits, batch=batch), batch=entry)
+    check_space(chip, f"gemm {shape}", space)
+
+    def build(mapping: GemmMapping) -> TileProgram:
+        return gemm("gemm", shape, a, b, [Output(c, 0, n)], mapping, space, dtype=dtype)
+
+    mapper = replace(mapper_for(chip, dtype, fidelity), exhaustive=exhaustive)
+    search = mapper.search_gemm(shape, build, weights=form)
+    program = build(search.mapping)
+    text = str(shape) if form == plain(dtype) else f"{shape}, weights {form}"
+    l2 = initial_l2(chip, residency, fidelity, [a.tensor], [program])
+    return run_programs(chip, "gemm", text, fidelity, [(program, search)], l2)
+
+
+def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
+    """The mapper that suits a fidelity: the analytical one does not use the engine."""
+    return Mapper(chip, dtype, on_engine=fidelity != "analytical")
+
+
+def check_options(dtype: str, fidelity: str, residency: str = "cold") -> None:
+    """Raise :class:`uarch.InputError` for a name that is none of the known ones."""
+    check_known("dtype", dtype, MATRIX_DTYPES)
+    check_known("fidelity", fidelity, ("analytical", *ENGINE_FIDELITIES))
+    check_known("residency", residency, RESIDENCIES)
+
+
+def check_space(chip: Chip, kernel: str, space: AddressSpace) -> None:
+    """Raise :class:`uarch.InputError` if the tensors do not fit into the chip's memory."""
+    if space.size_bytes > chip.capacity_bytes:
+        needed, allowed = space.size_bytes / _GIB, chip.capacity_bytes / _GIB
+        raise InputError(f"{kernel}: its tensors take {needed:.2f} GiB; allowed on {chip.name}: {allowed:g} GiB")
