@@ -28,6 +28,7 @@ test: lint types tests-compiled tests-interpreted tests-bounds-checked
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo --no-cache
 
 types: $(INSTALLED)
 	$(BIN)/mypy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uarch.errors import InputError
     from uarch.importers.llmcompass import llmcompass_chip
     from uarch.importers.scalesim import scalesim_chip
+    from uarch.version import __version__
     from workloads.bench.study import study
     from workloads.bench.suite import load_suite
     from workloads.models.presets import load_model
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "__version__": "uarch.version",
     "Chip": "uarch.chip.schema",
     "InputError": "uarch.errors",
     "Trace": "results.trace.trace",
@@ -76,18 +78,9 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return _version()
     if name in _MODULE_OF:
         return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _version() -> str:
-    try:
-        return metadata.version("uarch")
-    except metadata.PackageNotFoundError:  # run from the sources, not installed
-        return "0+source"
 
 
 def __dir__() -> list[str]:

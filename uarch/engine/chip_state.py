@@ -12,10 +12,11 @@ from uarch.engine.l1_cache import open_l1_cache
 from uarch.engine.l2 import FETCH, NO_FETCH, L2State, open_l2
 from uarch.engine.machine import Machine
 from uarch.engine.recorder import AnyRecorder, new_recorder, record_core_time
-from uarch.engine.resident_blocks import CONTEXT, MAX_STAGES, STAGE, WALK, new_wake_tree
+from uarch.engine.resident_blocks import CONTEXT, MAX_STAGES, STAGE, WALK
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.program.records import NONE, StructArray
+from uarch.wake_tree import new_wake_tree
 
 IntArray = npt.NDArray[np.int64]
 

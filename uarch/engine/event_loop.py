@@ -18,20 +18,18 @@ from uarch.engine.resident_blocks import (
     FINISHED,
     LOAD,
     MAX_STAGES,
-    NEVER,
     NO_BLOCK,
     READY,
     STARTING,
     STORING,
     WAITING_COUNTER,
     advance_walk,
-    earliest_context,
-    set_wake,
     start_walk,
 )
 from uarch.events import Cause, Event
 from uarch.jit import constant, inline, loop_kernel
 from uarch.program.records import NONE, OUT, A, B, Op, StructArray
+from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
 
 _MATMUL = int(Op.MATMUL)
 _MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM, _LINK, _DEPENDENCY, _LAUNCH, _IDLE = (constant(cause) for cause in Cause)
@@ -258,7 +256,7 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
             fill(chip, pop_completion(chip.dram), completion_ps)
         else:
             now_ps = wake_ps
-            _progress(chip, program, earliest_context(chip.wake), now_ps)
+            _progress(chip, program, earliest_sleeper(chip.wake), now_ps)
             if shared["ended_blocks"] >= wave_end:
                 end_of_wave(chip, waves, now_ps)
                 wave_end = shared["ended_blocks"] + waves.blocks_per_wave

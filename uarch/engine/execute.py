@@ -17,12 +17,13 @@ from uarch.engine.l2 import L2State, close_l2
 from uarch.engine.machine import Machine, lower, lower_dram
 from uarch.engine.operating_point import NOMINAL, OperatingPoint
 from uarch.engine.recorder import take
-from uarch.engine.resident_blocks import MAX_STAGES, NEVER
+from uarch.engine.resident_blocks import MAX_STAGES
 from uarch.engine.step_costs import step_costs
 from uarch.errors import InputError
 from uarch.events import Cause, Event
 from uarch.picoseconds import PS_PER_SECOND, picoseconds, rate_of
 from uarch.program.records import NONE, LinkUse, Op, StructArray
+from uarch.wake_tree import NEVER
 
 FEWEST_WAVES = 1024
 """Shorter kernels are not worth extrapolating."""

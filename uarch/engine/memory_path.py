@@ -27,12 +27,13 @@ from uarch.engine.l2 import (
     touch,
     use_rows,
 )
-from uarch.engine.resident_blocks import READY, set_wake
+from uarch.engine.resident_blocks import READY
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.picoseconds import duration_ps
 from uarch.program.boxes import first_row_of_part
 from uarch.program.records import NONE, Residence, StructArray
+from uarch.wake_tree import set_wake
 
 _REMOTE = int(Residence.REMOTE)
 _L2_NOC, _DRAM, _LINK = int(Cause.L2_NOC), int(Cause.DRAM), int(Cause.LINK)

@@ -16,7 +16,6 @@ from uarch.program.records import StructArray
 IntArray = npt.NDArray[np.int64]
 
 MAX_STAGES = 16
-NEVER = 2**62
 
 NO_BLOCK, STARTING, READY, EXECUTING, STORING, WAITING_COUNTER, FINISHED = 0, 1, 2, 3, 4, 5, 6
 """Phases of a context."""
@@ -44,36 +43,6 @@ STAGE = np.dtype(
 
 EXECUTE, LOAD = 0, 1
 """Index of a context's two walks."""
-
-
-def new_wake_tree(n_contexts: int) -> IntArray:
-    """Tournament tree over contexts: leaves are wake times, the root (index 1) is the earliest."""
-    leaves = 1 << max(1, (n_contexts - 1).bit_length())
-    return np.full(2 * leaves, NEVER, np.int64)
-
-
-@inline
-def set_wake(tree: IntArray, c: int, time_ps: int) -> None:
-    """Context ``c`` is to be looked at next at ``time_ps``."""
-    node = len(tree) // 2 + c
-    tree[node] = time_ps
-    node //= 2
-    while node > 0:
-        earliest = min(tree[2 * node], tree[2 * node + 1])
-        if tree[node] == earliest:
-            break
-        tree[node] = earliest
-        node //= 2
-
-
-@inline
-def earliest_context(tree: IntArray) -> int:
-    """The context with the earliest wake time, the lowest index among equals."""
-    leaves = len(tree) // 2
-    node = 1
-    while node < leaves:
-        node = 2 * node if tree[2 * node] == tree[node] else 2 * node + 1
-    return node - leaves
 
 
 @inline

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import uarch
 from results.plots.of_arrays import curve as curve_plot
 from results.plots.of_arrays import ratio_map, verdicts
 from results.plots.style import save
 from results.trace.arrays_file import table_of, write
+from uarch.version import __version__
 from workloads.experiments.differences import differences
 from workloads.experiments.expand import ENGINE, MODEL
 from workloads.experiments.findings import (
@@ -61,7 +61,7 @@ def write_report(
     attributes = {
         "experiment": experiment.name,
         "source": experiment.source,
-        "package_version": uarch.__version__,
+        "package_version": __version__,
         "units": "in the names of the fields; performance and latency without unit are relative",
     }
     write(files[-1], attributes, arrays)

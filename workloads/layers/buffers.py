@@ -15,8 +15,7 @@ from kernels.gemm.weights import WeightFormat
 from kernels.program.address_space import AddressSpace, Tensor
 from workloads.layers.expert_exchange import ExpertRouting
 from workloads.layers.layer_tensors import LayerAllocator, LayerTensors
-from workloads.layers.native_sparse import native_sparse_job
-from workloads.layers.native_sparse_job import NativeSparseBuffers
+from workloads.layers.native_sparse_job import NativeSparseBuffers, native_sparse_job
 from workloads.models.layer_plan import simulated_layers
 from workloads.models.model import Model
 from workloads.models.parallel import Shard

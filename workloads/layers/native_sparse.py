@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING
 
 from kernels.attention.kv_storage import PLAIN
 from kernels.attention.sequences import uniform
-from kernels.attention.shape import AttentionShape
 from workloads.layers.attention_job import JobTensors
 from workloads.layers.layer_tensors import LayerTensors
-from workloads.layers.native_sparse_job import NativeSparseJob, Step
+from workloads.layers.native_sparse_job import Step, native_sparse_job
 from workloads.layers.operator import Operator, Programs
-from workloads.settings.phase import Phase
 
 if TYPE_CHECKING:
     from workloads.layers.builder import OperatorBuilder
-
-
-def native_sparse_job(shape: AttentionShape, phase: Phase) -> NativeSparseJob:
-    """Attention of a layer."""
-    assert phase.native_sparse is not None
-    return NativeSparseJob(shape, phase.native_sparse, phase.dtype, phase.seed)
 
 
 def native_sparse_operators(builder: OperatorBuilder, tensors: LayerTensors) -> list[Operator]:

@@ -20,6 +20,7 @@ from kernels.program.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from workloads.layers.attention_job import AttentionJob, JobTensors
+from workloads.settings.phase import Phase
 
 BRANCHES = 3
 """Compressed, selected, window: the order of their gates."""
@@ -145,6 +146,12 @@ class NativeSparseJob:
             return build(search.mapping), search
 
         return name, step
+
+
+def native_sparse_job(shape: AttentionShape, phase: Phase) -> NativeSparseJob:
+    """Describe the native sparse attention of a layer in a phase that has its pattern."""
+    assert phase.native_sparse is not None
+    return NativeSparseJob(shape, phase.native_sparse, phase.dtype, phase.seed)
 
 
 def _given(program: TileProgram) -> Step:

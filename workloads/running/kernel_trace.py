@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-import uarch
 from results.analysis.rollup import rollup
 from results.trace.schema import layer_table
 from results.trace.trace import Trace
 from uarch.chip.schema import Chip
 from uarch.energy.account import component_ranges
+from uarch.version import __version__
 from workloads.running.execution import in_sequence, peaks_of
 from workloads.running.pipeline import OUTSIDE_LAYERS
 from workloads.running.timeline import Sink, Timeline, limit_of, open_timeline
@@ -45,7 +45,7 @@ class KernelTracing:
         self._made = Trace(
             chip=chip.model_dump(mode="json"),
             workload=described | limit_of(self._limit),
-            package_version=uarch.__version__,
+            package_version=__version__,
             seed=0,
             layers=layers,
             rollup=rollup(

@@ -7,7 +7,6 @@ from typing import Unpack
 
 import numpy as np
 
-import uarch
 from kernels.attention.kv_storage import KV_BITS
 from kernels.gemm.weights import weight_format
 from kernels.mapping.mapper import Mapper
@@ -21,6 +20,7 @@ from uarch.energy.account import component_ranges
 from uarch.engine.execute import ENGINE_FIDELITIES
 from uarch.engine.l2 import L2State
 from uarch.errors import InputError
+from uarch.version import __version__
 from workloads.layers.buffers import allocate
 from workloads.layers.builder import OperatorBuilder, attention_shape
 from workloads.layers.expert_exchange import route
@@ -88,7 +88,7 @@ def simulate(
     return Trace(
         chip=chip.model_dump(mode="json"),
         workload={"model": model.name, **work.describe(), "stack": stack.name, **limit_of(timeline_limit)},
-        package_version=uarch.__version__,
+        package_version=__version__,
         seed=work.seed,
         layers=layers,
         rollup=rolled_up,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.channels.completions import NEVER, first_completion
+from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import Placement
 from uarch.dram.channels.visits import (
     NO_VISIT,
@@ -48,10 +48,10 @@ from uarch.dram.controller.state import (
 )
 from uarch.dram.standards.speed_grade import at_bandwidth
 from uarch.dram.standards.standard import Standard
-from uarch.engine.resident_blocks import earliest_context, set_wake
 from uarch.events import Event
 from uarch.jit import inline, sub_kernel
 from uarch.picoseconds import duration_ps, rate_of
+from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
 
 IntArray = npt.NDArray[np.int64]
 
@@ -181,7 +181,7 @@ def next_burst_completion(dram: BurstChannels, timing: BurstTiming, before_ps: i
 def _catch_up(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
-        channel = earliest_context(dram.waiting.due)
+        channel = earliest_sleeper(dram.waiting.due)
         _simulate(dram, timing, channel, dram.waiting.due[1], events)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from uarch.jit import inline
 from uarch.program.records import StructArray
-
-NEVER = 2**62
+from uarch.wake_tree import NEVER
 
 COMPLETION = np.dtype([("time_ps", np.int64), ("fetch", np.int64)])
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.dram.channels.completions import NEVER, first_completion
+from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import stripe_of
 from uarch.dram.channels.tile_timing import TileTiming
 from uarch.dram.channels.visits import (
@@ -31,11 +31,11 @@ from uarch.dram.channels.visits import (
     remove_visit,
 )
 from uarch.dram.controller.addresses import BANK_SHIFT
-from uarch.engine.resident_blocks import earliest_context, set_wake
 from uarch.events import Event
 from uarch.jit import constant, inline, loop_kernel
 from uarch.picoseconds import duration_ps
 from uarch.program.records import NONE, StructArray
+from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
 
 IntArray = npt.NDArray[np.int64]
 
@@ -145,7 +145,7 @@ def next_tile_completion(dram: TileChannels, timing: TileTiming, before_ps: int,
 def _catch_up(dram: TileChannels, timing: TileTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
-        channel = earliest_context(dram.waiting.due)
+        channel = earliest_sleeper(dram.waiting.due)
         _simulate(dram, timing, channel, dram.waiting.due[1], events)
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from uarch.dram.channels.completions import open_completions, push_completion
 from uarch.dram.channels.placement import Placement, channel_of
-from uarch.engine.resident_blocks import new_wake_tree
 from uarch.jit import constant, inline
 from uarch.program.records import GRANULE_BYTES, StructArray
+from uarch.wake_tree import new_wake_tree
 
 IntArray = npt.NDArray[np.int64]
 
