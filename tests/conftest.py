@@ -11,8 +11,8 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.support.compiled_bench import CompiledBench
-from uarch.dram.channels import measured_service as service
+from tests.support import compiled_process
+from uarch.dram.channels import measured_service
 
 WITHOUT_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 if WITHOUT_JIT:
     # For the ``tile`` fidelity a compiled process measures: minutes for each table by the interpreter. Set before modules that
     # lower chips are imported.
-    service._Bench = CompiledBench  # type: ignore[assignment,misc]
+    measured_service.measurer = compiled_process.measure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

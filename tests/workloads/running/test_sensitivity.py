@@ -6,13 +6,11 @@ busy, at least half of that must show; 1 - 1/s, the gain of a resource that is a
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from workloads.single.gemm import simulate_gemm
 
-pytestmark = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="minutes without Numba")
+pytestmark = pytest.mark.compiled("minutes by the interpreter")
 
 DECODE = (32, 8192, 8192)
 PREFILL = (2048, 8192, 8192)
