@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 SCHEMA_VERSION = 2
-"""Files of version 1 have another timeline (see :mod:`results.trace.old_schemas`) and are read like those of this version."""
+"""Version of this layout, which a file carries; files of another version are refused."""
 
 Table = npt.NDArray[Any]
 """A structured array, one row per record."""

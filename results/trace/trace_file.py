@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from results.files import replace_when_complete
-from results.trace import old_schemas, schema
+from results.trace import schema
 from results.trace.disk_file import open_disk_file
 
 _CHUNK_ROWS = 4096
@@ -123,7 +123,7 @@ def _new_table(
 
 
 def read(path: Path, with_timeline: bool = True) -> Contents:
-    """Read a trace file of this or an older schema; without its timeline, whatever its size, if not asked for.
+    """Read a trace file; its timeline, which may be large, only if asked for.
 
     Raises:
         TraceError: there is no such file, or it is not a complete trace.
@@ -178,9 +178,10 @@ def _refuse_other_schemas(path: Path, file: h5py.File) -> None:
     if "schema_version" not in file.attrs or "layers" not in file:
         raise TraceError(f"{path}: an HDF5 file, but no trace of uarch (no schema_version, no /layers)")
     version = int(file.attrs["schema_version"])
-    if not 1 <= version <= schema.SCHEMA_VERSION:
+    if version != schema.SCHEMA_VERSION:
+        advice = "update uarch" if version > schema.SCHEMA_VERSION else "run the simulation again"
         raise TraceError(
-            f"{path}: schema_version {version}, this version of uarch reads up to {schema.SCHEMA_VERSION}; update uarch"
+            f"{path}: schema_version {version}, this version of uarch reads {schema.SCHEMA_VERSION}; {advice}"
         )
 
 
@@ -195,8 +196,6 @@ def _read_layers(file: h5py.File) -> schema.Table:
     dataset = file["layers"]
     if dataset.ndim != 1:
         raise TypeError("/layers is not a table")
-    if file.attrs["schema_version"] < schema.SCHEMA_VERSION:
-        return old_schemas.layers(dataset[()])
     if dataset.dtype != schema.LAYER_DTYPE:
         raise TypeError("/layers does not have the fields of this schema")
     table: schema.Table = dataset[()].astype(schema.LAYER_DTYPE, copy=False)
@@ -205,16 +204,10 @@ def _read_layers(file: h5py.File) -> schema.Table:
 
 def _read_intervals(file: h5py.File, rows: int) -> Iterator[schema.Table]:
     dataset = file["timeline"]
-    old = file.attrs["schema_version"] < 2
-    expected = old_schemas.TIMELINE_1 if old else schema.TIMELINE_DTYPE
-    if dataset.dtype != expected or dataset.ndim != 1:
+    if dataset.dtype != schema.TIMELINE_DTYPE or dataset.ndim != 1:
         raise TypeError("/timeline does not have the fields of this schema")
-    starts = _read_layers(file)["start_cycle"] if old else None
     for first in range(0, len(dataset), rows):
-        part = dataset[first : first + rows]
-        if starts is not None:
-            part = old_schemas.intervals(part, starts, float(file["rollup"].attrs["clock_hz"]))
-        yield part
+        yield dataset[first : first + rows]
 
 
 def _plain(value: Any) -> float | int | str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from results.plots.quantities import quantity
 from uarch.commands.options import ChipOption
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, quantity, table
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, table
 from uarch.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, SetOption, console, emit, quantity, table
+from results.plots.quantities import quantity
+from uarch.commands.output import JsonOption, SetOption, console, emit, table
 from uarch.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, console, emit, make_folder, percent, progress_bar, quantity, table
+from results.plots.quantities import quantity
+from uarch.commands.output import JsonOption, console, emit, make_folder, percent, progress_bar, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,13 +34,13 @@ def demo(output: OutputOption = Path("demo"), as_json: JsonOption = False) -> No
     """Prefill and decode of BLOOM-176B and Llama-3-70B on SPAD's three chips, compared."""
     from results.plots.of_traces.comparison import plot
     from results.plots.style import save
-    from workloads.experiments.demo import JOBS, run_jobs
+    from workloads.experiments.demo import JOBS, run_demo
 
     make_folder(output)
     traces = {}
     with progress_bar(len(JOBS)) as show:
         show("starting; the first time this compiles the engine", 0)
-        for job, trace in run_jobs(JOBS):
+        for job, trace in run_demo(JOBS):
             trace.save(output / f"{job.name}.h5")
             traces[job] = trace
             show(f"{job.name} done", len(traces))

@@ -49,7 +49,7 @@ def experiment(
     make_folder(output)
     points = set(all_points(loaded, engine))
     with progress_bar(len(points)) as show:
-        outcomes = run_points(points, output / "points.jsonl", lambda done: show(loaded.name, done), workers)
+        outcomes = run_points(points, output / "points.jsonl", lambda done: show(loaded.name, done), workers=workers)
     comparisons = compare_chips(loaded) + compare(loaded, outcomes)
     files = write_report(loaded, outcomes, comparisons, output)
     result = payload(loaded, outcomes, comparisons, files)

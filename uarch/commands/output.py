@@ -31,17 +31,6 @@ SetOption = Annotated[
 ]
 
 _PIPE_COLUMNS = 160
-_PREFIXES = (
-    (1e15, "P"),
-    (1e12, "T"),
-    (1e9, "G"),
-    (1e6, "M"),
-    (1e3, "k"),
-    (1, ""),
-    (1e-3, "m"),
-    (1e-6, "µ"),
-    (1e-9, "n"),
-)
 
 
 def emit(payload: Mapping[str, Any], as_json: bool, render: Callable[[], None]) -> None:
@@ -137,19 +126,6 @@ def progress_bar(total: int) -> Iterator[Callable[[str, int], None]]:
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda doing, done: bar.update(task, description=doing, completed=done)
-
-
-def quantity(value: float, unit: str) -> str:
-    """Three digits and an SI prefix: ``quantity(3.352e12, "B/s")`` is ``3.35 TB/s``."""
-    for factor, prefix in _PREFIXES:
-        if abs(value) >= factor * 0.9995:
-            return f"{_three_digits(value / factor)} {prefix}{unit}"
-    return f"{_three_digits(value)} {unit}"
-
-
-def _three_digits(value: float) -> str:
-    decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    return f"{value:.{decimals}f}"
 
 
 def _plain(value: Any) -> Any:

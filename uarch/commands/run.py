@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from results.plots.quantities import quantity
 from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
 from uarch.commands.options import (
     BatchOption,
@@ -29,7 +30,6 @@ from uarch.commands.output import (
     emit,
     percent,
     progress_bar,
-    quantity,
     shares,
     table,
     uses,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uarch.commands.output import JsonOption, console, emit, percent, quantity, table
+from results.plots.quantities import quantity
+from uarch.commands.output import JsonOption, console, emit, percent, table
 from uarch.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, quantity, table
+from results.plots.quantities import quantity
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, table
 
 if TYPE_CHECKING:
     from workloads.validation.suite import Judged

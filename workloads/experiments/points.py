@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import import_module
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.models.capacity import check_fits
 from workloads.models.presets import load_model
+from workloads.running.workers import run_jobs
 from workloads.settings.phase import Phase
 
 WORKERS = 2
@@ -102,19 +100,24 @@ def fits(point: Point) -> bool:
 
 
 def run_points(
-    points: Iterable[Point], store: Path, progress: Callable[[int], None], workers: int = WORKERS
+    points: Iterable[Point],
+    store: Path,
+    progress: Callable[[int], None],
+    *,
+    workers: int = WORKERS,
+    executor: Executor | None = None,
 ) -> Outcomes:
     """Outcomes of all points; those that ``store`` (JSON lines) holds from equal sources are not run again.
 
-    ``progress`` is called with the number of points that are done. Points that share GEMMs go to the same process; with one
-    worker that is this one.
+    ``progress`` is called with the number of points that are done. Points that share GEMMs go to the same process, one of
+    ``workers`` new ones (with one worker this one), or wherever ``executor`` runs them.
     """
     wanted = sorted(set(points))
     outcomes = {point: outcome for point, outcome in _stored(store) if point in set(wanted)}
     progress(len(outcomes))
     tasks = _tasks([point for point in wanted if point not in outcomes])
     with store.open("a", encoding="utf-8") as file:
-        for task, found in _run_tasks(tasks, workers):
+        for task, found in run_jobs(_run_task, tasks, workers=workers, executor=executor):
             for point, outcome in zip(task, found, strict=True):
                 outcomes[point] = outcome
                 record = {"sources": _sources(), "point": asdict(point), "outcome": outcome and asdict(outcome)}
@@ -122,20 +125,6 @@ def run_points(
             file.flush()
             progress(len(outcomes))
     return outcomes
-
-
-def _run_tasks(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[_Task, list[Outcome | None]]]:
-    """Tasks with their outcomes, as they end."""
-    if workers == 1:
-        yield from ((task, _run_task(task)) for task in tasks)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start) as pool:
-        try:
-            running = {pool.submit(_run_task, task): task for task in tasks}
-            for future in as_completed(running):
-                yield running[future], future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _tasks(points: Sequence[Point]) -> list[_Task]:
@@ -152,7 +141,7 @@ def _tasks(points: Sequence[Point]) -> list[_Task]:
     return sorted(tasks, key=lambda task: (task[0].fidelity == "lltile", -tokens(task[0])))
 
 
-def _run_task(points: Sequence[Point]) -> list[Outcome | None]:
+def _run_task(points: _Task) -> list[Outcome | None]:
     return [run_point(point) for point in points]
 
 
@@ -179,9 +168,3 @@ def _sources() -> str:
             if path.suffix in {".py", ".toml", ".json"} and "experiments" not in path.parts:
                 digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _start() -> None:
-    """Load what points need. Ctrl-C reaches every process of the terminal: workers end at once, the parent says so."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    import_module("workloads.running.runner")

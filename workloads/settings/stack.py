@@ -1,4 +1,4 @@
-"""The software stack as data: what a launch costs, what is fused; the schema of ``workloads/stacks/*.toml``."""
+"""Software stacks as data: what a launch costs, what is fused; the schema of ``workloads/settings/stacks/*.toml``."""
 
 from __future__ import annotations
 
@@ -21,26 +21,31 @@ class _Table(BaseModel):
 
 
 class Overheads(_Table):
-    """Host seconds before an operator, by kind; every kind must be given."""
+    """Host seconds before an operator, by its kind; a kind that is left out costs ``default``."""
 
-    gemm: Seconds
-    attention: Seconds
-    """A fused attention kernel, or each batched product of an unfused one."""
-    softmax: Seconds
-    norm: Seconds
-    activation: Seconds
-    rope: Seconds
-    residual: Seconds
-    embedding: Seconds
-    lm_head: Seconds
-    all_reduce: Seconds
-    all_gather: Seconds
-    kv_store: Seconds
-    """New keys and values to a cache that is paged or stored narrower."""
-    permutation: Seconds
-    """Copies of tokens to experts, and back."""
-    all_to_all: Seconds
-    point_to_point: Seconds
+    default: Seconds
+    gemm: Seconds | None = None
+    attention: Seconds | None = None
+    """Fused attention kernel, or each batched product of an unfused one."""
+    softmax: Seconds | None = None
+    norm: Seconds | None = None
+    activation: Seconds | None = None
+    rope: Seconds | None = None
+    residual: Seconds | None = None
+    embedding: Seconds | None = None
+    lm_head: Seconds | None = None
+    all_reduce: Seconds | None = None
+    all_gather: Seconds | None = None
+    kv_store: Seconds | None = None
+    """Kernel that writes new keys and values to a cache that is paged or stored narrower."""
+    permutation: Seconds | None = None
+    """Kernel that copies tokens to experts, or back."""
+    all_to_all: Seconds | None = None
+    point_to_point: Seconds | None = None
+
+
+OP_KINDS = tuple(name for name in Overheads.model_fields if name != "default")
+"""Kinds of operators: a new one is a field of :class:`Overheads`, and needs no other entry."""
 
 
 class Stack(_Table):
@@ -50,9 +55,9 @@ class Stack(_Table):
     description: Text
     source: Text
     launch_seconds: Seconds
-    """Gap between a kernel and the one before it, whatever its kind."""
+    """Gap between a kernel and the one before it, added to the overhead of its kind."""
     fused_residual: bool
-    """The residual addition is part of the norm that follows it."""
+    """Whether the residual addition is part of the norm that follows it."""
     overhead_seconds: Overheads
     collectives: Text = "direct"
     """Communication library; see :mod:`kernels.collectives.libraries`."""
@@ -60,16 +65,12 @@ class Stack(_Table):
     def launch_overhead_seconds(self, kind: str) -> float:
         """Seconds from the end of one kernel to the start of the next, one of operator ``kind``.
 
-        ``InputError`` for a kind that is not a field of :class:`Overheads`.
+        Raises :class:`uarch.InputError` for a kind that is not one of ``OP_KINDS``.
         """
         if kind not in OP_KINDS:
             raise InputError(f"operator kind = {kind!r}: {unknown_name(kind, list(OP_KINDS))}")
-        overhead: float = getattr(self.overhead_seconds, kind)
-        return self.launch_seconds + overhead
-
-
-OP_KINDS = tuple(Overheads.model_fields)
-"""Kinds of operators that a stack knows."""
+        given: float | None = getattr(self.overhead_seconds, kind)
+        return self.launch_seconds + (self.overhead_seconds.default if given is None else given)
 
 
 def stack_names() -> list[str]:

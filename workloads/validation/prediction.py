@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,12 +16,12 @@ from results.files import replace_when_complete
 from uarch.chip.schema import Chip
 from uarch.jit import cache_directory
 from workloads.running.kernel_run import KernelRun
+from workloads.running.workers import run_jobs
 from workloads.validation.requests import Request
 
 _PACKAGES = ("uarch", "kernels", "workloads")
 _WORTH_PROCESSES = 16
 """Fewer requests are run by the calling process: another one takes seconds to start."""
-_CHUNK = 4
 _SAVE_EVERY = 100
 
 Progress = Callable[[int], None]
@@ -49,9 +47,12 @@ def predict(
     *,
     fidelity: str = "tile",
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Progress = lambda done: None,
 ) -> dict[tuple[str, Request], Prediction]:
-    """Predictions of requests on chips, given by name; ``progress`` hears how many are done.
+    """Predict requests on chips, given by name, each once; ``progress`` is called with how many are done.
+
+    ``workers``: new processes, by default one for each available processor; ``executor`` runs the requests instead if given.
 
     Raises :class:`uarch.InputError` for a request that cannot be run on its chip.
     """
@@ -61,43 +62,25 @@ def predict(
         known = stores[name].recall(request)
         if known is not None:
             found[name, request] = known
-    missing = [(name, request) for name, request in requests if (name, request) not in found]
+    jobs = [(name, chips[name], request, fidelity) for name, request in requests if (name, request) not in found]
     progress(len(found))
-    jobs = [(chips[name], request, fidelity) for name, request in missing]
-    for (name, request), prediction in zip(missing, _run_all(jobs, workers), strict=True):
+    if executor is None and len(jobs) < _WORTH_PROCESSES:
+        workers = 1
+    for (name, _, request, _), prediction in run_jobs(_run_one, jobs, workers=workers, executor=executor):
         found[name, request] = prediction
         stores[name].remember(request, prediction)
         progress(len(found))
     for store in stores.values():
         store.save()
-    return found
+    return {asked: found[asked] for asked in requests}
 
 
-def available_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_Job = tuple[Chip, Request, str]
-
-
-def _run_all(jobs: Sequence[_Job], workers: int | None) -> Iterator[Prediction]:
-    """Predictions in the order of the jobs, as they come."""
-    workers = workers or available_processors()
-    if workers == 1 or len(jobs) < _WORTH_PROCESSES:
-        yield from map(_run_one, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            yield from pool.map(_run_one, jobs, chunksize=_CHUNK)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+_Job = tuple[str, Chip, Request, str]
+"""Name of a chip, the chip, a request, and the fidelity."""
 
 
 def _run_one(job: _Job) -> Prediction:
-    chip, request, fidelity = job
+    _, chip, request, fidelity = job
     return _summary(request.run(chip, fidelity))
 
 

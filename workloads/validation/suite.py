@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,15 @@ class Plan:
         """Chips and kernels to predict, each once."""
         return distinct(self.cases)
 
-    def judge(self, *, workers: int | None = None, progress: Progress = lambda done: None) -> list[Judged]:
+    def judge(
+        self,
+        *,
+        workers: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress = lambda done: None,
+    ) -> list[Judged]:
         """Predict all rows; see :func:`workloads.validation.prediction.predict`."""
-        predictions = predict(self.chips, self.requests, workers=workers, progress=progress)
+        predictions = predict(self.chips, self.requests, workers=workers, executor=executor, progress=progress)
         return [Judged(case, predictions[case.chip, case.request]) for case in self.cases]
 
 

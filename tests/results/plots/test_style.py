@@ -80,6 +80,11 @@ def test_text_on_colours_is_legible() -> None:
         (3.35e12, "B/s", "3.35 TB/s"),
         (4.5e-10, "s", "450 ps"),
         (5e-13, "J", "0.50 pJ"),
+        (99.96e9, "B", "100 GB"),
+        (-2e3, "B", "-2.00 kB"),
+        (5e16, "B", "50.0 PB"),
+        (404.3e-6, "s", "404 µs"),
+        (9.996e-9, "s", "10.0 ns"),
     ],
 )
 def test_quantities(value: float, unit: str, expected: str) -> None:

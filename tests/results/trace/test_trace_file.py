@@ -13,15 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.lib import recfunctions
 
-from results.analysis.invariants import check
 from results.trace import trace_file
-from results.trace.old_schemas import TIMELINE_1
 from results.trace.schema import LAYER_DTYPE, SCHEMA_VERSION, STALL_CAUSES, TIMELINE_DTYPE, TIMELINE_TRACKS, unit_of
 from results.trace.trace import Trace, TraceError
 from tests.support.full_disk import largest_file
-from tests.support.synthetic_trace import CLOCK_HZ, MODELS, TOKENS, make_trace
+from tests.support.synthetic_trace import MODELS, TOKENS, make_trace
 
 
 def assert_equal(left: Trace, right: Trace) -> None:
@@ -87,45 +84,6 @@ def test_description_larger_than_an_hdf5_header(tmp_path: Path) -> None:
     big = Trace({"name": "x", "notes": "n" * 200_000}, trace.workload, "0", 1, trace.layers, trace.rollup)
     big.save(tmp_path / "run.h5")
     assert Trace.load(tmp_path / "run.h5").chip == big.chip
-
-
-def write_version_1(trace: Trace, path: Path) -> None:
-    """The file as version 1 had it: one row of the timeline per core and cause, in cycles of the run."""
-    assert trace.timeline is not None
-    trace.save(path)
-    core = trace.timeline[trace.timeline["track"] == TIMELINE_TRACKS.index("core")]
-    rows = np.zeros(len(core), TIMELINE_1)
-    for name in ("core", "op", "cause"):
-        rows[name] = core[name]
-    for end in ("start", "end"):
-        rows[f"{end}_cycle"] = trace.layers["start_cycle"][core["op"]] + np.round(core[f"{end}_ps"] * CLOCK_HZ / 1e12)
-    with h5py.File(path, "r+") as file:
-        file.attrs["schema_version"] = 1
-        del file["timeline"]
-        file.create_dataset("timeline", data=rows)
-
-
-def test_version_1_is_read(tmp_path: Path) -> None:
-    trace, path = make_trace(n_cores=2), tmp_path / "old.h5"
-    write_version_1(trace, path)
-    old = Trace.load(path)
-    assert old.layers.tobytes() == trace.layers.tobytes()
-    assert old.timeline is not None
-    assert set(old.timeline["track"]) == {TIMELINE_TRACKS.index("core")}
-    assert check(old) == []
-
-
-def test_columns_that_an_older_version_lacks_are_zero(tmp_path: Path) -> None:
-    trace, path = make_trace(n_cores=1), tmp_path / "old.h5"
-    write_version_1(trace, path)
-    fewer = trace.layers[[name for name in trace.layers.dtype.names or () if name != "dram_refreshes"]]
-    with h5py.File(path, "r+") as file:
-        del file["layers"]
-        file.create_dataset("layers", data=recfunctions.repack_fields(fewer))
-    old = Trace.load(path).layers
-    assert old.dtype == LAYER_DTYPE
-    assert not old["dram_refreshes"].any()
-    assert old["seconds"].tolist() == trace.layers["seconds"].tolist()
 
 
 def test_timeline_that_is_added_in_parts(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import uarch
 import uarch.cli
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip, preset_names
-from uarch.commands.output import emit, quantity, shares
+from uarch.commands.output import emit, shares
 from uarch.errors import InputError
 
 pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
@@ -213,25 +213,6 @@ def test_emit_prints_numpy_values_and_refuses_what_is_no_number(capsys: pytest.C
         emit({"seconds": math.nan}, True, lambda: None)
     with pytest.raises(TypeError, match="not JSON"):
         emit({"chip": object()}, True, lambda: None)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (3.352e12, "3.35 TB"),
-        (0, "0.00 B"),
-        (999.6, "1.00 kB"),
-        (99.96e9, "100 GB"),
-        (-2e3, "-2.00 kB"),
-        (5e16, "50.0 PB"),
-        (1, "1.00 B"),
-        (0.00123, "1.23 mB"),
-        (404.3e-6, "404 µB"),
-        (9.996e-9, "10.0 nB"),
-    ],
-)
-def test_quantities_have_three_digits(value: float, text: str) -> None:
-    assert quantity(value, "B") == text
 
 
 def test_shares_are_ranked_and_small_ones_left_out() -> None:

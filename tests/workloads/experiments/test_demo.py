@@ -14,7 +14,7 @@ from results.trace.trace import Trace
 from tests.support.tiny_model import write_tiny_llama
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.experiments.demo import JOBS, Job, run_jobs, simulate_job
+from workloads.experiments.demo import JOBS, Job, run_demo, simulate_job
 from workloads.models.parallel import check_parallel
 from workloads.models.presets import load_model
 
@@ -43,7 +43,7 @@ def test_every_model_runs_in_both_phases_on_every_chip() -> None:
 
 def test_processes_give_the_same_traces(tmp_path: Path) -> None:
     jobs = tiny_jobs(tmp_path)
-    traces = dict(run_jobs(jobs))
+    traces = dict(run_demo(jobs))
     assert set(traces) == set(jobs)
     for job in jobs:
         alone = simulate_job(job)
@@ -54,7 +54,7 @@ def test_processes_give_the_same_traces(tmp_path: Path) -> None:
 def test_a_mistake_in_a_process_is_a_mistake_here(tmp_path: Path) -> None:
     first, *_ = tiny_jobs(tmp_path)
     with pytest.raises(InputError, match="did you mean 'h100'"):
-        list(run_jobs([first, Job("h1000", first.model, "prefill", 1, 32, 1)]))
+        list(run_demo([first, Job("h1000", first.model, "prefill", 1, 32, 1)]))
 
 
 @pytest.fixture

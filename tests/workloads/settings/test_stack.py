@@ -66,11 +66,20 @@ def test_a_stack_is_a_value() -> None:
     assert stack != load_stack("graph")
 
 
-@pytest.mark.parametrize("kind", OP_KINDS)
-def test_every_kind_must_be_listed(tmp_path: Path, kind: str) -> None:
-    lines = [line for line in EAGER.splitlines() if not line.startswith(f"{kind} = ")]
-    assert len(lines) == len(EAGER.splitlines()) - 1
-    assert f"overhead_seconds.{kind} is missing" in message_of(tmp_path / "mine.toml", "\n".join(lines))
+def test_a_kind_that_a_file_leaves_out_costs_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("\n".join(line for line in EAGER.splitlines() if not line.startswith("norm = ")))
+    mine, eager = load_stack(str(path)), load_stack("eager")
+    changed = {kind for kind in OP_KINDS if mine.launch_overhead_seconds(kind) != eager.launch_overhead_seconds(kind)}
+    assert changed == {"norm"}
+    assert mine.launch_overhead_seconds("norm") == mine.overhead_seconds.default == 1.2e-5
+
+
+def test_a_default_is_needed_and_is_no_kind(tmp_path: Path) -> None:
+    without = "\n".join(line for line in EAGER.splitlines() if not line.startswith("default = "))
+    assert "overhead_seconds.default is missing" in message_of(tmp_path / "mine.toml", without)
+    with pytest.raises(InputError, match="operator kind = 'default'"):
+        load_stack("eager").launch_overhead_seconds("default")
 
 
 @pytest.mark.parametrize(
@@ -102,5 +111,7 @@ def test_every_overhead_has_a_source(name: str) -> None:
     """A comment on the line, on the table, or no cost at all."""
     text = (Path(workloads.settings.stack.__file__).parent / "stacks" / f"{name}.toml").read_text()
     assert tomllib.loads(text)["source"]
-    costs = [line for line in text.splitlines() if line.startswith(OP_KINDS) and not line.endswith("= 0.0")]
+    costs = [
+        line for line in text.splitlines() if line.startswith(("default", *OP_KINDS)) and not line.endswith("= 0.0")
+    ]
     assert all("#" in line for line in costs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from results.plots.quantities import quantity
 from uarch.commands.attention_options import (
     ContextsOption,
     HeadDimOption,
@@ -27,7 +28,7 @@ from uarch.commands.options import (
     PhaseOption,
     with_energy,
 )
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
 from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 if TYPE_CHECKING:

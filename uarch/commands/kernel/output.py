@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from uarch.commands.output import console, percent, quantity, shares, table, uses
+from results.plots.quantities import quantity
+from uarch.commands.output import console, percent, shares, table, uses
 
 if TYPE_CHECKING:
     from workloads.running.kernel_run import KernelRun, ProgramRun

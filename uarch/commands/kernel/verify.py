@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from results.plots.quantities import quantity
 from uarch.commands.attention_options import HeadDimOption, KvDtypeOption, KvHeadsOption, PageSizeOption, QHeadsOption
 from uarch.commands.kernel.output import payload, render
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, quantity, table
+from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
 from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
 
 if TYPE_CHECKING:
