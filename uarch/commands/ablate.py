@@ -30,9 +30,10 @@ def ablate(
     as_json: JsonOption = False,
 ) -> None:
     """Errors of predicted kernel times without each rule: the built-in suite of `uarch validate`, predicted again."""
-    from workloads.validation.ablation import SUITES, ablations, chosen_rules
+    from workloads.settings.mechanisms import ABLATION_SUITES
+    from workloads.validation.ablation import ablations, chosen_rules
 
-    suites = [suite] if suite else list(SUITES)
+    suites = [suite] if suite else list(ABLATION_SUITES)
     chosen = chosen_rules(rule or ())
     found: list[Ablation] = []
     with progress_bar(len(chosen) + 1) as show:

@@ -11,11 +11,11 @@ import numpy as np
 from results.analysis.error_statistics import error_statistics
 from uarch.chip.schema import Chip
 from uarch.errors import InputError
-from workloads.bench.mechanisms import Mechanism, mechanisms, without
 from workloads.bench.models import predictions
 from workloads.bench.regimes import REGIMES, intensity, quantisation, regimes
 from workloads.bench.suite import Case
 from workloads.predictors.kernel import Kernel
+from workloads.settings.mechanisms import Mechanism, chip_without, explaining_mechanisms
 from workloads.single.attention import simulate_attention
 from workloads.single.gemm import simulate_gemm
 
@@ -143,14 +143,17 @@ def study(
     )
     explanations: tuple[Explanation, ...] = ()
     if explain:
-        taken = [(each, counter.simulate(each.name, without(chip, each), cases, fidelity)) for each in mechanisms(chip)]
+        taken = [
+            (each, counter.simulate(each.name, chip_without(chip, each), cases, fidelity))
+            for each in explaining_mechanisms(chip)
+        ]
         explanations = tuple(_explanations(rows, [(each, true * off / simulated) for each, off in taken]))
     return Study(chip.name, model, truth, rows, explanations)
 
 
 def steps(chip: Chip, cases: Sequence[Case], explain: bool) -> int:
     """How many kernels a study simulates at most."""
-    return len(cases) * (1 + len(mechanisms(chip)) if explain else 1)
+    return len(cases) * (1 + len(explaining_mechanisms(chip)) if explain else 1)
 
 
 class _Counter:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from uarch.chip_file import load_chip
 from workloads.experiments.points import Point
-from workloads.experiments.schema import Curve, Experiment, Grid, Mechanism, Parallel, Phase, Setting, Variant
+from workloads.experiments.schema import Curve, Experiment, Grid, Parallel, Phase, Setting, Variant
+from workloads.settings.mechanisms import Mechanism, find_mechanism
 
 MODEL, ENGINE = "lltile", "tile"
 """Fidelities: the paper's kind of model, and the engine."""
@@ -85,26 +85,16 @@ def variant_points(experiment: Experiment, variant: Variant, fidelity: str) -> I
 
 def mechanism_points(experiment: Experiment) -> Iterator[tuple[Mechanism | None, str, Point]]:
     """(mechanism, chip, point): the engine as it is (None), and without each mechanism."""
-    of = experiment.mechanisms
-    phases: tuple[tuple[Phase, tuple[int, int]], ...] = (("prefill", of.prefill[0]), ("decode", of.decode[0]))
+    study = experiment.mechanisms
+    taken = [find_mechanism(name) for name in study.without]
+    phases: tuple[tuple[Phase, tuple[int, int]], ...] = (("prefill", study.prefill[0]), ("decode", study.decode[0]))
     for phase, cell in phases:
         for chip in chips_of(experiment):
-            for mechanism in (None, *of.each):
-                overrides = tuple(_absolute(chip, field) for field in mechanism.set) if mechanism else ()
+            for mechanism in (None, *taken):
+                overrides = mechanism.overrides(load_chip(chip)) if mechanism else ()
                 own_tiles = mechanism is None
                 point = _point(experiment.setting, chip, phase, cell, ENGINE, overrides=overrides, own_tiles=own_tiles)
                 yield mechanism, chip, point
-
-
-def _absolute(chip: str, override: str) -> str:
-    """``field=*2`` is twice what the chip has."""
-    field, _, value = override.partition("=")
-    if not value.startswith("*"):
-        return override
-    present: Any = load_chip(chip)
-    for name in field.split("."):
-        present = getattr(present, name)
-    return f"{field}={float(value[1:]) * present!r}"
 
 
 def _point(

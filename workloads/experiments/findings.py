@@ -117,7 +117,7 @@ def holds(conclusion: Conclusion, value: float) -> bool:
 def mechanism_effects(experiment: Experiment, outcomes: Outcomes) -> list[tuple[str, str, str, float, float]]:
     """(mechanism, phase, chip, latency without it over that with it, performance relative to the baseline without it)."""
     seconds = {
-        (mechanism.title if mechanism else "", point.phase, chip): _seconds(outcomes, point)
+        (mechanism.name if mechanism else "", point.phase, chip): _seconds(outcomes, point)
         for mechanism, chip, point in mechanism_points(experiment)
     }
     return [

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from uarch.files.reading import find_file, read_toml, validate
+from uarch.files.section import Section
 
 _PRESETS = Path(__file__).parent
 
@@ -22,11 +23,7 @@ Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
 Overrides = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Setting(_Table):
+class Setting(Section):
     """How a phase is run; arguments of :func:`workloads.running.runner.simulate`."""
 
     model: Text
@@ -36,7 +33,7 @@ class Setting(_Table):
     stack: Text
 
 
-class Curve(_Table):
+class Curve(Section):
     """Latency of one phase over the values of a field of a chip, normalised to that at ``reference``."""
 
     name: Text
@@ -69,7 +66,7 @@ class Curve(_Table):
         return self
 
 
-class Grid(_Table):
+class Grid(Section):
     """Performance of chips relative to a baseline over batch and sequence, and its mean over what fits."""
 
     name: Text
@@ -85,7 +82,7 @@ class Grid(_Table):
     """(batch, sequence) that the engine runs as well."""
 
 
-class Parallel(_Table):
+class Parallel(Section):
     """Latency under tensor and pipeline parallelism."""
 
     name: Text
@@ -102,7 +99,7 @@ class Parallel(_Table):
     engine: Pairs = ()
 
 
-class Variant(_Table):
+class Variant(Section):
     """Another way to run the chips, to see which conclusions hold there; what is left out is as in ``setting``."""
 
     name: Text
@@ -119,7 +116,7 @@ class Variant(_Table):
     """The first pair of each phase is run on the engine as well."""
 
 
-class Conclusion(_Table):
+class Conclusion(Section):
     """A claim: performance of ``chip`` relative to the baseline, per unit of something or as it is, is at least a value."""
 
     name: Text
@@ -131,23 +128,17 @@ class Conclusion(_Table):
     at_most: Positive | None = None
 
 
-class Mechanism(_Table):
-    """Fields of a chip that take a mechanism of the engine away."""
-
-    name: Text
-    title: Text
-    set: Overrides
-
-
-class Mechanisms(_Table):
-    """What is taken away, and where the effect is looked at."""
+class Mechanisms(Section):
+    """Mechanisms of the engine that are taken away, and the point of each phase at which the effect is looked at."""
 
     prefill: Annotated[Pairs, Field(min_length=1, max_length=1)]
+    """(batch, sequence)"""
     decode: Annotated[Pairs, Field(min_length=1, max_length=1)]
-    each: Annotated[tuple[Mechanism, ...], Field(strict=False)]
+    without: Names
+    """Names in ``workloads/settings/mechanisms.toml``."""
 
 
-class PaperChip(_Table):
+class PaperChip(Section):
     """A column of the paper's table of chips."""
 
     die_area_mm2: Positive
@@ -160,7 +151,7 @@ class PaperChip(_Table):
     kv_cache_thousand_tokens: Positive | None = None
 
 
-class Prices(_Table):
+class Prices(Section):
     """Hardware cost over the price of a memory technology."""
 
     title: Text
@@ -169,7 +160,7 @@ class Prices(_Table):
     paper_usd: dict[str, Values]
 
 
-class Experiment(_Table):
+class Experiment(Section):
     """An experiment; frozen and picklable."""
 
     name: Text

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from uarch.errors import InputError
 from uarch.files.reading import find_file, read_toml, unknown_name, validate
+from uarch.files.section import Section
 
 _PRESETS = Path(__file__).parent / "stacks"
 
@@ -16,11 +17,7 @@ Seconds = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Overheads(_Table):
+class Overheads(Section):
     """Host seconds before an operator, by its kind; a kind that is left out costs ``default``."""
 
     default: Seconds
@@ -48,7 +45,7 @@ OP_KINDS = tuple(name for name in Overheads.model_fields if name != "default")
 """Kinds of operators: a new one is a field of :class:`Overheads`, and needs no other entry."""
 
 
-class Stack(_Table):
+class Stack(Section):
     """A software stack; frozen, hashable and picklable."""
 
     name: Text

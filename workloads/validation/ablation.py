@@ -1,56 +1,24 @@
-"""What each rule buys: the built-in suite predicted once more without it."""
+"""Ablations: how far off predictions of the built-in suite are without each rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any
 
 from results.analysis.error_statistics import ErrorStatistics, error_statistics
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from uarch.files.reading import read_toml, unknown_name, validate
+from uarch.files.reading import unknown_name
+from workloads.settings.mechanisms import AblationSuite, Mechanism, all_mechanisms
 from workloads.validation.cases import Case
 from workloads.validation.suite import BUILT_IN, Plan, Selection, plan_validation
 
-_FILE = Path(__file__).with_name("ablations.toml")
-
-Suite = Literal["gemm", "attention", "elementwise"]
-SUITES: tuple[Suite, ...] = get_args(Suite)
-
 REPORTED_ONLY = frozenset({"mi210"})
-"""Chips that no rule is judged by: what holds the MI210's library back is none of them."""
+"""Chips left out of ablations: what holds the MI210's library back is none of the rules."""
 
 ALL_RULES = "all rules"
-
-
-class Rule(BaseModel):
-    """A rule, and how predictions are made without it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, max_length=80)]
-    suites: Annotated[tuple[Suite, ...], Field(min_length=1)]
-    set: tuple[str, ...] = ()
-    """``field=value`` of every chip."""
-    request: dict[str, str | bool] = {}
-    """Fields of the rows' requests (:mod:`workloads.validation.requests`) that have them."""
-
-    @model_validator(mode="after")
-    def _changes_something(self) -> Rule:
-        if not self.set and not self.request:
-            raise ValueError("must have set or request")
-        return self
-
-
-class _Rules(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rules: tuple[Rule, ...]
+"""Name of the ablation that takes nothing away."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +29,13 @@ class Ablation:
     suites: dict[str, ErrorStatistics]
 
 
-@cache
-def rules() -> tuple[Rule, ...]:
-    """All rules that can be taken away."""
-    return validate(_Rules, read_toml(_FILE), _FILE.name).rules
+def rules() -> list[Mechanism]:
+    """Rules that predictions of measured kernels rest on: the mechanisms that some suite depends on."""
+    return [mechanism for mechanism in all_mechanisms() if mechanism.suites]
 
 
-def chosen_rules(names: Sequence[str]) -> list[Rule]:
-    """Rules by name, all if none is named; ``InputError`` for an unknown name."""
+def chosen_rules(names: Sequence[str]) -> list[Mechanism]:
+    """Rules by name, all if none is named; raises :class:`uarch.InputError` for an unknown name."""
     known = {rule.name: rule for rule in rules()}
     for name in names:
         if name not in known:
@@ -77,17 +44,20 @@ def chosen_rules(names: Sequence[str]) -> list[Rule]:
 
 
 def ablations(
-    suites: Sequence[Suite],
-    chosen: Sequence[Rule],
+    suites: Sequence[AblationSuite],
+    chosen: Sequence[Mechanism],
     *,
     sample: int | None = None,
     workers: int | None = None,
     progress: Callable[[str], None] = lambda doing: None,
 ) -> Iterator[Ablation]:
-    """Errors on the built-in suite with all rules, then without each of ``chosen``; at most ``sample`` rows of a suite."""
+    """Yield errors on the built-in suite with all rules, then without each of ``chosen``.
+
+    At most ``sample`` rows of a suite are predicted. ``progress`` is called with the name of the rule that is taken away next.
+    """
     plans = {suite: _plan(suite, sample) for suite in suites}
 
-    def judged(name: str, rule: Rule | None) -> Ablation:
+    def judged(name: str, rule: Mechanism | None) -> Ablation:
         progress(name)
         concerned = [suite for suite in suites if rule is None or suite in rule.suites]
         return Ablation(name, {suite: _errors(without(plans[suite], rule), workers) for suite in concerned})
@@ -98,11 +68,11 @@ def ablations(
             yield judged(rule.name, rule)
 
 
-def without(plan: Plan, rule: Rule | None) -> Plan:
-    """The same rows, predicted without a rule."""
+def without(plan: Plan, rule: Mechanism | None) -> Plan:
+    """Plan the prediction of the same rows without a rule."""
     if rule is None:
         return plan
-    chips = {name: load_chip(name, rule.set) for name in plan.chips}
+    chips = {name: load_chip(name, rule.overrides(chip)) for name, chip in plan.chips.items()}
     return Plan([_changed(case, rule.request) for case in plan.cases], chips)
 
 
@@ -111,7 +81,7 @@ def _changed(case: Case, fields: dict[str, str | bool]) -> Case:
     return replace(case, request=replace(case.request, **present))
 
 
-def _plan(suite: Suite, sample: int | None) -> Plan:
+def _plan(suite: AblationSuite, sample: int | None) -> Plan:
     plan = plan_validation(BUILT_IN, Selection(suite))
     cases = [case for case in plan.cases if case.chip not in REPORTED_ONLY]
     if sample is not None:

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uarch.chip.schema import Chip
-from uarch.chip_file import load_chip, preset_names
+from uarch.chip_file import load_chip
 from uarch.cli import run
 from uarch.errors import InputError
 from workloads.bench import study as study_module
-from workloads.bench.mechanisms import mechanisms, without
 from workloads.bench.models import BUILT_IN, predictions
 from workloads.bench.regimes import BOUNDS, REGIMES, intensity, quantisation, regimes
 from workloads.bench.study import study
@@ -25,6 +24,7 @@ from workloads.bench.suite import Case, load_suite, suite_names
 from workloads.predictors.kernel import Kernel
 from workloads.predictors.roofline import kept_fraction, roofline
 from workloads.predictors.scalesim_forms import product_cycles, scalesim
+from workloads.settings.mechanisms import chip_without, explaining_mechanisms, find_mechanism
 from workloads.single.gemm import simulate_gemm
 
 pytestmark = pytest.mark.once("studies of many runs")
@@ -75,7 +75,7 @@ def test_roofline_is_the_simulators_own_bound() -> None:
 
 def test_scalesim_closed_form() -> None:
     # One fold of a 16 x 16 OS array: 2 x 16 + 16 + K - 2 cycles; 4 lanes x 2 cores share 9 folds: two rounds.
-    chip = without(SMALL, mechanisms(SMALL)[0])
+    chip = chip_without(SMALL, find_mechanism("limits of L2 and of the cores' ports"))
     array = chip.core.systolic.model_copy(update={"rows": 16, "cols": 16, "dataflow": "os"})
     chip = chip.model_copy(update={"core": chip.core.model_copy(update={"systolic": array, "lanes": 4})})
     assert product_cycles(chip, 16, 16, 100, 1, 8) == 146
@@ -123,18 +123,12 @@ def test_places_on_the_map(sizes: tuple[int, int, int]) -> None:
     assert set(names) <= set(REGIMES)
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_mechanisms_can_be_taken_from_every_chip(name: str) -> None:
-    chip = load_chip(name)
-    assert len(mechanisms(chip)) >= 5
-    for mechanism in mechanisms(chip):
-        assert without(chip, mechanism) != chip
-
-
 def test_taking_a_mechanism_away_is_never_slower() -> None:
     whole = study_module.simulated_seconds(SMALL, gemm(64, 256, 128), "tile")
-    for mechanism in mechanisms(SMALL)[:3]:
-        assert study_module.simulated_seconds(without(SMALL, mechanism), gemm(64, 256, 128), "tile") <= 1.02 * whole
+    for mechanism in explaining_mechanisms(SMALL)[:3]:
+        assert (
+            study_module.simulated_seconds(chip_without(SMALL, mechanism), gemm(64, 256, 128), "tile") <= 1.02 * whole
+        )
 
 
 def test_suites_from_files(tmp_path: Path) -> None:
@@ -195,7 +189,7 @@ def test_a_lacking_mechanism_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module, "simulated_seconds", simulated)
     cases = load_suite("quick")
     result = study(H100, "roofline", cases)
-    assert {each.mechanism for each in result.explanations} == {"latency of L2 and DRAM"}
+    assert {each.mechanism for each in result.explanations} == {"latency of L1, L2 and memory"}
     assert all(each.mape_without == pytest.approx(0.0, abs=1e-12) for each in result.explanations)
     assert result.by_regime()["all"]["rows"] == len(cases)
     assert f"of {len(cases)}; lacks the time that the first bytes take" in result._repr_html_()

@@ -11,8 +11,9 @@ from kernels.mapping.tile_menu import library_menu
 from uarch.chip_file import load_chip
 from uarch.cli import run
 from uarch.errors import InputError
+from workloads.settings.mechanisms import ABLATION_SUITES, Mechanism
 from workloads.validation import requests
-from workloads.validation.ablation import SUITES, Rule, ablations, chosen_rules, rules, without
+from workloads.validation.ablation import ablations, chosen_rules, rules, without
 from workloads.validation.suite import BUILT_IN, Selection, plan_validation
 
 pytestmark = pytest.mark.once("studies of many runs")
@@ -29,7 +30,7 @@ def test_rules_have_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.name)
-def test_a_rule_changes_rows_of_each_of_its_suites(rule: Rule) -> None:
+def test_a_rule_changes_rows_of_each_of_its_suites(rule: Mechanism) -> None:
     for suite in rule.suites:
         names = {field.name for field in fields(REQUESTS[suite])}
         assert rule.set or names & rule.request.keys()
@@ -80,4 +81,4 @@ def test_the_command_says_what_ablations_say(capsys: pytest.CaptureFixture[str])
         assert list(row["suites"]) == ["elementwise"]
         assert row["suites"]["elementwise"]["rows"] == 2
     assert table[0]["suites"]["elementwise"]["bias"] > table[1]["suites"]["elementwise"]["bias"]
-    assert set(REQUESTS) == set(SUITES)
+    assert set(REQUESTS) == set(ABLATION_SUITES)
