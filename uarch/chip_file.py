@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError
-from uarch.files.reading import field_names, one_line, read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import field_names, one_line, read_toml, validate
 from uarch.silicon.area import modelled_die_area_mm2
 
 _PRESETS = Path(__file__).parent / "chips"

@@ -1,4 +1,9 @@
-"""The one exception that means: the user's input was wrong."""
+"""The one exception that means: the user's input was wrong; and the three forms that its text has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -7,3 +12,41 @@ class InputError(ValueError):
     The command line prints the message and exits with code 2; library users catch it as a ``ValueError``.
     Anything else that is raised is a defect of the simulator and keeps its traceback.
     """
+
+
+def must_be(name: str, value: object, rule: str) -> InputError:
+    """The error of a value that breaks a rule, for the caller to raise.
+
+    >>> str(must_be("page_size", 3, "a power of two"))
+    'page_size = 3: must be a power of two'
+    """
+    return InputError(f"{name} = {value!r}: must be {rule}")
+
+
+def unknown(name: str, value: str, allowed: Iterable[str]) -> InputError:
+    """The error of a name that does not exist, with the nearest one that does.
+
+    >>> str(unknown("phase", "decoded", ["prefill", "decode"]))
+    "phase = 'decoded': not known; did you mean 'decode'? allowed: prefill, decode"
+    """
+    return InputError(f"{name} = {value!r}: not known; {unknown_name(value, list(allowed))}")
+
+
+def only_with(name: str, value: object, condition: str) -> InputError:
+    """The error of a value that is allowed only together with another option.
+
+    >>> str(only_with("contexts", "azure-coding", "attention = 'flash'"))
+    "contexts = 'azure-coding': allowed only with attention = 'flash'"
+    """
+    return InputError(f"{name} = {value!r}: allowed only with {condition}")
+
+
+def unknown_name(name: str, allowed: list[str]) -> str:
+    """``allowed: ...`` with the nearest name first, for messages about a name that does not exist.
+
+    >>> unknown_name("h10", ["a100", "h100"])
+    "did you mean 'h100'? allowed: a100, h100"
+    """
+    nearest = get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{hint}allowed: {', '.join(allowed)}"

@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.program.address_space import AddressSpace, Tensor
+from uarch.datatypes import datatype
 
-KV_BITS = {"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
-"""Bits of a stored element, by datatype."""
-
-DEQUANTISE_OPS = {"fp8": 1, "int8": 2, "int4": 3}
-"""Vector lane-operations per element: convert; times the scale; for int4 also take two apart."""
-
-SCALED = ("int8", "int4")
-"""Datatypes with one fp16 scale for each token and K/V head, as KIVI and KVQuant keep for values."""
-SCALE_BITS = 16
 PAGE_ENTRY_BITS = 32
 
 
@@ -50,11 +42,13 @@ def kv_storage(
     ``table_shape``: sequences and pages of the longest one, if the cache is paged.
     """
 
+    stored = datatype(kv_dtype)
+
     def scales(what: str) -> Tensor | None:
-        return space.allocate(f"{name}.{what}", kv_rows, kv_heads, SCALE_BITS) if kv_dtype in SCALED else None
+        return space.allocate(f"{name}.{what}", kv_rows, kv_heads, stored.scale_bits) if stored.has_kv_scales else None
 
     table = None
     if table_shape is not None:
         table = space.allocate(f"{name}.page_table", *table_shape, PAGE_ENTRY_BITS, granule_rows=1)
-    ops = 0 if kv_dtype == dtype else DEQUANTISE_OPS.get(kv_dtype, 0)
+    ops = 0 if kv_dtype == dtype else stored.dequantise_ops
     return KvStorage(ops, scales("k_scales"), None if latent else scales("v_scales"), table)

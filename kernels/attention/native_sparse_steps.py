@@ -18,10 +18,10 @@ from kernels.attention.shape import AttentionShape
 from kernels.masks.block_mask import Patterns
 from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box, ElementMasks, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, cut_rows, row_register_bytes, rows_per_block
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import NONE, Function
 
 COMPRESSED_ROWS = 64

@@ -16,8 +16,8 @@ import numpy as np
 from kernels.attention.sequences import Sequences
 from kernels.attention.shape import AttentionShape
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
+from uarch.datatypes import ACCUMULATOR_BYTES, datatype
 from uarch.program.records import Function
 
 PAGES_OF_BLOCK = 256
@@ -38,7 +38,7 @@ class PageBounds:
 
 def page_bounds(space: AddressSpace, shape: AttentionShape, page: int, dtype: str, *, suffix: str = "") -> PageBounds:
     """Allocate the metadata of pages of ``page`` keys."""
-    sizes = ceil(shape.kv_len / page), shape.kv_heads * shape.head_dim, ELEMENT_BITS[dtype]
+    sizes = ceil(shape.kv_len / page), shape.kv_heads * shape.head_dim, datatype(dtype).bits
     smallest, largest = (
         space.allocate(f"page_{what}{suffix}", *sizes, batch=shape.batch) for what in ("smallest", "largest")
     )

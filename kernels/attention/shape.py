@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.program.datatypes import ACCUMULATOR_BYTES
+from uarch.datatypes import ACCUMULATOR_BYTES
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from kernels.attention.shape import AttentionShape, FlashMapping
 from kernels.attention.units import Units
 from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box, ElementMasks, Grid, Ints, Slot
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 
 OPS_PER_SCORE = 5

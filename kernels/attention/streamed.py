@@ -21,8 +21,8 @@ from kernels.attention.units import Units, attention_units, parts_of
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import CausalMask, FullMask, ScoreMask
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box, Grid, ProgramWriter, TileProgram
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 
 __all__ = ["AttentionShape", "FlashMapping", "flash_attention"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kernels.program.address_space import Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Grid, ProgramWriter
 from kernels.vector.cutting import Tiles
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.resident_blocks import MAX_STAGES
 from uarch.errors import InputError
 

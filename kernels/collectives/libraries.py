@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError
-from uarch.files.reading import read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import read_toml, validate
 from uarch.program.records import LinkUse
 
 _FILE = Path(__file__).with_name("collective_libraries.toml")

@@ -12,10 +12,10 @@ import numpy as np
 
 from kernels.experts.routing import IntArray, Routing
 from kernels.program.address_space import Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, rows_per_block
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 
 

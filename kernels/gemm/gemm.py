@@ -26,8 +26,8 @@ from kernels.gemm.tiles import (
 from kernels.gemm.weight_steps import SUM, KTile, multiply_operand, multiply_weights, scale_columns
 from kernels.gemm.weights import Weights
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box, Grid, ProgramWriter, Slot, TileProgram
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 
 __all__ = [

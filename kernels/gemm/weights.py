@@ -12,9 +12,9 @@ from math import ceil
 import numpy as np
 
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS, SCALE_BITS
 from kernels.program.tile_program import Ints
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES, QUANTISED, datatype
 from uarch.errors import InputError
 from uarch.systolic.sparsity import DENSE, Structure, index_bits, parse_structure
 
@@ -25,10 +25,6 @@ SCALE_OPS = 0.5
 """Multiplication by the scale: two packed fp16 values a lane-operation."""
 EXPAND_OPS = 1.0
 """Per value of the dense matrix: placing a kept value or a zero; assumed, 0.5 to 2."""
-
-QUANTISED = ("fp8", "int8", "int4")
-DEFAULT_GROUP_SIZES = {"int4": 128}
-"""Rows that share a scale where nothing is said, as in GPTQ and AWQ checkpoints; other types have one scale a column."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,12 @@ class WeightFormat:
     @property
     def value_bits(self) -> int:
         """Of one stored value."""
-        return ELEMENT_BITS[self.dtype]
+        return datatype(self.dtype).bits
+
+    @property
+    def scale_bits(self) -> int:
+        """Of one scale."""
+        return datatype(self.dtype).scale_bits
 
     @property
     def index_bits(self) -> int:
@@ -106,19 +107,19 @@ class WeightFormat:
     def matrix_bits(self, k: int, n: int) -> int:
         """Bits of all that is stored of a ``k x n`` matrix."""
         values = int(self.kept(k)) * n
-        return values * (self.value_bits + self.index_bits) + self.scale_rows(k) * n * SCALE_BITS
+        return values * (self.value_bits + self.index_bits) + self.scale_rows(k) * n * self.scale_bits
 
     def tile_bits(self, k: int, n: int) -> int:
         """Bits that a tile of a matrix takes in L1: all but a column's scale, which is loaded at the end."""
-        return self.matrix_bits(k, n) - (n * SCALE_BITS if self.scales_columns else 0)
+        return self.matrix_bits(k, n) - (n * self.scale_bits if self.scales_columns else 0)
 
     def register_bytes(self, tile_m: int, tile_n: int, tile_k: int) -> int:
         """Slots of a block besides its accumulators."""
         bits = tile_m * tile_n * 8 * ACCUMULATOR_BYTES if self.scales_sums else 0
         if self.is_converted:
-            bits += int(self.kept(tile_k)) * tile_n * ELEMENT_BITS[self.matrix_dtype]
+            bits += int(self.kept(tile_k)) * tile_n * datatype(self.matrix_dtype).bits
         if self.is_expanded:
-            bits += tile_k * tile_n * ELEMENT_BITS[self.matrix_dtype]
+            bits += tile_k * tile_n * datatype(self.matrix_dtype).bits
         elif self.is_sparse:
             bits += int(self.kept(tile_k)) * tile_n * self.index_bits
         return ceil(bits / 8)
@@ -165,8 +166,8 @@ def weight_format(
         InputError: an unknown or wider datatype, a group size that does not suit, or no N:M.
     """
     stored = weight_dtype or dtype
-    if stored != dtype and (stored not in QUANTISED or ELEMENT_BITS[stored] >= ELEMENT_BITS[dtype]):
-        narrower = [name for name in QUANTISED if ELEMENT_BITS[name] < ELEMENT_BITS[dtype]]
+    if stored != dtype and (stored not in QUANTISED or datatype(stored).bits >= datatype(dtype).bits):
+        narrower = [name for name in QUANTISED if datatype(name).bits < datatype(dtype).bits]
         raise InputError(
             f"weight_dtype = {stored!r}: not possible with dtype {dtype}; allowed: {', '.join([dtype, *narrower])}"
         )
@@ -177,7 +178,7 @@ def weight_format(
         )
     structure = parse_structure(sparsity, "weight_sparsity") if sparsity else DENSE
     if group_size is None:
-        group_size = DEFAULT_GROUP_SIZES.get(stored) if scaled else None
+        group_size = datatype(stored).group_size if scaled else None
     elif not 32 <= group_size <= 1024 or group_size & (group_size - 1):
         raise InputError(f"group_size = {group_size}: must be a power of two from 32 to 1024")
     if structure.group > 16 or 32 % structure.group:
@@ -215,7 +216,7 @@ def allocate_weights(space: AddressSpace, name: str, k: int, n: int, form: Weigh
     values = space.allocate(name, kept, n, form.value_bits, batch=batch)
     scales = indices = None
     if form.scaled:
-        scales = space.allocate(f"{name}.scales", form.scale_rows(k), n, SCALE_BITS, batch=batch)
+        scales = space.allocate(f"{name}.scales", form.scale_rows(k), n, form.scale_bits, batch=batch)
     if form.is_sparse:
         indices = space.allocate(f"{name}.indices", kept, n, form.index_bits, batch=batch)
     return Weights(form, values, scales, indices, k, n)

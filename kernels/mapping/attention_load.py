@@ -10,7 +10,7 @@ import numpy as np
 from kernels.attention.sequences import Sequences, uniform
 from kernels.attention.shape import AttentionShape, FlashMapping
 from kernels.masks.score_masks import CausalMask, FullMask, ScoreMask
-from kernels.program.datatypes import ELEMENT_BITS
+from uarch.datatypes import datatype
 
 SAMPLED_TILES = 64
 """Query tiles of a sequence whose key tiles are counted; if there are more, these stand for all."""
@@ -43,7 +43,7 @@ class AttentionLoad:
     @property
     def q_bits(self) -> int:
         """Of an element of the queries."""
-        return ELEMENT_BITS[self.dtype]
+        return datatype(self.dtype).bits
 
     @property
     def stored_bits(self) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 from kernels.attention.shape import AttentionShape, FlashMapping, merge_l1_bytes
 from kernels.mapping.attention_load import AttentionLoad
 from kernels.mapping.ranking import SPLITS, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.inline_ecc import data_bytes_per_second
 from uarch.engine.machine import Machine, lower
 from uarch.engine.step_costs import tile_busy_ps

@@ -15,8 +15,8 @@ from kernels.gemm.tiles import GemmMapping, ProductShape
 from kernels.gemm.weights import WeightFormat, plain
 from kernels.mapping.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
 from kernels.mapping.tile_menu import library_mappings, library_menu
-from kernels.program.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES, datatype
 from uarch.engine.inline_ecc import data_bytes_per_second
 from uarch.engine.machine import Machine, lower
 from uarch.engine.resident_blocks import MAX_STAGES
@@ -49,7 +49,7 @@ class _Product:
 
     @property
     def bits(self) -> int:
-        return ELEMENT_BITS[self.weights.matrix_dtype]
+        return datatype(self.weights.matrix_dtype).bits
 
     def tiles(self, mapping: GemmMapping) -> int:
         """Output tiles of all entries."""

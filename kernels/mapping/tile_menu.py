@@ -19,7 +19,7 @@ from kernels.attention.shape import FlashMapping, merge_l1_bytes
 from kernels.gemm.gemm import fix_up_l1_bytes
 from kernels.gemm.tiles import GemmMapping, ProductShape
 from kernels.mapping.attention_load import AttentionLoad
-from kernels.program.datatypes import ACCUMULATOR_BYTES
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.machine import Machine
 from uarch.engine.resident_blocks import MAX_STAGES
 from uarch.errors import InputError

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.program.address_space import Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Box
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.errors import InputError
 
 IntArray = npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.program.address_space import Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from kernels.program.tile_program import Grid, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import Tiles, check_same_shape, cut_granules
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.errors import InputError
 from uarch.program.records import Function
 

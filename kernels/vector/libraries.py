@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError
-from uarch.files.reading import read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import read_toml, validate
 
 _FILE = Path(__file__).with_name("vector_libraries.toml")
 

@@ -6,26 +6,16 @@ frozen, hashable and picklable; :mod:`uarch.chip_file` reads them from files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    GetCoreSchemaHandler,
-    Strict,
-)
-from pydantic_core import CoreSchema
-from pydantic_core.core_schema import no_info_after_validator_function, plain_serializer_function_ser_schema
+from pydantic import AfterValidator, Field, Strict
 
 from uarch.chip.die import Cost, Die
 from uarch.chip.voltage import VoltageFrequency
+from uarch.datatypes import MATRIX_DATATYPES, MatrixDatatype
 from uarch.errors import InputError
+from uarch.files.frozen_table import FrozenTable
 from uarch.files.section import Section, Whole
-
-Datatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
-DATATYPES: tuple[str, ...] = get_args(Datatype)
 
 Dataflow = Literal["os", "ws", "is"]
 Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
@@ -38,36 +28,12 @@ def _power_of_two(value: int) -> int:
     return value
 
 
-@dataclass(frozen=True)
-class DatatypeRates(Mapping[str, float]):
-    """A hashable mapping from datatype to a rate; in a file, a table with some of ``DATATYPES`` as keys."""
+class DatatypeRates(FrozenTable[float]):
+    """Rates by datatype; one that is absent is not supported."""
 
-    FIELD_NAMES: ClassVar[tuple[str, ...]] = DATATYPES
-
-    pairs: tuple[tuple[str, float], ...]
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        table = handler.generate_schema(Annotated[Mapping[Datatype, Rate], Field(min_length=1)])
-        return no_info_after_validator_function(
-            cls._from_table, table, serialization=plain_serializer_function_ser_schema(dict)
-        )
-
-    @classmethod
-    def _from_table(cls, rates: Mapping[str, float]) -> DatatypeRates:
-        return cls(tuple((name, rates[name]) for name in DATATYPES if name in rates))
-
-    def __getitem__(self, dtype: str) -> float:
-        for name, rate in self.pairs:
-            if name == dtype:
-                return rate
-        raise KeyError(dtype)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.pairs)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
+    FIELD_NAMES = MATRIX_DATATYPES
+    KEY = MatrixDatatype
+    VALUE = Rate
 
 
 Count = Annotated[Whole, Field(ge=1, le=1 << 20)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from uarch.datatypes import Datatype
 
 MaskOption = Annotated[
     str | None,
@@ -19,7 +21,7 @@ QHeadsOption = Annotated[int, typer.Option("--q-heads", help="Query heads.")]
 KvHeadsOption = Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")]
 HeadDimOption = Annotated[int, typer.Option("--head-dim", help="Width of a head.")]
 KvDtypeOption = Annotated[
-    Literal["fp16", "bf16", "fp8", "int8", "int4"] | None,
+    Datatype | None,
     typer.Option("--kv-dtype", help="Of the stored keys and values; if left out, that of all operands."),
 ]
 PageSizeOption = Annotated[

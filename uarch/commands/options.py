@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from uarch.datatypes import Datatype, MatrixDatatype
+
 ChipOption = Annotated[
     str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")
 ]
@@ -14,9 +16,7 @@ PhaseOption = Annotated[
     Literal["prefill", "decode"], typer.Option("--phase", help="All prompt tokens, or one new token each.")
 ]
 BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
-DtypeOption = Annotated[
-    Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option("--dtype", help="Of all operands.")
-]
+DtypeOption = Annotated[MatrixDatatype, typer.Option("--dtype", help="Of all operands.")]
 EnergyOption = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +44,7 @@ def with_energy(overrides: list[str] | None, table: str | None) -> list[str]:
 
 
 WeightDtypeOption = Annotated[
-    Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4"] | None,
+    Datatype | None,
     typer.Option("--weight-dtype", help="Of the weights in memory, with scales; if left out, --dtype without scales."),
 ]
 GroupSizeOption = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.datatypes import MatrixDatatype
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ FeedOption = Annotated[Literal["skewed", "broadcast"], typer.Option(help="How op
 DrainOption = Annotated[
     Literal["direct", "shift"], typer.Option(help="How OS results leave: from each PE, or down the column.")
 ]
-DtypeOption = Annotated[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"], typer.Option(help="Of the operands.")]
+DtypeOption = Annotated[MatrixDatatype, typer.Option(help="Of the operands.")]
 RateOption = Annotated[
     str | None, typer.Option(metavar="RATE", help="MACs of a PE per cycle, e.g. 2 or 1/4; default: by dtype.")
 ]
@@ -77,8 +78,9 @@ def systolic(
     as_json: JsonOption = False,
 ) -> None:
     """Cycles, utilisation and L1 traffic of one GEMM on a systolic array."""
+    from uarch.datatypes import datatype
     from uarch.systolic.cycles import UNBOUNDED, Dataflow, Drain, Feed, Overlap, SystolicArray
-    from uarch.systolic.report import ELEMENT_BITS, report, step_of_rate
+    from uarch.systolic.report import report, step_of_rate
     from uarch.systolic.sparsity import parse_structure
 
     k_per_step, cycles_per_step = step_of_rate(_rate(macs_per_pe_cycle, dtype))
@@ -98,12 +100,12 @@ def systolic(
     sizes = {"rows": rows, "cols": cols, "m": m, "n": n, "k": k, "mac_stages": mac_stages}
     options = {"macs_per_pe_cycle": max(k_per_step, cycles_per_step), "sparsity": structure.group}
     _check_sizes(sizes | options | ({} if accumulator_rows is None else {"accumulator_rows": accumulator_rows}))
-    result = report(array, m, n, k, structure, ELEMENT_BITS[dtype])
+    result = report(array, m, n, k, structure, datatype(dtype).bits)
     payload: dict[str, Any] = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
-    payload |= {"overlap": overlap} | _payload(result, k, n, structure, ELEMENT_BITS[dtype])
+    payload |= {"overlap": overlap} | _payload(result, k, n, structure, datatype(dtype).bits)
     if banks is not None:
         payload["l1_bank_conflict_cycles"] = _conflicts(
-            array, (m, n, k), (banks, bank_bytes), layout, ELEMENT_BITS[dtype] // 8
+            array, (m, n, k), (banks, bank_bytes), layout, datatype(dtype).bits // 8
         )
     if heatmap is not None:
         _draw(array, (m, n, k), structure, heatmap_over, heatmap)
@@ -124,10 +126,10 @@ def _check_sizes(sizes: dict[str, int]) -> None:
 def _rate(text: str | None, dtype: str) -> Any:
     from fractions import Fraction
 
-    from uarch.systolic.report import MACS_PER_PE_CYCLE
+    from uarch.datatypes import datatype
 
     if text is None:
-        return MACS_PER_PE_CYCLE[dtype]
+        return datatype(dtype).rate
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:

@@ -11,6 +11,7 @@ from uarch.dram.standards.energy import command_energy
 from uarch.dram.standards.standard import load_standard
 from uarch.energy.table import EnergyTable, EventEnergy, Factor
 from uarch.energy.tables_on_disk import load_energy_table, table_stamp
+from uarch.errors import InputError
 from uarch.silicon.area import die_area_mm2
 
 REGISTER_BYTES_PER_VECTOR_OP = 16
@@ -49,7 +50,8 @@ def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
     A bank is a macro of L1, a slice is one of L2; bytes travel the mean Manhattan distance of a square die, two thirds of
     its side, between a core and an L2 slice. DRAM commands cost what the standard's currents say.
 
-    Raises :class:`uarch.InputError` if the chip's energy table or DRAM standard cannot be loaded.
+    Raises :class:`uarch.InputError` if the chip's energy table or DRAM standard cannot be loaded, or the table has no energy
+    for the datatype.
     """
     return _event_energies(chip, dtype, table_stamp(chip.energy.table))
 
@@ -59,10 +61,8 @@ def _event_energies(chip: Chip, dtype: str, stamp: tuple[int, int]) -> dict[str,
     table, l1, l2 = load_energy_table(chip.energy.table), chip.core.l1, chip.l2
     l1_macro = table.sram.per_byte(l1.bytes / l1.banks, l1.bank_bytes)
     l2_macro = table.sram.per_byte(l2.bytes / l2.slices, l2.bytes_per_cycle_per_slice)
-    mac = getattr(table.matrix_mac, dtype)
-    assert isinstance(mac, EventEnergy)
     return {
-        "matrix_mac": mac,
+        "matrix_mac": _multiply_accumulate(table, dtype),
         "vector_op": table.vector_op.plus(table.register_byte.times(REGISTER_BYTES_PER_VECTOR_OP)),
         "special_op": table.special_op.plus(table.register_byte.times(REGISTER_BYTES_PER_SPECIAL_OP)),
         "l1_byte": table.l1_byte or _times(l1_macro, table.l1_factor),
@@ -71,6 +71,13 @@ def _event_energies(chip: Chip, dtype: str, stamp: tuple[int, int]) -> dict[str,
         **_dram_energies(chip, table),
         "link_byte": table.link_byte,
     }
+
+
+def _multiply_accumulate(table: EnergyTable, dtype: str) -> EventEnergy:
+    if dtype not in table.matrix_mac:
+        known = ", ".join(table.matrix_mac)
+        raise InputError(f"energy table {table.name}: matrix_mac.{dtype} is missing; it has {known}")
+    return table.matrix_mac[dtype]
 
 
 def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:

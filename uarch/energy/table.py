@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from uarch.chip.voltage import VoltageFrequency
-from uarch.errors import InputError
+from uarch.datatypes import MATRIX_DATATYPES, MatrixDatatype
+from uarch.errors import InputError, unknown_name
+from uarch.files.frozen_table import FrozenTable
 from uarch.files.interpolation import log_log
-from uarch.files.reading import unknown_name
 
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 Positive = Annotated[float, Field(gt=0, le=1e12)]
@@ -114,15 +115,12 @@ class SramEnergy(Entry):
         return EventEnergy(pj=pj, low=low, high=high, source=self.source)
 
 
-class PerDatatype(Entry):
-    """One value per datatype of the systolic arrays."""
+class MultiplyEnergies(FrozenTable[EventEnergy]):
+    """Energy by datatype of the systolic arrays."""
 
-    fp32: EventEnergy
-    tf32: EventEnergy
-    fp16: EventEnergy
-    bf16: EventEnergy
-    fp8: EventEnergy
-    int8: EventEnergy
+    FIELD_NAMES = MATRIX_DATATYPES
+    KEY = MatrixDatatype
+    VALUE = EventEnergy
 
 
 class DeviceRange(Entry):
@@ -159,7 +157,7 @@ class EnergyTable(Entry):
     process_nm: Positive
     voltage: VoltageFrequency
     """Supply for which dynamic energies are stated, and what clocks need."""
-    matrix_mac: PerDatatype
+    matrix_mac: MultiplyEnergies
     """One multiply-accumulate of a systolic array, with its operand and accumulator registers."""
     vector_op: EventEnergy
     """One fp32 operation of a vector lane with its share of the instruction, without registers."""
@@ -208,6 +206,8 @@ class EnergyTable(Entry):
             section = getattr(self, field)
             if isinstance(section, EventEnergy | Factor | Watts | SramEnergy):
                 found[field] = section
+            elif isinstance(section, FrozenTable):
+                found |= {f"{field}.{part}": value for part, value in section.items()}
             elif isinstance(section, Entry):
                 found |= {f"{field}.{part}": getattr(section, part) for part in type(section).model_fields}
         return found

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from uarch.energy.table import EnergyTable, Entry, EventEnergy, Factor, SramEnergy
-from uarch.errors import InputError
-from uarch.files.reading import read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import read_toml, validate
 
 __all__ = ["EnergyTable", "EventEnergy", "energy_table_names", "load_energy_table"]
 
@@ -125,7 +125,7 @@ def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
             if isinstance(entry, EventEnergy | SramEnergy):
                 data[section] = _times(entry, factor, note)
             else:
-                data[section] = {part: _times(getattr(entry, part), factor, note) for part in data[section]}
+                data[section] = {part: _times(entry[part], factor, note) for part in data[section]}
     return data
 
 

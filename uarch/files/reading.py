@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -14,7 +13,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from uarch.errors import InputError
+from uarch.errors import InputError, unknown_name
+from uarch.files.frozen_table import FrozenTable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -65,26 +65,22 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
         raise InputError(f"{one_line(source)}: {_describe(model, details[0])}{more}") from error
 
 
-def unknown_name(name: str, allowed: list[str]) -> str:
-    """``allowed: ...`` with the nearest name first, for messages about a name that does not exist."""
-    nearest = get_close_matches(name, allowed, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{hint}allowed: {', '.join(allowed)}"
-
-
 def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | None:
     """Names allowed below the dotted ``path`` of ``model``; ``None`` if ``path`` is a plain value or does not exist.
 
-    A field may be a model itself, or a mapping class whose ``FIELD_NAMES`` lists its keys.
+    A field may be a model itself, or a :class:`uarch.files.frozen_table.FrozenTable`.
     """
     node: Any = model
     for name in path:
-        if not _is_model(node) or name not in node.model_fields:
+        if _is_frozen_table(node):
+            node = node.VALUE
+        elif _is_model(node) and name in node.model_fields:
+            node = _required(node.model_fields[name].annotation)
+        else:
             return None
-        node = _required(node.model_fields[name].annotation)
     if _is_model(node):
         return list(node.model_fields)
-    return list(node.FIELD_NAMES) if hasattr(node, "FIELD_NAMES") else None
+    return list(node.FIELD_NAMES) if _is_frozen_table(node) else None
 
 
 def one_line(text: str) -> str:
@@ -124,6 +120,10 @@ def _required(annotation: Any) -> Any:
 
 def _is_model(node: Any) -> bool:
     return isinstance(node, type) and issubclass(node, BaseModel)
+
+
+def _is_frozen_table(node: Any) -> bool:
+    return isinstance(node, type) and issubclass(node, FrozenTable)
 
 
 def _describe(model: type[BaseModel], details: ErrorDetails) -> str:

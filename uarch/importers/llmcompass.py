@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from uarch.chip.schema import DATATYPES
+from uarch.datatypes import MATRIX_DATATYPES
 from uarch.dram.standards.standard import load_standard, standard_names
-from uarch.errors import InputError
-from uarch.files.reading import one_line, read_json, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import one_line, read_json, validate
 from uarch.importers.overlay import chip_text
 
 EXP_FLOPS = 35
@@ -116,8 +116,8 @@ _Fields = dict[str, tuple[Any, str]]
 def _compute(device: _Device) -> _Fields:
     core, hz = device.compute_chiplet.core, device.frequency_Hz
     array, vector = core.systolic_array, core.vector_unit
-    if array.data_type not in DATATYPES:
-        allowed = unknown_name(array.data_type, list(DATATYPES))
+    if array.data_type not in MATRIX_DATATYPES:
+        allowed = unknown_name(array.data_type, list(MATRIX_DATATYPES))
         raise InputError(f"device.compute_chiplet.core.systolic_array.data_type = {array.data_type!r}: {allowed}")
     flops = vector.vector_width * vector.flop_per_cycle
     return {

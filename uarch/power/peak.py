@@ -6,6 +6,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from uarch.chip.schema import Chip
+from uarch.datatypes import datatype
 from uarch.energy.per_event import dram_background_watts, event_energies, static_power
 from uarch.energy.table import EventEnergy
 
@@ -36,7 +37,7 @@ def peak_power(chip: Chip, dtype: str) -> PeakPower:
     """
     energies, static = event_energies(chip, dtype), static_power(chip)
     macs = chip.peak_flops(dtype) / 2
-    element_bytes = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}.get(dtype, 1)
+    element_bytes = datatype(dtype).bits / 8
     fetched = min(macs * element_bytes * (1 / TILE_ROWS + 1 / TILE_COLS), chip.l2_bytes_per_second)
     from_memory = DRAM_SHARE * chip.memory.bandwidth_bytes_per_second
     rates = {

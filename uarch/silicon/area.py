@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from uarch.chip.schema import Chip
+from uarch.datatypes import datatype
 from uarch.files.interpolation import log_log
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
@@ -18,9 +19,6 @@ _TABLE = Path(__file__).with_suffix(".toml")
 BLOCKS = ("cores", "l2", "crossbar", "memory_phy", "memory_controllers", "pcie", "link", "unused")
 """Parts of a die; ``unused`` is white space and disabled parts."""
 CORE_BLOCKS = ("arrays", "vector", "registers", "l1", "control", "fp64", "texture")
-
-_SIGNIFICAND_BITS = {"fp32": 24, "tf32": 11, "fp16": 11, "bf16": 8, "fp8": 4, "int8": 7}
-"""Of a multiplier; int8 counts the bits of its magnitude."""
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -132,7 +130,7 @@ def _pe_million_transistors(chip: Chip) -> float:
     """A PE's multiplier is as large as its most demanding datatype: rate times the square of the significand."""
     pe = area_table().logic.pe
     multiplier = max(
-        rate * (_SIGNIFICAND_BITS[dtype] / _SIGNIFICAND_BITS["fp16"]) ** 2
+        rate * (datatype(dtype).significand_bits / datatype("fp16").significand_bits) ** 2
         for dtype, rate in chip.core.systolic.macs_per_pe_per_cycle.items()
     )
     return pe.million_transistors * (1 - pe.multiplier_share + pe.multiplier_share * multiplier)

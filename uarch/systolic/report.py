@@ -13,17 +13,6 @@ from uarch.jit import kernel
 from uarch.systolic.cycles import Overlap, SystolicArray, Traffic, ceil_div, fold_count, mapping, tile_cycles
 from uarch.systolic.sparsity import DENSE, Structure, index_bits, kept_k, sparse_traffic
 
-ELEMENT_BITS = {"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
-MACS_PER_PE_CYCLE = {
-    # Rates of H100's tensor cores relative to fp16 (NVIDIA H100 white paper, 2022, table 2: 494.7, 989.4 and 1978.9
-    # TFLOP/s). They have no fp32; two-by-two passes of an fp16 multiplier are assumed.
-    "fp32": Fraction(1, 4),
-    "tf32": Fraction(1, 2),
-    "fp16": Fraction(1),
-    "bf16": Fraction(1),
-    "fp8": Fraction(2),
-    "int8": Fraction(2),
-}
 _ACCUMULATOR_BITS = 32
 
 

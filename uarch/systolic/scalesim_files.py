@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from uarch.errors import InputError
-from uarch.files.reading import one_line, unknown_name
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import one_line
 from uarch.systolic.cycles import Dataflow, ceil_div
 from uarch.systolic.sparsity import DENSE, Structure, parse_structure
 

@@ -11,8 +11,8 @@ from math import isfinite
 from pathlib import Path
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError
-from uarch.files.reading import one_line, read_text, unknown_name
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import one_line, read_text
 from workloads.bench.suite import Case
 from workloads.predictors.genz import genz
 from workloads.predictors.kernel import Kernel

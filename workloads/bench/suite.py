@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from uarch.chip.schema import Datatype
+from uarch.datatypes import MatrixDatatype
 from uarch.errors import InputError
 from uarch.files.reading import find_file, one_line, read_text, read_toml, validate
 from workloads.predictors.kernel import Kernel
@@ -37,7 +37,7 @@ class _Preset(BaseModel):
 
     description: str
     kind: Literal["gemm", "attention"]
-    dtype: Datatype
+    dtype: MatrixDatatype
     sizes: list[list[Annotated[int, Field(ge=1, le=_LARGEST)]]]
 
 

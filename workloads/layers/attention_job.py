@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kernels.attention.kv_storage import DEQUANTISE_OPS, KV_BITS, KvStorage, kv_storage
+from kernels.attention.kv_storage import KvStorage, kv_storage
 from kernels.attention.padded_mask import PaddedMask
 from kernels.attention.page_selection import PageBounds, page_bounds, select_pages
 from kernels.attention.sequences import Sequences, packed, paged, uniform
@@ -15,8 +15,8 @@ from kernels.mapping.attention_load import AttentionLoad
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import CausalMask, FullMask, PagesMask, ScoreMask
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
+from uarch.datatypes import datatype
 
 PACKINGS = ("packed", "padded")
 
@@ -103,8 +103,8 @@ class AttentionJob:
         return AttentionLoad(
             self.shape,
             self.dtype,
-            kv_bits=KV_BITS[self.stored_dtype],
-            dequantise_ops=0 if self.stored_dtype == self.dtype else DEQUANTISE_OPS.get(self.stored_dtype, 0),
+            kv_bits=datatype(self.stored_dtype).bits,
+            dequantise_ops=0 if self.stored_dtype == self.dtype else datatype(self.stored_dtype).dequantise_ops,
             sequences=self.sequences,
             mask=self.score_mask,
             visit_all=self.padded,
@@ -114,7 +114,7 @@ class AttentionJob:
 
     def allocate(self, space: AddressSpace) -> JobTensors:
         """Queries, cache and output, in this order."""
-        shape, sequences, bits = self.shape, self.sequences, ELEMENT_BITS[self.dtype]
+        shape, sequences, bits = self.shape, self.sequences, datatype(self.dtype).bits
         batch = shape.batch if self.lengths is None or self.padded else 1
         q_rows = int(sequences.q_len.sum()) // batch
         q = space.allocate("q", q_rows, shape.q_heads * shape.head_dim, bits, batch=batch)
@@ -126,7 +126,7 @@ class AttentionJob:
         self, space: AddressSpace, suffix: str, sequences: Sequences
     ) -> tuple[Tensor, Tensor, KvStorage]:
         """Keys, values and what belongs to them; names end in ``suffix``."""
-        shape, bits, heads = self.shape, KV_BITS[self.stored_dtype], self.shape.kv_heads
+        shape, bits, heads = self.shape, datatype(self.stored_dtype).bits, self.shape.kv_heads
         entries, rows = sequences.count, int(sequences.kv_len.max())
         granule_rows = {}
         if self.page_size:

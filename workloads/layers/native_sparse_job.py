@@ -16,9 +16,9 @@ from kernels.attention.sequences import Sequences
 from kernels.attention.shape import AttentionShape, FlashMapping
 from kernels.mapping.mapper import Mapper, Search
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ACCUMULATOR_BYTES, ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
+from uarch.datatypes import ACCUMULATOR_BYTES, datatype
 from workloads.layers.attention_job import AttentionJob, JobTensors
 from workloads.settings.phase import Phase
 
@@ -52,7 +52,7 @@ class NativeSparseJob:
 
     def allocate(self, space: AddressSpace) -> NativeSparseBuffers:
         """What is needed besides the operands of attention and the compressed cache: rows for all new tokens."""
-        shape, bits = self.shape, ELEMENT_BITS[self.dtype]
+        shape, bits = self.shape, datatype(self.dtype).bits
 
         def rows(name: str, cols: int, element_bits: int = bits) -> Tensor:
             return space.allocate(name, shape.q_len, cols, element_bits, batch=shape.batch)

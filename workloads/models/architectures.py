@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from uarch.errors import InputError
-from uarch.files.reading import unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import validate
 from workloads.models.config_schema import ActivationName, Config, Count, Epsilon, Heads, activation_of, split_hidden
 from workloads.models.deepseek import deepseek_v2, deepseek_v3
 from workloads.models.llama_family import gemma2, llama, mistral, mixtral, qwen3, qwen3_moe

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.vector.elementwise import GELU_OPS, GELU_SPECIAL_OPS, SILU_OPS, SILU_SPECIAL_OPS
 from kernels.vector.norm import LAYER_NORM_OPS
 from kernels.vector.rope import ROPE_OPS
 from kernels.vector.softmax import SOFTMAX_OPS, SOFTMAX_SPECIAL_OPS
 from uarch.chip.schema import Chip
+from uarch.datatypes import datatype
 
 
 class RowCosts(NamedTuple):
@@ -63,7 +63,7 @@ class Kernel:
     @property
     def element_bytes(self) -> float:
         """Of inputs and results."""
-        return ELEMENT_BITS[self.dtype] / 8
+        return datatype(self.dtype).bits / 8
 
     @property
     def macs(self) -> int:

@@ -14,8 +14,8 @@ from itertools import product
 from math import ceil, log2
 
 from kernels.collectives.libraries import one_shot_seconds, payload_bytes_per_second, two_phase_seconds
-from kernels.program.datatypes import ELEMENT_BITS
 from uarch.chip.schema import Chip
+from uarch.datatypes import datatype
 from uarch.errors import InputError
 from workloads.predictors.block_gemm import BlockMachine, array_cycles, fastest_cycles
 from workloads.predictors.kernel import LINK_KINDS, ROW_KINDS, Kernel
@@ -54,7 +54,7 @@ def lltile(chip: Chip, kernel: Kernel, vector_dtype: str = "fp32") -> float:
 @lru_cache(maxsize=1024)
 def _machine(chip: Chip, dtype: str, stored_as: str) -> BlockMachine:
     """The chip for matrix work in ``dtype``, memories in elements of ``stored_as``."""
-    hz, core, element_bytes = chip.clock.tensor_hz, chip.core, ELEMENT_BITS[stored_as] / 8
+    hz, core, element_bytes = chip.clock.tensor_hz, chip.core, datatype(stored_as).bits / 8
     l2_bytes_per_cycle = chip.l2_bytes_per_second / hz
     by_cores = core.count * chip.block_model.l2_read_bytes_per_cycle_per_core
     return BlockMachine(

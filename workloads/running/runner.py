@@ -7,7 +7,6 @@ from typing import Unpack
 
 import numpy as np
 
-from kernels.attention.kv_storage import KV_BITS
 from kernels.gemm.weights import weight_format
 from kernels.mapping.mapper import Mapper
 from kernels.masks.score_masks import PagesMask
@@ -16,6 +15,7 @@ from results.trace.schema import Table, layer_table
 from results.trace.trace import Trace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import datatype
 from uarch.energy.account import component_ranges
 from uarch.engine.execute import ENGINE_FIDELITIES
 from uarch.engine.l2 import L2State
@@ -130,7 +130,7 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
         logit_tokens=part.logit_tokens,
         ep=work.ep,
         weights=form,
-        kv_bits=KV_BITS[part.stored_dtype],
+        kv_bits=datatype(part.stored_dtype).bits,
         pp=work.pp,
     )
     routing = route(model, shard, part.tokens, parse_load(work.expert_load), work.seed)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from uarch.errors import InputError
-from uarch.files.reading import one_line, read_text, read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import one_line, read_text, read_toml, validate
 
 IntArray = npt.NDArray[np.int64]
 

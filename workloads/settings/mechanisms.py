@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError
-from uarch.files.reading import read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
 
 _FILE = Path(__file__).with_name("mechanisms.toml")

@@ -9,12 +9,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from kernels.attention.kv_storage import KV_BITS
 from kernels.attention.native_sparse import NativeSparse
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import ScoreMask
-from kernels.program.datatypes import ELEMENT_BITS, MATRIX_DTYPES
-from uarch.errors import InputError
+from uarch.datatypes import check_matrix_datatype, datatype
+from uarch.errors import InputError, unknown
 from workloads.settings.context_lengths import context_lengths
 from workloads.settings.masks import Draft, check_mask, parse_draft, parse_mask
 
@@ -103,7 +102,7 @@ class Phase:
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
         check_known("phase", self.name, PHASES)
-        check_known("dtype", self.dtype, MATRIX_DTYPES)
+        check_matrix_datatype(self.dtype)
         check_known("attention", self.attention, SCHEDULES)
         check_known("fidelity", self.fidelity, FIDELITIES)
         check_known("logits", self.logits, LOGITS)
@@ -230,7 +229,7 @@ class Phase:
     @property
     def element_bits(self) -> int:
         """Bits of an element of activations and KV cache, and of weights that have no datatype of their own."""
-        return ELEMENT_BITS[self.dtype]
+        return datatype(self.dtype).bits
 
     @property
     def unfused(self) -> bool:
@@ -270,7 +269,7 @@ LARGEST_PAGE = 1024
 def check_cache(stored_dtype: str, page_size: int) -> None:
     """Raise :class:`InputError` unless keys and values can be stored so, in pages that tiles and granules can be made of
     (0 means no pages)."""
-    check_known("kv_dtype", stored_dtype, tuple(KV_BITS))
+    datatype(stored_dtype, "kv_dtype")
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
         raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
@@ -286,7 +285,7 @@ def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
 def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise :class:`InputError` if ``value`` is not among those that ``field`` may have."""
     if value not in allowed:
-        raise InputError(f"{field} = {value!r}: not known; allowed: {', '.join(allowed)}")
+        raise unknown(field, value, allowed)
 
 
 def check_positive(**sizes: int) -> tuple[int, ...]:

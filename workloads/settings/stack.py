@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from uarch.errors import InputError
-from uarch.files.reading import find_file, read_toml, unknown_name, validate
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import find_file, read_toml, validate
 from uarch.files.section import Section
 
 _PRESETS = Path(__file__).parent / "stacks"

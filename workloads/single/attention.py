@@ -15,10 +15,10 @@ from kernels.attention.unfused import UnfusedAttention, scores_tensor
 from kernels.mapping.mapper import Mapper
 from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import datatype
 from uarch.errors import InputError
 from workloads.layers.attention_job import PACKINGS, AttentionJob
 from workloads.layers.native_sparse_job import NativeSparseJob
@@ -150,7 +150,7 @@ class _Setting:
         """Run all programs of a native sparse attention; also those of its three attentions."""
         space, sparse = AddressSpace(), NativeSparseJob(job.shape, pattern, job.dtype, job.seed)
         operands = AttentionJob(job.shape, job.dtype).allocate(space)
-        cache = compressed_cache(space, job.shape, pattern, ELEMENT_BITS[job.dtype])
+        cache = compressed_cache(space, job.shape, pattern, datatype(job.dtype).bits)
         buffers = sparse.allocate(space)
         check_space(self.chip, f"attention {job.shape}", space)
         mapped = [build() for _, build in sparse.steps(self.chip, self.mapper, operands, cache, buffers, space)]
@@ -162,7 +162,7 @@ class _Setting:
         shape = job.shape
         if mask is not None or not job.is_plain or shape.value_dim:
             raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
-        space, bits = AddressSpace(), ELEMENT_BITS[job.dtype]
+        space, bits = AddressSpace(), datatype(job.dtype).bits
         tensors = AttentionJob(shape, job.dtype).allocate(space)
         scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
         check_space(self.chip, f"attention {shape}", space)

@@ -9,11 +9,11 @@ import numpy as np
 from kernels.attention.shape import AttentionShape
 from kernels.mapping.mapper import Search
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from kernels.vector.elementwise import copy
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import datatype
 from uarch.errors import InputError
 from workloads.layers.attention_job import AttentionJob
 from workloads.running.kernel_run import KernelRun, run_programs
@@ -85,5 +85,5 @@ def _job(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal:
 
 def _copy(chip: Chip, space: AddressSpace, name: str, rows: int, cols: int, dtype: str) -> tuple[TileProgram, Tensor]:
     """A copy of as many elements, and where they are copied from."""
-    source, target = (space.allocate(f"{name}.{end}", rows, cols, ELEMENT_BITS[dtype]) for end in ("from", "to"))
+    source, target = (space.allocate(f"{name}.{end}", rows, cols, datatype(dtype).bits) for end in ("from", "to"))
     return copy(name, chip, source, target, dtype=dtype), source

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kernels.collectives.collectives import all_reduce
 from kernels.program.address_space import AddressSpace
-from kernels.program.datatypes import ELEMENT_BITS
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import datatype
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
@@ -39,7 +39,7 @@ def simulate_all_reduce(
     (ranks,) = check_positive(ranks=ranks)
     if message_bytes < 1:
         raise InputError(f"message_bytes = {message_bytes}: must be at least 1")
-    space, bits = AddressSpace(), ELEMENT_BITS[dtype]
+    space, bits = AddressSpace(), datatype(dtype).bits
     elements = max(1, message_bytes * 8 // bits)
     rows = -(-elements // MESSAGE_COLS)
     x, out = (space.allocate(name, rows, min(elements, MESSAGE_COLS), bits) for name in ("x", "out"))

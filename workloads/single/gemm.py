@@ -14,10 +14,10 @@ from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.gemm.weights import allocate_weights, plain, weight_format
 from kernels.mapping.mapper import Mapper
 from kernels.program.address_space import AddressSpace
-from kernels.program.datatypes import ELEMENT_BITS, MATRIX_DTYPES
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import check_matrix_datatype, datatype
 from uarch.engine.execute import ENGINE_FIDELITIES
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
@@ -55,7 +55,7 @@ def simulate_gemm(
     check_options(dtype, fidelity, residency)
     m, n, k, batch = check_positive(m=m, n=n, k=k, batch=batch)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
-    shape, space, bits = GemmShape(m, n, k, batch), AddressSpace(), ELEMENT_BITS[dtype]
+    shape, space, bits = GemmShape(m, n, k, batch), AddressSpace(), datatype(dtype).bits
     entry = np.arange(batch) if batch > 1 else 0
     a = Operand(space.allocate("a", m, k, bits, batch=batch), batch=entry)
     b = replace(allocate_weights(space, "b", k, n, form, batch=batch), entry=entry)
@@ -80,7 +80,7 @@ def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
 
 def check_options(dtype: str, fidelity: str, residency: str = "cold") -> None:
     """Raise :class:`uarch.InputError` for a name that is none of the known ones."""
-    check_known("dtype", dtype, MATRIX_DTYPES)
+    check_matrix_datatype(dtype)
     check_known("fidelity", fidelity, ("analytical", *ENGINE_FIDELITIES))
     check_known("residency", residency, RESIDENCIES)
 

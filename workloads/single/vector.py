@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.program.address_space import AddressSpace, Tensor
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from kernels.vector.elementwise import activation, copy, residual
 from kernels.vector.embedding import embedding
@@ -20,6 +19,7 @@ from kernels.vector.row_walk import row_norm, row_rope, row_silu_mul
 from kernels.vector.softmax import softmax
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import datatype
 from uarch.program.records import GRANULE_ROW_BYTES, GRANULE_ROWS
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
@@ -44,7 +44,7 @@ class _Site:
 
     def tensor(self, name: str, rows: int = 0, cols: int = 0, *, granule_rows: int = GRANULE_ROWS) -> Tensor:
         """A tensor, ``rows x cols`` of the kernel unless given."""
-        bits = ELEMENT_BITS[self.dtype]
+        bits = datatype(self.dtype).bits
         return self.space.allocate(name, rows or self.rows, cols or self.cols, bits, granule_rows=granule_rows)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from results.analysis.error_statistics import ErrorStatistics, error_statistics
 from uarch.chip_file import load_chip
-from uarch.errors import InputError
-from uarch.files.reading import unknown_name
+from uarch.errors import InputError, unknown_name
 from workloads.settings.mechanisms import AblationSuite, Mechanism, all_mechanisms
 from workloads.validation.cases import Case
 from workloads.validation.suite import BUILT_IN, Plan, Selection, plan_validation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernels.program.datatypes import ELEMENT_BITS
+from uarch.datatypes import datatype
 from workloads.validation.measurements import (
     AttentionRow,
     CollectiveRow,
@@ -110,7 +110,7 @@ def _transformer(row: TransformerRow, source: Source) -> tuple[Request, str, str
         return GemmRequest(*sizes, row.dtype, row.l2 or source.residency.gemm), f"{label} x {row.K}", row.op, "gemm"
     if row.kind.startswith("allreduce"):
         ranks = int(row.kind.removeprefix("allreduce_").removesuffix("gpu"))
-        size_bytes = row.rows_M * row.cols_N * ELEMENT_BITS[row.dtype] // 8
+        size_bytes = row.rows_M * row.cols_N * datatype(row.dtype).bits // 8
         reduce = AllReduceRequest(size_bytes, ranks, row.dtype, source.residency.collective, source.collectives)
         return reduce, label, row.op, "all_reduce"
     residency = row.l2 or source.residency.elementwise

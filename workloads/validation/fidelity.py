@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.program.address_space import AddressSpace
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from kernels.vector.embedding import embedding
 from kernels.vector.norm import norm
 from kernels.vector.softmax import softmax
 from uarch.chip.schema import Chip
+from uarch.datatypes import datatype
 from uarch.engine.execute import execute
 from workloads.single.attention import simulate_attention
 from workloads.single.gemm import simulate_gemm
@@ -71,13 +71,13 @@ def _both(chip: Chip, kernel: str, program: TileProgram) -> FidelityCase:
 
 
 def _softmax(chip: Chip, rows: int, row_bytes: int) -> TileProgram:
-    space, bits = AddressSpace(), ELEMENT_BITS["fp16"]
+    space, bits = AddressSpace(), datatype("fp16").bits
     scores, out = (space.allocate(name, rows, row_bytes * 8 // bits, bits) for name in ("scores", "out"))
     return softmax("softmax", chip, scores, out, scale=1.0, causal_diagonal=None)
 
 
 def _layer_norm(chip: Chip, rows: int, row_bytes: int) -> TileProgram:
-    space, bits = AddressSpace(), ELEMENT_BITS["fp16"]
+    space, bits = AddressSpace(), datatype("fp16").bits
     cols = row_bytes * 8 // bits
     x, out = (space.allocate(name, rows, cols, bits) for name in ("x", "out"))
     weights = space.allocate("weights", 2, cols, bits)
@@ -85,7 +85,7 @@ def _layer_norm(chip: Chip, rows: int, row_bytes: int) -> TileProgram:
 
 
 def _gather(chip: Chip, pages: int) -> TileProgram:
-    space, bits = AddressSpace(), ELEMENT_BITS["fp16"]
+    space, bits = AddressSpace(), datatype("fp16").bits
     cols = PAGE_BYTES * 8 // bits
     table = space.allocate("pages", 16 * pages, cols, bits, granule_rows=1)
     out = space.allocate("out", pages, cols, bits)

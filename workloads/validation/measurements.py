@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from uarch.errors import InputError
-from uarch.files.reading import one_line, read_text, unknown_name, validate
+from uarch.datatypes import MatrixDatatype
+from uarch.errors import InputError, unknown_name
+from uarch.files.reading import one_line, read_text, validate
 from workloads.single.vector import VECTOR_KERNELS
 
 Size = Annotated[int, Field(ge=1, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 40)]
 Microseconds = Annotated[float, Field(gt=0, le=1e12)]
-Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 
 
 def _known_kernel(op: str) -> str:
@@ -34,7 +34,7 @@ class Measurement(BaseModel):
     chip: str = ""
     source: str = ""
     time_us: Microseconds
-    dtype: Dtype = "fp16"
+    dtype: MatrixDatatype = "fp16"
     use: str = "A"
     """A: validate against it; B: with care."""
     l2: Literal["cold", "inputs", "warm"] | None = None

@@ -14,11 +14,11 @@ from kernels.gemm.gemm import GemmMapping, GemmShape, GroupedShape, Operand, Out
 from kernels.gemm.weights import WeightFormat, allocate_weights, plain, weight_format
 from kernels.mapping.mapper import Mapper, rank_gemm
 from kernels.program.address_space import AddressSpace
-from kernels.program.datatypes import ELEMENT_BITS
 from kernels.program.tile_program import TileProgram
 from tests.support.replayed import assert_replayed, matrix
 from tests.support.small_programs import small_chip
 from tests.support.stored_weights import GROUP_SIZE, store_weights, weight_formats
+from uarch.datatypes import datatype
 from uarch.engine.execute import execute
 from uarch.engine.roofline import compulsory_traffic, execute_analytically
 from uarch.errors import InputError
@@ -44,7 +44,7 @@ def test_weights_in_every_format(
     mapping = data.draw(mappings(form))
     mapping = replace(mapping, split_k=min(splits, -(-k // mapping.tile_k)))
     space, shape = AddressSpace(), GemmShape(m, n, k)
-    a = space.allocate("a", m, k, ELEMENT_BITS[form.matrix_dtype])
+    a = space.allocate("a", m, k, datatype(form.matrix_dtype).bits)
     weights = allocate_weights(space, "w", k, n, form)
     out = [Output(Operand(space.allocate("c", m, n, 16)), 0, n)]
     program = gemm("g", shape, Operand(a), weights, out, mapping, space, dtype=form.matrix_dtype)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kernels.gemm.tiles import GemmMapping, GemmShape
 from kernels.mapping.tile_menu import library_mappings, library_menu
-from kernels.program.datatypes import ACCUMULATOR_BYTES
 from uarch.chip_file import load_chip
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.machine import Machine, lower
 
 CHIPS = ("a100", "a40", "h100")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.attention.kv_storage import DEQUANTISE_OPS, KV_BITS
 from kernels.attention.streamed import AttentionShape, FlashMapping
 from kernels.masks.score_masks import BlockSparseMask, CausalMask, ScoreMask, WindowMask
 from kernels.replay.interpreter import replay
 from tests.support.attention_cases import job_case, masks
 from tests.support.replayed import assert_replayed
+from uarch.datatypes import datatype
 from uarch.program.records import NONE, A, B, Op
 from workloads.layers.attention_job import AttentionJob
 
@@ -82,7 +82,7 @@ def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtyp
         elements = operands["n_batch"] * operands["n_rows"] * operands["n_cols"] * (operands["tensor"] == number)
         loaded[name] = int((elements.sum(axis=1) * program.executions()).sum())
     assert loaded["k"] == loaded["v"] == rows * 2 * 16
-    assert case.tensors.k.element_bits == KV_BITS[kv_dtype or "fp16"]
+    assert case.tensors.k.element_bits == datatype(kv_dtype or "fp16").bits
     if kv_dtype in ("int8", "int4"):
         assert loaded["kv.k_scales"] == loaded["kv.v_scales"] == rows * 2
     if page_size:
@@ -90,7 +90,7 @@ def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtyp
     assert program.macs == 2 * rows * 8 * 16
     staging = (program.steps["op"] == Op.VECTOR) & (program.operands["tensor"][:, A] != NONE)
     ops = (program.steps["vector_ops"] * program.executions())[staging].sum()
-    assert ops == (loaded["k"] + loaded["v"]) * (DEQUANTISE_OPS[kv_dtype] if kv_dtype else 0)
+    assert ops == (loaded["k"] + loaded["v"]) * (datatype(kv_dtype).dequantise_ops if kv_dtype else 0)
 
 
 def test_a_window_that_sees_all_is_causal() -> None:

@@ -64,7 +64,7 @@ def test_an_ert_becomes_a_table(capsys: pytest.CaptureFixture[str], ert: Path, t
     assert payload == {"table": str(out), "base": "n4", "events": ["matrix_mac.int8", "l2_byte"]}
     table, base = load_energy_table(str(out)), load_energy_table("n4")
     assert table.name == "mine"
-    mac, l2 = table.matrix_mac.int8, table.l2_byte
+    mac, l2 = table.matrix_mac["int8"], table.l2_byte
     assert (mac.pj, mac.low, mac.high, mac.source) == (2.0, 2.0, 2.0, "ERT.yaml: mac.mac_random")
     assert l2 is not None
     assert (l2.pj, l2.low, l2.high, l2.source) == (2.0, 1.0, 3.0, "ERT.yaml: buffer.read / 8")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import uarch.energy.tables_on_disk
-from uarch.chip.schema import DATATYPES
 from uarch.chip_file import load_chip, preset_names
+from uarch.datatypes import MATRIX_DATATYPES
 from uarch.dram.standards.standard import load_standard
 from uarch.energy.account import component_ranges
 from uarch.energy.per_event import COMPONENT_OF_EVENT, dram_background_watts, event_energies, static_power
@@ -71,7 +71,7 @@ def test_every_entry_has_a_source_and_what_the_chip_makes_of_it_is_in_its_range(
         assert len(table.entry(entry).source) > 5
     for chip_name in preset_names():
         chip = load_chip(chip_name, [f"energy.table={name}"])
-        for dtype in DATATYPES:
+        for dtype in MATRIX_DATATYPES:
             energies = event_energies(chip, dtype)
             assert set(energies) == set(COMPONENT_OF_EVENT)
             for event, energy in energies.items():

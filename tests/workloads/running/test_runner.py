@@ -173,7 +173,7 @@ def test_progress_names_each_part_before_it_runs(tiny: str) -> None:
         ({"phase": "verify"}, "draft = None: must be given in phase verify, and only there"),
         ({"attention": "ring"}, "attention = 'ring': not known; allowed: flash, unfused"),
         ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, lltile, tile, burst"),
-        ({"dtype": "fp17"}, "dtype = 'fp17': not known; allowed: fp32, "),
+        ({"dtype": "fp17"}, "dtype = 'fp17': not known; did you mean 'fp16'? allowed: fp32, "),
         ({"stack": "eagre"}, "did you mean 'eager'?"),
         ({"chip": "h1000"}, "did you mean 'h100'?"),
         ({"batch": 0}, "batch = 0: must be at least 1"),

@@ -200,7 +200,7 @@ def test_latent_attention_loads_its_cache_once() -> None:
         ({"mask": "nsa:128,16,64,16,512"}, "BLOCK must be at most SELECTION, and COUNT at least 3"),
         ({"mask": "nsa", "page_size": 16}, "mask = 'nsa': has no contexts, pages, kv_dtype or value_dim"),
         ({"page_size": 24}, "page_size = 24: must be a power of two from 2 to 1024, or 0 for no pages"),
-        ({"kv_dtype": "int2"}, "kv_dtype = 'int2': not known; allowed: fp32, "),
+        ({"kv_dtype": "int2"}, "kv_dtype = 'int2': not known; did you mean 'int8'? allowed: fp32, "),
         ({"pack": "tight"}, "pack = 'tight': not known; allowed: packed, padded"),
         ({"contexts": "azure-conversation"}, "kv_len: give either kv_len or contexts"),
         ({"kv_len": None}, "kv_len: give either kv_len or contexts"),

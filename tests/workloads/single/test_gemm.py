@@ -125,7 +125,7 @@ def test_rungs_of_fidelity_agree_on_the_work() -> None:
         ({"k": -4}, "k = -4: must be at least 1"),
         ({"k": 4.0}, "k = 4.0: must be a whole number"),
         ({"n": 1 << 30}, f"n = {1 << 30}: must be at least 1 and at most"),
-        ({"dtype": "fp17"}, "dtype = 'fp17': not known; allowed: fp32, "),
+        ({"dtype": "fp17"}, "dtype = 'fp17': not known; did you mean 'fp16'? allowed: fp32, "),
         ({"dtype": "fp32"}, "dtype: h100 has no matrix rate for 'fp32'; allowed are bf16, fp16, "),
         ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, tile, burst"),
         ({"chip": "h1000"}, "did you mean 'h100'?"),
