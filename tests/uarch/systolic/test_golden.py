@@ -1,14 +1,12 @@
-"""The array model without overlap against runs of SCALE-Sim 3.0.0 (``systolic/golden.csv`` of the reference folder)."""
+"""The array model without overlap against runs of SCALE-Sim 3.0.0, see tests/golden/README.md."""
 
 from __future__ import annotations
 
-import csv
-import os
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 
+from tests.support.golden import golden_rows
 from uarch.errors import InputError
 from uarch.systolic.cycles import Dataflow, Overlap, SystolicArray, tile_cycles
 from uarch.systolic.report import report, step_of_rate
@@ -23,12 +21,7 @@ PUBLISHED = [
 ]
 
 
-def _golden_rows() -> list[dict[str, str]]:
-    folder = os.environ.get("UARCH_REFERENCE")
-    if not folder:
-        pytest.skip("UARCH_REFERENCE does not name the folder of reference data")
-    with (Path(folder) / "systolic" / "golden.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+ROWS = golden_rows("systolic.csv", "systolic/golden.csv")
 
 
 def _array(row: dict[str, str]) -> SystolicArray:
@@ -45,9 +38,8 @@ def test_last_cycle_by_hand(
 
 
 def test_every_golden_row_is_reproduced_exactly() -> None:
-    rows = _golden_rows()
-    assert len(rows) > 30
-    for row in rows:
+    assert len(ROWS) > 20
+    for row in ROWS:
         result = report(_array(row), int(row["M"]), int(row["N"]), int(row["K"]))
         assert result.last_cycle_index == int(row["total_cycles"]), row
         assert 100 * result.mapping_efficiency == float(row["map_eff_pct"]), row
@@ -55,7 +47,7 @@ def test_every_golden_row_is_reproduced_exactly() -> None:
 
 
 def test_scalesim_run_reproduces_every_golden_row() -> None:
-    for row in _golden_rows():
+    for row in ROWS:
         array = _array(row)
         sram = (65536 * 1024,) * 3
         config = Config(array.rows, array.cols, Dataflow(array.dataflow), sram, None, False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.golden import REFERENCE
 from uarch.errors import InputError
 from uarch.systolic.cycles import Dataflow
 from uarch.systolic.scalesim import run_layer
@@ -174,11 +174,13 @@ def test_sparse_and_convolution_layers_equal_scalesim(
     assert made.mapping_efficiency_percent == mapping_efficiency
 
 
-def test_shared_files_are_read() -> None:
-    folder = os.environ.get("UARCH_REFERENCE")
-    if not folder:
-        pytest.skip("UARCH_REFERENCE does not name the folder of reference data")
-    systolic = Path(folder) / "systolic"
-    assert read_config(systolic / "scalesim_32x32_os.cfg").dataflow == Dataflow.OS
-    assert read_topology(systolic / "gemm_gpt2.csv")[0] == Layer("QKT", 1024, 1024, 64)
-    assert read_topology(systolic / "conv_alexnet_part.csv") == [Layer("Conv1", 54 * 54, 96, 11 * 11 * 3)]
+def test_files_are_read_as_the_tool_has_them(tmp_path: Path) -> None:
+    """Sections that this model has no use for are passed over; the reference has the tool's own files."""
+    layout = "\n[layout]\nIfmapCustomLayout: False\nIfmapSRAMBankNum: 10\n"
+    _file(tmp_path, CONFIG.replace(": ws", ": os") + layout, "scalesim_32x32_os.cfg")
+    _file(tmp_path, "Layer,M,N,K,\nQKT,1024,1024,64,\nQKTV,1024,64,1024,\n", "gemm_gpt2.csv")
+    _file(tmp_path, CONV_HEADER + "Conv1,224,224,11,11,3,96,4,\n", "conv_alexnet_part.csv")
+    for folder in filter(None, (tmp_path, REFERENCE and REFERENCE / "systolic")):
+        assert read_config(folder / "scalesim_32x32_os.cfg").dataflow == Dataflow.OS
+        assert read_topology(folder / "gemm_gpt2.csv")[0] == Layer("QKT", 1024, 1024, 64)
+        assert read_topology(folder / "conv_alexnet_part.csv") == [Layer("Conv1", 54 * 54, 96, 11 * 11 * 3)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles.lock_step_waves import fastest_of_steps, l2_tile_cycles_of_sets
+from tests.support.golden import REFERENCE, SHIPPED, Row, read_rows
 from workloads.predictors.block_gemm import BlockMachine, Tilings, fastest_cycles, gemm_cycles, l2_tile_cycles, tilings
 
 pytestmark = pytest.mark.once("closed forms: nothing is jitted")
@@ -32,14 +31,20 @@ A100 = BlockMachine(
 )
 """LLMCompass's A100: fp16, 78 TFLOP/s in the vector units."""
 
-# LLMCompass at its commit 2e015fd, heuristic mapper, without launch overhead: (m, n, k), ms, mappings tried.
-PREDICTIONS = [
-    ((64, 12288, 12288), 0.1521, 2928),
-    ((1024, 12288, 12288), 1.1019, 2928),
-    ((8192, 64, 64), 0.0014, 7056),
-    ((8192, 1024, 1024), 0.0745, 6138),
-    ((8192, 8192, 8192), 3.7731, 2928),
-]
+
+def predictions() -> list[Row]:
+    """Those that are shipped, then those that the reference has besides."""
+    rows = read_rows(SHIPPED / "llmcompass_gemm.csv")
+    if REFERENCE is None:
+        return rows
+    text = (REFERENCE / "llmcompass.md").read_text(encoding="utf-8")
+    full = re.findall(r"^\| (\d+), (\d+), (\d+) \| ([\d.]+) \| (\d+) \|", text, re.MULTILINE)
+    known = {tuple(row.values()) for row in rows}
+    assert known <= set(full)
+    return rows + [dict(zip(rows[0], values, strict=True)) for values in full if values not in known]
+
+
+PREDICTIONS = predictions()
 
 SMALL = A100._replace(cores=5, l1_elements=16384, l2_elements=1 << 17, dram_rate=24.0, l2_rate=96.0, l2_read_rate=48.0)
 
@@ -48,26 +53,12 @@ def search_space(k: int, machine: BlockMachine) -> Tilings:
     return tilings(k, machine.lanes, machine.l1_elements, machine.l2_elements)
 
 
-def check_prediction(sizes: tuple[int, int, int], milliseconds: float, rounds: int) -> None:
-    assert fastest_cycles(*sizes, A100) / HZ * 1e3 == pytest.approx(milliseconds, rel=0.03)
-    assert len(search_space(sizes[2], A100).side) == rounds
-
-
-@pytest.mark.parametrize(("sizes", "milliseconds", "rounds"), PREDICTIONS)
-def test_the_tools_predictions_are_reproduced(sizes: tuple[int, int, int], milliseconds: float, rounds: int) -> None:
-    check_prediction(sizes, milliseconds, rounds)
-    assert fastest_cycles(*sizes, A100) > sizes[0] * sizes[1] * sizes[2] / A100.cores / A100.lanes / 256
-
-
-def test_all_predictions_of_the_reference_are_reproduced_within_3_percent() -> None:
-    folder = os.environ.get("UARCH_REFERENCE")
-    if folder is None:
-        pytest.skip("UARCH_REFERENCE does not name the folder of the reference data")
-    text = (Path(folder) / "llmcompass.md").read_text()
-    rows = re.findall(r"^\| (\d+), (\d+), (\d+) \| ([\d.]+) \| (\d+) \|", text, re.MULTILINE)
-    assert len(rows) == 20
-    for m, n, k, milliseconds, rounds in rows:
-        check_prediction((int(m), int(n), int(k)), float(milliseconds), int(rounds))
+@pytest.mark.parametrize("row", PREDICTIONS, ids=lambda row: "x".join(row[side] for side in "mnk"))
+def test_the_tools_predictions_are_reproduced(row: Row) -> None:
+    m, n, k = int(row["m"]), int(row["n"]), int(row["k"])
+    assert fastest_cycles(m, n, k, A100) / HZ * 1e3 == pytest.approx(float(row["milliseconds"]), rel=0.03)
+    assert len(search_space(k, A100).side) == int(row["mappings"])
+    assert fastest_cycles(m, n, k, A100) > m * n * k / A100.cores / A100.lanes / 256
 
 
 @settings(deadline=None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 from results.analysis.invariants import check
 from results.trace.schema import text
+from tests.support.golden import golden_rows
 from tests.support.tiny_model import write_tiny_llama
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
@@ -62,18 +61,14 @@ def test_layers_of_gpt3_take_what_the_tool_says() -> None:
 
 def test_row_kernels_are_as_near_to_measurements_as_the_tool() -> None:
     """Its mean errors with overheads: softmax 9.4 %, layer norm 8.7 %, GELU 5.5 %, of twice as many rows as these."""
-    folder = os.environ.get("UARCH_REFERENCE")
-    if folder is None:
-        pytest.skip("UARCH_REFERENCE does not name the folder of the reference data")
     kinds = {"softmax": ("softmax", 1.2e-5), "layernorm": ("norm", 4.5e-5), "gelu": ("gelu", 4.5e-5)}
     errors: dict[str, list[float]] = {op: [] for op in kinds}
-    with (Path(folder) / "measured" / "elementwise.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["source"] == "llmcompass" and row["chip"].startswith("A100"):
-                kind, overhead_seconds = kinds[row["op"]]
-                kernel = Kernel(kind, (int(row["rows"]), int(row["cols"])), "fp16")
-                measured = float(row["time_us"]) * 1e-6
-                errors[row["op"]].append(abs(predict(A100, kernel) + overhead_seconds - measured) / measured)
+    for row in golden_rows("llmcompass_rows.csv", "measured/elementwise.csv"):
+        if row["source"] == "llmcompass" and row["chip"].startswith("A100") and row["op"] in kinds:
+            kind, overhead_seconds = kinds[row["op"]]
+            kernel = Kernel(kind, (int(row["rows"]), int(row["cols"])), "fp16")
+            measured = float(row["time_us"]) * 1e-6
+            errors[row["op"]].append(abs(predict(A100, kernel) + overhead_seconds - measured) / measured)
     assert {op: len(found) for op, found in errors.items()} == {"softmax": 11, "layernorm": 11, "gelu": 10}
     for found in errors.values():
         assert np.mean(found) < 0.12

@@ -1,23 +1,19 @@
 """Ramulator 2.1 and DRAMsim3 on the streams of the reference: equal ticks, latencies, row hits, refreshes and energy.
 
-The rows were measured with both tools; shared/reference/dram/README.md has the rule by which the streams are made.
+The rows were measured with both tools; tests/golden/README.md has the rule by which the streams are made.
 """
 
 from __future__ import annotations
 
-import csv
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.support.golden import golden_rows
 from uarch.dram.controller.options import ControllerOptions
 from uarch.dram.replay.channel import ChannelResult, simulate_channel
 from uarch.dram.replay.requests import RequestStream, splitmix64
 from uarch.dram.standards.standard import Standard, load_standard
 
-REFERENCE = os.environ.get("UARCH_REFERENCE")
 STANDARDS = {
     "hbm2_M1": "dramsim3-hbm2",
     "gddr6_M1": "dramsim3-gddr6",
@@ -38,19 +34,9 @@ ENERGIES = {
     "act_stb_energy": "active_standby",
     "pre_stb_energy": "precharge_standby",
 }
-
-
-def golden_rows() -> list[dict[str, str]]:
-    if REFERENCE is None:
-        return []
-    with (Path(REFERENCE) / "dram" / "golden.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-ROWS = golden_rows()
+ROWS = golden_rows("dram.csv", "dram/golden.csv")
 SATURATING = [row for row in ROWS if not row["pattern"].startswith("idle")]
 IDLE = [row for row in ROWS if row["pattern"].startswith("idle")]
-needs_reference = pytest.mark.skipif(REFERENCE is None, reason="UARCH_REFERENCE does not name the reference folder")
 needs_jit = pytest.mark.compiled("200000 requests are too many for interpreted kernels")
 
 
@@ -83,7 +69,6 @@ def replay(row: dict[str, str]) -> ChannelResult:
     return simulate_channel(standard, stream_of(standard, row["pattern"], int(row["n"])), options, MAPPINGS[row["map"]])
 
 
-@needs_reference
 @needs_jit
 @pytest.mark.parametrize("row", SATURATING, ids=map(identifier, SATURATING))
 def test_saturating_streams(row: dict[str, str]) -> None:
@@ -103,7 +88,6 @@ def test_saturating_streams(row: dict[str, str]) -> None:
             assert joules * 1e12 == pytest.approx(float(row[column]) * clock_ns, rel=2e-3), component
 
 
-@needs_reference
 @pytest.mark.parametrize("row", IDLE, ids=map(identifier, IDLE))
 def test_idle_latencies(row: dict[str, str]) -> None:
     standard, options = setup(row)
