@@ -15,7 +15,7 @@ from uarch.errors import unknown
 
 MatrixDatatype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 """Datatypes that systolic arrays can multiply, if the chip's do."""
-Datatype = Literal[MatrixDatatype, "int4"]
+Datatype = Literal[MatrixDatatype, "int4", "fp4", "mxfp4"]
 """All datatypes; those that are no :data:`MatrixDatatype` are stored, and converted before they are used."""
 
 ACCUMULATOR_BYTES = 4
@@ -41,8 +41,10 @@ class DatatypeRecord:
     """Whether keys and values have a scale for each token and head, as KIVI and KVQuant keep for values."""
     group_size: int | None = None
     """Rows of weights that share a scale unless the caller says otherwise; None: a whole column."""
+    block: int | None = None
+    """Elements that share a scale by definition of the format; None: the caller may choose."""
     scale_bits: int = 16
-    """Bits of a scale: fp16 or bf16, as GPTQ and AWQ store them."""
+    """Bits of a scale; 16 are fp16 or bf16, as GPTQ and AWQ store them."""
 
 
 # Rates are those of H100's tensor cores (NVIDIA H100 white paper, 2022, table 2: 494.7, 989.4 and 1978.9 TFLOP/s for tf32,
@@ -55,6 +57,12 @@ DATATYPES: Final[dict[str, DatatypeRecord]] = {
     "fp8": DatatypeRecord(8, 4, Fraction(2), dequantise_ops=1, has_weight_scales=True),
     "int8": DatatypeRecord(8, 7, Fraction(2), dequantise_ops=2, has_weight_scales=True, has_kv_scales=True),
     "int4": DatatypeRecord(4, 3, dequantise_ops=3, has_weight_scales=True, has_kv_scales=True, group_size=128),
+    # e2m1, with scales as int4 has them
+    "fp4": DatatypeRecord(4, 2, dequantise_ops=3, has_weight_scales=True, has_kv_scales=True, group_size=128),
+    # e2m1 in blocks of 32 that share a power of two, e8m0 (OCP Microscaling Formats specification 1.0, 2023, table 1)
+    "mxfp4": DatatypeRecord(
+        4, 2, dequantise_ops=3, has_weight_scales=True, has_kv_scales=True, group_size=32, block=32, scale_bits=8
+    ),
 }
 """Every datatype by name, wide ones first."""
 

@@ -15,7 +15,7 @@ from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Ints
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES, QUANTISED, datatype
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be
 from uarch.systolic.sparsity import DENSE, Structure, index_bits, parse_structure
 
 CONVERT_OPS = 1.0
@@ -159,8 +159,9 @@ def weight_format(
 ) -> WeightFormat:
     """The format of weights on a chip whose matrix work is in ``dtype``.
 
-    ``weight_dtype``: ``dtype`` itself or a narrower one; fp8, int8 and int4 that are asked for by name have scales.
-    ``group_size``: rows that share one; None: 128 for int4, a whole column for the others. ``sparsity``: ``N:M``.
+    ``weight_dtype``: ``dtype`` itself or a narrower one; those of ``QUANTISED`` that are asked for by name have scales.
+    ``group_size``: rows that share one; None: what the datatype has
+    by default. ``sparsity``: ``N:M``.
 
     Raises:
         InputError: an unknown or wider datatype, a group size that does not suit, or no N:M.
@@ -179,6 +180,8 @@ def weight_format(
     structure = parse_structure(sparsity, "weight_sparsity") if sparsity else DENSE
     if group_size is None:
         group_size = datatype(stored).group_size if scaled else None
+    elif datatype(stored).block not in (None, group_size):
+        raise must_be("group_size", group_size, f"{datatype(stored).block}, the block of {stored}")
     elif not 32 <= group_size <= 1024 or group_size & (group_size - 1):
         raise InputError(f"group_size = {group_size}: must be a power of two from 32 to 1024")
     if structure.group > 16 or 32 % structure.group:

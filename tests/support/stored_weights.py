@@ -71,7 +71,9 @@ def _places(dense: Matrix, structure: Structure) -> Matrix:
 
 def weight_formats() -> st.SearchStrategy[WeightFormat]:
     """Plain, converted and same-type values; no scales, one a column, one a group; dense and N:M, skipped or expanded."""
-    dtypes = st.sampled_from([("fp16", "fp16"), ("int4", "fp16"), ("fp8", "fp16"), ("fp8", "fp8"), ("int4", "int8")])
+    dtypes = st.sampled_from(
+        [("fp16", "fp16"), ("int4", "fp16"), ("mxfp4", "fp16"), ("fp8", "fp16"), ("fp8", "fp8"), ("int4", "int8")]
+    )
     structures = st.sampled_from([DENSE, Structure(2, 4), Structure(1, 4), Structure(3, 8)])
     return st.builds(
         lambda dtype, scales, structure, skips: WeightFormat(

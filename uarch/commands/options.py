@@ -49,7 +49,10 @@ WeightDtypeOption = Annotated[
 ]
 GroupSizeOption = Annotated[
     int | None,
-    typer.Option("--group-size", help="Weights that share a scale; if left out, 128 for int4, else a whole column."),
+    typer.Option(
+        "--group-size",
+        help="Weights that share a scale; if left out, 128 of 4 bits, 32 of mxfp4, else a whole column.",
+    ),
 ]
 WeightSparsityOption = Annotated[
     str | None,

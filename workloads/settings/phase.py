@@ -269,7 +269,8 @@ LARGEST_PAGE = 1024
 def check_cache(stored_dtype: str, page_size: int) -> None:
     """Raise :class:`InputError` unless keys and values can be stored so, in pages that tiles and granules can be made of
     (0 means no pages)."""
-    datatype(stored_dtype, "kv_dtype")
+    if datatype(stored_dtype, "kv_dtype").block:
+        raise InputError(f"kv_dtype = {stored_dtype!r}: must have a scale for each token and head, not for each block")
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
         raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 

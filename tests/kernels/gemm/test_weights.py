@@ -18,7 +18,7 @@ from kernels.program.tile_program import TileProgram
 from tests.support.replayed import assert_replayed, matrix
 from tests.support.small_programs import small_chip
 from tests.support.stored_weights import GROUP_SIZE, store_weights, weight_formats
-from uarch.datatypes import datatype
+from uarch.datatypes import QUANTISED, datatype
 from uarch.engine.execute import execute
 from uarch.engine.roofline import compulsory_traffic, execute_analytically
 from uarch.errors import InputError
@@ -94,6 +94,8 @@ def weighted(form: WeightFormat, m: int, n: int, k: int, mapping: GemmMapping) -
         (plain("fp16"), 16),
         (WeightFormat("int4", "fp16", True, 128), 4 + 16 / 128),
         (WeightFormat("int8", "fp16", True), 8 + 16 / 512),
+        (WeightFormat("fp4", "fp16", True, 128), 4 + 16 / 128),
+        (WeightFormat("mxfp4", "fp16", True, 32), 4 + 8 / 32),
         (replace(plain("fp16"), structure=Structure(2, 4), skips_zeros=True), 0.5 * (16 + 2)),
     ],
     ids=str,
@@ -174,11 +176,12 @@ def test_one_expert_costs_what_a_plain_gemm_does(m: int, n: int, k: int, others:
     [
         (
             {"weight_dtype": "fp32"},
-            "weight_dtype = 'fp32': not possible with dtype fp16; allowed: fp16, fp8, int8, int4",
+            "weight_dtype = 'fp32': not possible with dtype fp16; allowed: fp16, fp8, int8, int4, fp4, mxfp4",
         ),
-        ({"weight_dtype": "int8", "dtype": "fp8"}, "allowed: fp8, int4"),
+        ({"weight_dtype": "int8", "dtype": "fp8"}, "allowed: fp8, int4, fp4, mxfp4"),
         ({"group_size": 64}, "group_size = 64: weights in fp16 have no scales"),
         ({"weight_dtype": "int4", "group_size": 48}, "group_size = 48: must be a power of two from 32 to 1024"),
+        ({"weight_dtype": "mxfp4", "group_size": 64}, "group_size = 64: must be 32, the block of mxfp4"),
         ({"sparsity": "4:2"}, "weight_sparsity: '4:2' is no sparsity"),
         ({"sparsity": "2:5"}, "weight_sparsity = '2:5': M must be"),
     ],
@@ -190,10 +193,30 @@ def test_formats_that_are_refused(options: dict[str, Any], expected: str) -> Non
 
 
 def test_scales_where_nothing_is_said() -> None:
-    """As checkpoints have them: int4 in groups of 128, 8-bit types with one scale a column, weights as activations none."""
-    forms = {name: weight_format(small_chip(), "fp16", weight_dtype=name) for name in ("fp8", "int8", "int4")}
-    assert [str(form) for form in forms.values()] == ["fp8 per column", "int8 per column", "int4 g128"]
+    """As checkpoints have them: 4-bit types in groups, 8-bit types with one scale a column, weights as activations none."""
+    forms = {name: weight_format(small_chip(), "fp16", weight_dtype=name) for name in QUANTISED}
+    assert [str(form) for form in forms.values()] == [
+        "fp8 per column",
+        "int8 per column",
+        "int4 g128",
+        "fp4 g128",
+        "mxfp4 g32",
+    ]
+    assert weight_format(small_chip(), "fp16", weight_dtype="mxfp4", group_size=32) == forms["mxfp4"]
     assert weight_format(small_chip(), "fp8") == plain("fp8")
+
+
+def test_weights_in_mxfp4_are_converted_on_chips_without_such_arrays() -> None:
+    """A weight takes 4.25 bits of memory traffic instead of 16, a conversion, and half an operation for its scale."""
+    sizes, mapping = (8, 256, 1024), GemmMapping(8, 128, 128, 4)
+    plain_run, _ = execute(small_chip(), weighted(plain("fp16"), *sizes, mapping))
+    form = weight_format(small_chip(), "fp16", weight_dtype="mxfp4")
+    narrow, _ = execute(small_chip(), weighted(form, *sizes, mapping))
+    weights = 256 * 1024
+    saved_bits = (plain_run.count(Event.DRAM_READ_BYTES) - narrow.count(Event.DRAM_READ_BYTES)) * 8
+    assert saved_bits == weights * (16 - 4.25)
+    assert narrow.count(Event.MACS) == plain_run.count(Event.MACS)
+    assert narrow.count(Event.VECTOR_OPS) - plain_run.count(Event.VECTOR_OPS) == 1.5 * weights
 
 
 def test_a_mapping_that_cuts_through_groups_is_refused() -> None:

@@ -68,7 +68,7 @@ def test_every_combination(
         assert program.useful_flops <= shape.flops_of(computed)
 
 
-@given(st.integers(1, 4), st.integers(1, 300), st.sampled_from([None, "fp8", "int8", "int4"]), pages)
+@given(st.integers(1, 4), st.integers(1, 300), st.sampled_from([None, "fp8", "int8", "int4", "fp4"]), pages)
 def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtype: str | None, page_size: int) -> None:
     """Each K/V head's keys and values are loaded once, in whole pages; MACs are those of the loaded rows."""
     shape = AttentionShape(batch, 8, 2, 16, 1, kv_len)
@@ -83,7 +83,7 @@ def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtyp
         loaded[name] = int((elements.sum(axis=1) * program.executions()).sum())
     assert loaded["k"] == loaded["v"] == rows * 2 * 16
     assert case.tensors.k.element_bits == datatype(kv_dtype or "fp16").bits
-    if kv_dtype in ("int8", "int4"):
+    if kv_dtype in ("int8", "int4", "fp4"):
         assert loaded["kv.k_scales"] == loaded["kv.v_scales"] == rows * 2
     if page_size:
         assert loaded["kv.page_table"] == batch * 2 * -(-kv_len // page_size)

@@ -147,6 +147,7 @@ def test_the_engine_runs_them_too(tiny: str) -> None:
             "fewer than its 2 new tokens",
         ),
         ("decode", {"page_size": 3}, "page_size = 3: must be a power of two"),
+        ("decode", {"kv_dtype": "mxfp4"}, "kv_dtype = 'mxfp4': must have a scale for each token and head"),
         ("decode", {"kv_dtype": "int3"}, "kv_dtype = 'int3': not known; did you mean 'int8'? allowed:"),
         (
             "decode",

@@ -142,7 +142,7 @@ def test_narrow_caches_load_less_and_convert_more() -> None:
         kv_dtype: simulate_attention(
             small_chip(), "decode", **HEADS, kv_len=512, kv_dtype=kv_dtype, fidelity="analytical"
         )
-        for kv_dtype in (None, "fp8", "int8", "int4")
+        for kv_dtype in (None, "fp8", "int8", "int4", "fp4")
     }
     queries_bytes, elements, scale_bytes = 2 * 4 * 64, 2 * 512 * 2 * 64, 2 * 512 * 2 * 2
     expected = {
@@ -150,6 +150,7 @@ def test_narrow_caches_load_less_and_convert_more() -> None:
         "fp8": elements,
         "int8": elements + scale_bytes,
         "int4": elements // 2 + scale_bytes,
+        "fp4": elements // 2 + scale_bytes,
     }
     assert {name: run.dram_bytes - queries_bytes for name, run in runs.items()} == expected
     vector = [run.joules_by_component["vector"] for run in runs.values()]
