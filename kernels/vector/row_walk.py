@@ -20,7 +20,7 @@ from kernels.vector.norm import NORMS
 from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
-_RESULT, _MOMENTS = Slot(0), Slot(1)
+_RESULT, _MOMENTS, _SUM = Slot(0), Slot(1), Slot(2)
 _MOMENT_COLS = 3
 
 REDUCTION_BARRIERS = 4
@@ -30,8 +30,8 @@ about as long as a barrier each time."""
 WARP_GROUPS = 4
 """Parts of a block whose threads never meet that are followed by themselves: each stands for a quarter of its warps."""
 
-_Step = Callable[[Grid, int, int, int, int], None]
-"""Fills step ``j``: (grid, j, first column, columns, columns from one iteration to the next)."""
+_Fill = Callable[[Grid, int, int, int, int], None]
+"""Fills the steps of one iteration: (grid, first step, first column, columns, columns from one iteration to the next)."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +45,35 @@ class _Walk:
 
     @staticmethod
     def over(chip: Chip, kernel: RowKernel, matrix: Tensor, cols: int) -> _Walk:
-        """All rows of ``matrix``."""
+        """Walk over all rows of ``matrix``."""
         return _Walk(chip, kernel, np.arange(matrix.batch * matrix.rows), cols)
 
     @property
     def threads(self) -> int:
-        """As many as the row has work for."""
+        """Threads of a block: as many as the row has work for."""
         return min(self.kernel.threads, -(-self.cols // self.kernel.elements))
 
     @property
     def stride(self) -> int:
-        """Columns of an iteration."""
+        """Columns that a block works on in one iteration."""
         return self.threads * self.kernel.elements
 
     def box(self, tensor: Tensor, col: int, n_cols: int, step: int, *, cached: bool = False) -> Box:
-        """The rows' columns from ``col`` on."""
+        """Box of the rows' columns from ``col`` on; ``cached``: loads go by way of L1's cache."""
         return Box(tensor.as_rows(), 1, n_cols, row=self.rows, col=col, step_col=step, cached=cached)
 
-    def add(self, grid: Grid, j: int, fill: _Step) -> None:
-        """Two steps from ``j`` on: a loop over whole strides, and what is left."""
+    def add(self, grid: Grid, j: int, fill: _Fill, steps: int = 1) -> None:
+        """Fill the steps from ``j`` on, ``steps`` an iteration: a loop over whole strides, then what is left of the row."""
         whole, rest = divmod(self.cols, self.stride)
         fill(grid, j, 0, self.stride if whole else rest, self.stride)
-        grid.loop(j, 1, whole)
-        fill(grid, j + 1, whole * self.stride if rest else 0, rest or self.stride if whole else rest, 0)
-        grid.loop(j + 1, 1, 1 if rest else 0)
+        grid.loop(j, steps, whole)
+        fill(grid, j + steps, whole * self.stride if rest else 0, rest or self.stride if whole else rest, 0)
+        grid.loop(j + steps, steps, 1 if rest else 0)
 
     def resources(self, grid: Grid, loaded_bytes_per_element: int = 0) -> None:
-        """Loads in flight are those of unrolled iterations; registers stand for the threads of a core that a block takes.
+        """Set what a block needs of a core: room in L1 for the loads of unrolled iterations, and its threads' registers.
 
-        What goes by way of L1's cache takes no place there in advance.
+        Loads that go by way of L1's cache take no place there in advance.
         """
         core = self.chip.core
         share = self.threads / core.max_threads
@@ -127,14 +127,24 @@ def row_norm(
     norm: str,
     eps: float,
     dtype: str,
+    delta: Tensor | None = None,
 ) -> TileProgram:
-    """``out = norm(x)``; shapes as for :func:`kernels.vector.norm.norm`. A row may be of any length."""
+    """``out = norm(x)``, with ``delta`` after ``x += delta``; shapes as for :func:`kernels.vector.norm.norm`.
+
+    A row may be of any length; ``out`` may be ``x``. A sum with ``delta`` is stored in the first pass and read again in the
+    second.
+    """
     walk = _Walk.over(chip, kernel, x, x.cols)
     ops = kernel.lane_ops(chip, passes=2)
     scale = Function.RMS_SCALE if norm == "rmsnorm" else Function.LAYER_SCALE
 
     def sum_up(grid: Grid, j: int, col: int, n: int, advance: int) -> None:
-        grid.vector(j, Function.MOMENTS, walk.box(x, col, n, advance), _MOMENTS, m=1, n=n, ops_per_element=ops)
+        source: Box | Slot = walk.box(x, col, n, advance)
+        if delta is not None:
+            added = walk.box(delta, col, n, advance)
+            grid.vector(j, Function.ADD, source, _SUM, b=added, m=1, n=n, store=walk.box(x, col, n, advance))
+            source, j = _SUM, j + 1
+        grid.vector(j, Function.MOMENTS, source, _MOMENTS, m=1, n=n, ops_per_element=ops)
 
     def scale_row(grid: Grid, j: int, col: int, n: int, advance: int) -> None:
         weight = Box(weights.as_rows(), NORMS[norm].weight_rows, n, col=col, step_col=advance, cached=True)
@@ -153,11 +163,12 @@ def row_norm(
         )
 
     writer = ProgramWriter(name, "norm", f"{len(walk.rows)} x {x.cols}", dtype)
-    grid = writer.grid(len(walk.rows), 5)
-    walk.add(grid, 0, sum_up)
+    steps = 1 if delta is None else 2
+    grid = writer.grid(len(walk.rows), 2 * steps + 3)
+    walk.add(grid, 0, sum_up, steps)
     reduction = kernel.thread_ops(chip) * walk.threads / _MOMENT_COLS
     grid.vector(
-        2,
+        2 * steps,
         Function.IDENTITY,
         _MOMENTS,
         _MOMENTS,
@@ -166,9 +177,20 @@ def row_norm(
         ops_per_element=reduction,
         barriers=REDUCTION_BARRIERS,
     )
-    walk.add(grid, 3, scale_row)
+    walk.add(grid, 2 * steps + 1, scale_row)
     walk.resources(grid)
     return writer.finish(0)
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """Which rows a rotary embedding turns: ``q_len`` of each sequence, at positions from ``first_position`` on."""
+
+    head_dim: int
+    q_len: int
+    first_position: int
+    first_key: int
+    """Row of each batch entry of the keys that holds the first of them."""
 
 
 def row_rope(
@@ -178,20 +200,22 @@ def row_rope(
     k: Tensor,
     table: Tensor,
     kernel: RowKernel,
+    rotated: Rotated,
     *,
-    head_dim: int,
     dtype: str,
 ) -> TileProgram:
-    """Rotate Q and K in place, row r by row r of ``table``, one block a row; widths as for :func:`kernels.vector.rope.rope`."""
+    """Rotate queries and the newest keys in place, one block a token; shapes as for :func:`kernels.vector.rope.rope`."""
+    head_dim, q_len = rotated.head_dim, rotated.q_len
     writer = ProgramWriter(name, "rope", f"{q.batch * q.rows} x ({q.cols} + {k.cols})", dtype)
     ops = kernel.lane_ops(chip)
-    walks = [(tensor, _Walk.over(chip, kernel, tensor, tensor.cols)) for tensor in (q, k)]
-    grid = writer.grid(len(walks[0][1].rows), 4)
-    for i, (tensor, walk) in enumerate(walks):
-        heads = _Walk(chip, kernel, walk.rows, tensor.cols)
-        stride = max(head_dim, heads.stride - heads.stride % head_dim)
+    queries = _Walk.over(chip, kernel, q, q.cols)
+    sequence, token = np.divmod(queries.rows, q_len)
+    keys = _Walk(chip, kernel, sequence * k.rows + rotated.first_key + token, k.cols)
+    cos_sin = Box(table.as_rows(), 1, head_dim, row=rotated.first_position + token, cached=True)
+    grid = writer.grid(len(queries.rows), 4)
+    for i, (tensor, walk) in enumerate(((q, queries), (k, keys))):
+        stride = max(head_dim, walk.stride - walk.stride % head_dim)
         whole, rest = divmod(tensor.cols, stride)
-        cos_sin = Box(table.as_rows(), 1, head_dim, row=walk.rows, cached=True)
         for j, col, n, advance, times in (
             (2 * i, 0, stride if whole else rest, stride, whole),
             (2 * i + 1, whole * stride if rest else 0, rest or min(stride, tensor.cols), 0, int(rest > 0)),
@@ -199,5 +223,5 @@ def row_rope(
             box = walk.box(tensor, col, n, advance)
             grid.vector(j, Function.ROPE, box, _RESULT, b=cos_sin, m=1, n=n, store=box, ops_per_element=ops)
             grid.loop(j, 1, times)
-    walks[0][1].resources(grid, q.element_bits // 8)
+    queries.resources(grid, q.element_bits // 8)
     return writer.finish(0)

@@ -10,13 +10,11 @@ import numpy as np
 
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
-from kernels.vector.elementwise import activation, copy, residual
+from kernels.vector.by_library import VectorKernels
+from kernels.vector.elementwise import copy, residual
 from kernels.vector.embedding import embedding
 from kernels.vector.libraries import IDEAL, row_kernel
-from kernels.vector.norm import NORMS, norm
-from kernels.vector.rope import rope
-from kernels.vector.row_walk import row_norm, row_rope, row_silu_mul
-from kernels.vector.softmax import softmax
+from kernels.vector.norm import NORMS
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import datatype
@@ -42,6 +40,11 @@ class _Site:
     space: AddressSpace
     library: str
 
+    @property
+    def kernels(self) -> VectorKernels:
+        """Kernels of the library."""
+        return VectorKernels(self.chip, self.library)
+
     def tensor(self, name: str, rows: int = 0, cols: int = 0, *, granule_rows: int = GRANULE_ROWS) -> Tensor:
         """A tensor, ``rows x cols`` of the kernel unless given."""
         bits = datatype(self.dtype).bits
@@ -60,10 +63,8 @@ def _residual_add(site: _Site) -> _Built:
 def _norm(kind: str) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, weights, out = site.tensor("x"), site.tensor("weights", NORMS[kind].weight_rows), site.tensor("out")
-        if kernel := row_kernel(site.library, kind, site.chip):
-            program = row_norm(kind, site.chip, x, weights, out, kernel, norm=kind, eps=1e-5, dtype=site.dtype)
-            return program, [x, weights]
-        return norm(kind, site.chip, x, weights, out, norm=kind, eps=1e-5, dtype=site.dtype), [x]
+        read = [x, weights] if row_kernel(site.library, kind, site.chip) else [x]
+        return site.kernels.norm(kind, x, weights, out, norm=kind, eps=1e-5, dtype=site.dtype), read
 
     return build
 
@@ -71,24 +72,15 @@ def _norm(kind: str) -> Callable[[_Site], _Built]:
 def _activation(kind: str, *, gated: bool) -> Callable[[_Site], _Built]:
     def build(site: _Site) -> _Built:
         x, out = site.tensor("x", cols=site.cols * (1 + gated)), site.tensor("out")
-        if gated and (kernel := row_kernel(site.library, "silu_mul", site.chip)):
-            return row_silu_mul("silu_mul", site.chip, x, out, kernel, dtype=site.dtype), [x]
-        issued = _issued(site, kind)
-        return activation(kind, site.chip, x, out, activation=kind, gated=gated, dtype=site.dtype, issued=issued), [x]
+        name = "silu_mul" if gated and row_kernel(site.library, "silu_mul", site.chip) else kind
+        return site.kernels.activation(name, x, out, activation=kind, gated=gated, dtype=site.dtype), [x]
 
     return build
 
 
-def _issued(site: _Site, op: str) -> float:
-    """Lane-operations per element that the library's kernel issues; 0 for an ideal one."""
-    kernel = row_kernel(site.library, op, site.chip)
-    return kernel.lane_ops(site.chip) if kernel else 0.0
-
-
 def _softmax(site: _Site) -> _Built:
     x, out = site.tensor("x"), site.tensor("out")
-    issued = _issued(site, "softmax")
-    return softmax("softmax", site.chip, x, out, scale=1.0, causal_diagonal=None, dtype=site.dtype, issued=issued), [x]
+    return site.kernels.softmax("softmax", x, out, scale=1.0, causal_diagonal=None, dtype=site.dtype), [x]
 
 
 def _copy(site: _Site) -> _Built:
@@ -102,11 +94,8 @@ def _rope(site: _Site) -> _Built:
     head_dim -= head_dim % 2
     q, k = site.tensor("q", cols=site.cols - head_dim), site.tensor("k", cols=head_dim)
     table = site.tensor("table", cols=head_dim)
-    if kernel := row_kernel(site.library, "rope", site.chip):
-        program = row_rope("rope", site.chip, q, k, table, kernel, head_dim=head_dim, dtype=site.dtype)
-        return program, [table, q, k]
     sizes = {"head_dim": head_dim, "q_len": site.rows, "kv_len": site.rows}
-    return rope("rope", site.chip, q, k, table, **sizes, dtype=site.dtype), [table, q, k]
+    return site.kernels.rope("rope", q, k, table, **sizes, dtype=site.dtype), [table, q, k]
 
 
 def _embedding(site: _Site) -> _Built:

@@ -12,7 +12,7 @@ from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from kernels.replay.interpreter import replay
 from kernels.vector.libraries import IDEAL, RowKernel, row_kernel, vector_library_names
-from kernels.vector.row_walk import WARP_GROUPS, row_norm, row_rope, row_silu_mul
+from kernels.vector.row_walk import WARP_GROUPS, Rotated, row_norm, row_rope, row_silu_mul
 from uarch.chip_file import load_chip
 from uarch.engine.execute import execute
 from uarch.errors import InputError
@@ -57,32 +57,73 @@ def test_norms(kernel: RowKernel, size: tuple[int, int], kind: str, seed: int) -
     values, scale = random.normal(size=(rows, cols)), random.normal(size=(weight_rows, cols))
     program = row_norm("norm", CHIP, x, weights, out, kernel, norm=kind, eps=1e-5, dtype="fp16")
     result = written_once(program, {"x": values, "weights": scale}, "out")
+    np.testing.assert_allclose(result, normed(values, scale, kind), rtol=1e-6, atol=1e-9)
+
+
+def normed(values: Matrix, scale: Matrix, kind: str) -> Matrix:
     if kind == "rmsnorm":
-        expected = values / np.sqrt((values**2).mean(axis=1, keepdims=True) + 1e-5) * scale[0]
-    else:
-        centred = values - values.mean(axis=1, keepdims=True)
-        expected = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * scale[0] + scale[1]
-    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-9)
+        return values / np.sqrt((values**2).mean(axis=1, keepdims=True) + 1e-5) * scale[0]
+    centred = values - values.mean(axis=1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * scale[0] + scale[1]
 
 
-@given(kernels, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.sampled_from([2, 8, 64]), seeds)
-def test_rope(kernel: RowKernel, rows: int, q_heads: int, k_heads: int, head_dim: int, seed: int) -> None:
+@given(kernels, rows_and_cols, st.sampled_from(["rmsnorm", "layernorm"]), st.booleans(), seeds)
+def test_norms_after_a_residual_addition(
+    kernel: RowKernel, size: tuple[int, int], kind: str, in_place: bool, seed: int
+) -> None:
+    rows, cols = size
     space = AddressSpace()
-    q, k = (space.allocate(name, rows, heads * head_dim, 16) for name, heads in (("q", q_heads), ("k", k_heads)))
-    table = space.allocate("table", rows, head_dim, 16)
+    weight_rows = 1 if kind == "rmsnorm" else 2
+    x, delta, out = (space.allocate(name, rows, cols, 16) for name in ("x", "delta", "out"))
+    weights = space.allocate("weights", weight_rows, cols, 16)
     random = np.random.default_rng(seed)
-    angles = random.normal(size=(rows, head_dim // 2))
-    memory = {tensor.name: random.normal(size=(rows, tensor.cols)) for tensor in (q, k)}
+    values, added = random.normal(size=(2, rows, cols))
+    scale = random.normal(size=(weight_rows, cols))
+    memory = {"x": values.copy(), "delta": added, "weights": scale}
+    options = {"norm": kind, "eps": 1e-5, "dtype": "fp16"}
+    counts = replay(row_norm("norm", CHIP, x, weights, x if in_place else out, kernel, **options, delta=delta), memory)
+    expected = normed(values + added, scale, kind)
+    np.testing.assert_allclose(memory["x" if in_place else "out"], expected, rtol=1e-6, atol=1e-9)
+    if not in_place:
+        np.testing.assert_allclose(memory["x"], values + added)
+    assert {name: set(count.ravel().tolist()) for name, count in counts.items()} == (
+        {"x": {2}} if in_place else {"x": {1}, "out": {1}}
+    )
+
+
+@given(
+    kernels,
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(0, 5)),
+    st.tuples(st.integers(1, 5), st.integers(1, 3)),
+    st.sampled_from([2, 8, 64]),
+    seeds,
+)
+def test_rope(
+    kernel: RowKernel, lengths: tuple[int, int, int], heads: tuple[int, int], head_dim: int, seed: int
+) -> None:
+    """The newest ``q_len`` keys of each sequence's cache are turned by their positions, older ones stay."""
+    batch, q_len, older = lengths
+    space = AddressSpace()
+    q = space.allocate("q", batch * q_len, heads[0] * head_dim, 16)
+    k = space.allocate("k", q_len + older, heads[1] * head_dim, 16, batch=batch)
+    table = space.allocate("table", q_len + older, head_dim, 16)
+    random = np.random.default_rng(seed)
+    angles = random.normal(size=(q_len + older, head_dim // 2))
+    memory = {tensor.name: random.normal(size=(tensor.batch * tensor.rows, tensor.cols)) for tensor in (q, k)}
     memory["table"] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
     before = {name: matrix.copy() for name, matrix in memory.items()}
-    counts = replay(row_rope("rope", CHIP, q, k, table, kernel, head_dim=head_dim, dtype="fp16"), memory)
-    for name, heads in (("q", q_heads), ("k", k_heads)):
-        pairs = before[name].reshape(rows, heads, 2, -1)
-        turned = (pairs[:, :, 0] + 1j * pairs[:, :, 1]) * np.exp(1j * angles)[:, None]
+    rotated = Rotated(head_dim, q_len, first_position=older, first_key=older)
+    counts = replay(row_rope("rope", CHIP, q, k, table, kernel, rotated, dtype="fp16"), memory)
+    for name, n_heads in (("q", heads[0]), ("k", heads[1])):
+        new = before[name].reshape(batch, -1, n_heads, 2, head_dim // 2)[:, -q_len:]
+        turned = (new[:, :, :, 0] + 1j * new[:, :, :, 1]) * np.exp(1j * angles)[None, older:, None]
+        found = memory[name].reshape(batch, -1, n_heads, 2, head_dim // 2)
         np.testing.assert_allclose(
-            memory[name], np.stack([turned.real, turned.imag], axis=2).reshape(rows, -1), rtol=1e-9, atol=1e-12
+            found[:, -q_len:], np.stack([turned.real, turned.imag], axis=3), rtol=1e-9, atol=1e-12
         )
-        assert (counts[name] == 1).all()
+        written = counts[name].reshape(batch, -1, n_heads * head_dim)
+        assert (written[:, -q_len:] == 1).all()
+        assert not written[:, :-q_len].any()
 
 
 def seconds_of(threads: int, instructions: float, rows: int = 1, cols: int = 4096, **chip: object) -> float:
