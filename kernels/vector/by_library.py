@@ -68,11 +68,11 @@ class VectorKernels:
         dtype: str = "fp16",
     ) -> TileProgram:
         """Rotate queries and the newest keys in place: see :func:`kernels.vector.rope.rope`."""
+        first_key = kv_len - q_len if k_first is None else k_first
         if kernel := row_kernel(self.library, "rope", self.chip):
-            first = kv_len - q_len if k_first is None else k_first
-            rotated = row_walk.Rotated(head_dim, q_len, first_position=kv_len - q_len, first_key=first)
+            rotated = row_walk.Rotated(head_dim, q_len, first_position=kv_len - q_len, first_key=first_key)
             return row_walk.row_rope(name, self.chip, q, k, table, kernel, rotated, dtype=dtype)
-        sizes = {"head_dim": head_dim, "q_len": q_len, "kv_len": kv_len, "k_first": k_first}
+        sizes = {"head_dim": head_dim, "q_len": q_len, "kv_len": kv_len, "k_first": first_key}
         return rope.rope(name, self.chip, q, k, table, **sizes, dtype=dtype)
 
     def softmax(

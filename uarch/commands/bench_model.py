@@ -26,7 +26,12 @@ ModelOption = Annotated[
     ),
 ]
 SuiteOption = Annotated[
-    str, typer.Option("--suite", metavar="NAME_OR_FILE", help="gemm, attention, quick, or a CSV file of kernels.")
+    str,
+    typer.Option(
+        "--suite",
+        metavar="NAME_OR_FILE",
+        help="gemm, attention, quick, or a CSV file like that of `uarch validate --reference`.",
+    ),
 ]
 TruthOption = Annotated[
     Literal["tile", "burst", "measured"],

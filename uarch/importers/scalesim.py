@@ -13,8 +13,8 @@ from uarch.importers.overlay import chip_text
 from uarch.systolic.scalesim_files import read_config, read_topology
 from uarch.systolic.sparsity import kept_k
 
-SUITE_COLUMNS = ("name", "kind", "shape", "dtype")
-"""Of a suite of kernels: the shape of a gemm is ``MxNxK``."""
+SUITE_COLUMNS = ("name", "M", "N", "K", "dtype")
+"""Columns of a suite of GEMMs, as ``uarch bench-model --suite`` reads them."""
 
 
 def scalesim_chip(path: Path, like: str = "a100") -> str:
@@ -56,7 +56,7 @@ def scalesim_suite(path: Path) -> str:
     writer.writerow(SUITE_COLUMNS)
     for layer in read_topology(path):
         kept = int(kept_k(layer.k, *layer.sparsity))
-        writer.writerow((layer.name, "gemm", f"{layer.m}x{layer.n}x{kept}", "int8"))
+        writer.writerow((layer.name, layer.m, layer.n, kept, "int8"))
     return file.getvalue()
 
 

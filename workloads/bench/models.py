@@ -13,7 +13,7 @@ from pathlib import Path
 from uarch.chip.schema import Chip
 from uarch.errors import InputError, unknown_name
 from uarch.files.reading import one_line, read_text
-from workloads.bench.suite import Case
+from workloads.bench.suite import SuiteKernel
 from workloads.predictors.genz import genz
 from workloads.predictors.kernel import Kernel
 from workloads.predictors.lltile import lltile
@@ -25,7 +25,7 @@ Predict = Callable[[Chip, Kernel], float]
 BUILT_IN: dict[str, Predict] = {"roofline": roofline, "scalesim": scalesim, "lltile": lltile, "genz": genz}
 
 
-def predictions(model: str, chip: Chip, cases: list[Case]) -> list[float]:
+def predictions(model: str, chip: Chip, cases: list[SuiteKernel]) -> list[float]:
     """Seconds that a model predicts for each case.
 
     ``model``: a name of ``BUILT_IN``; ``package.module:function``, called as ``function(chip, kernel)``, modules of the working
@@ -55,7 +55,7 @@ def _function(model: str) -> Predict:
     return found  # type: ignore[no-any-return]
 
 
-def _checked(seconds: object, model: str, case: Case) -> float:
+def _checked(seconds: object, model: str, case: SuiteKernel) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0 or not isfinite(seconds):
         raise InputError(
             f"--model {model}: returned {seconds!r} for {case.name}; allowed: a positive number of seconds"
@@ -63,7 +63,7 @@ def _checked(seconds: object, model: str, case: Case) -> float:
     return float(seconds)
 
 
-def _from_table(path: Path, cases: list[Case]) -> list[float]:
+def _from_table(path: Path, cases: list[SuiteKernel]) -> list[float]:
     found: dict[str, float] = {}
     reader = csv.DictReader(io.StringIO(read_text(path)))
     if not {"name", "seconds"} <= set(reader.fieldnames or []):

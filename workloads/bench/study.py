@@ -13,7 +13,7 @@ from uarch.chip.schema import Chip
 from uarch.errors import InputError
 from workloads.bench.models import predictions
 from workloads.bench.regimes import REGIMES, intensity, quantisation, regimes
-from workloads.bench.suite import Case
+from workloads.bench.suite import SuiteKernel
 from workloads.predictors.kernel import Kernel
 from workloads.settings.mechanisms import Mechanism, chip_without, explaining_mechanisms
 from workloads.single.attention import simulate_attention
@@ -99,7 +99,7 @@ class Study:
 def study(
     chip: Chip,
     model: str,
-    cases: Sequence[Case],
+    cases: Sequence[SuiteKernel],
     *,
     truth: str = "tile",
     explain: bool = True,
@@ -151,7 +151,7 @@ def study(
     return Study(chip.name, model, truth, rows, explanations)
 
 
-def steps(chip: Chip, cases: Sequence[Case], explain: bool) -> int:
+def steps(chip: Chip, cases: Sequence[SuiteKernel], explain: bool) -> int:
     """How many kernels a study simulates at most."""
     return len(cases) * (1 + len(explaining_mechanisms(chip)) if explain else 1)
 
@@ -162,7 +162,7 @@ class _Counter:
     def __init__(self, progress: Progress) -> None:
         self.progress, self.done = progress, 0
 
-    def simulate(self, doing: str, chip: Chip, cases: Sequence[Case], fidelity: str) -> np.ndarray[Any, Any]:
+    def simulate(self, doing: str, chip: Chip, cases: Sequence[SuiteKernel], fidelity: str) -> np.ndarray[Any, Any]:
         seconds = np.zeros(len(cases))
         for index, case in enumerate(cases):
             self.progress(doing, self.done)

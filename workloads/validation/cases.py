@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uarch.datatypes import datatype
-from workloads.validation.measurements import (
+from workloads.measured.rows import (
     AttentionRow,
     CollectiveRow,
     ElementwiseRow,
@@ -38,7 +38,7 @@ class Case:
 
 
 def case_of(suite: str, row: Measurement, chip: str) -> Case:
-    """The case of a row on a chip, by name."""
+    """Make the case of a row on a chip, given by name."""
     source = source_of(row.source)
     request, label, size_class, op = _asked(row, source)
     subtracted = isinstance(row, TransformerRow) and "minus launch overhead" in row.note
@@ -48,7 +48,7 @@ def case_of(suite: str, row: Measurement, chip: str) -> Case:
         label=label,
         size_class=size_class,
         source=row.source,
-        measured_seconds=row.time_us * 1e-6,
+        measured_seconds=row.measured_us * 1e-6,
         request=request,
         floor_seconds=0.0 if subtracted else source.floor_seconds(chip, op),
         count=row.count if isinstance(row, TransformerRow) else 1,
@@ -56,7 +56,7 @@ def case_of(suite: str, row: Measurement, chip: str) -> Case:
 
 
 def _asked(row: Measurement, source: Source) -> tuple[Request, str, str, str]:
-    """Request, label, class, and the operation by which a source's floors go."""
+    """Find a row's request, label and class, and the operation by which its source states floors."""
     if isinstance(row, GemmRow):
         request = GemmRequest(row.M, row.N, row.K, 1, row.dtype, row.l2 or source.residency.gemm)
         return request, f"{row.M} x {row.N} x {row.K}", _m_class(row.M), "gemm"
@@ -119,5 +119,5 @@ def _transformer(row: TransformerRow, source: Source) -> tuple[Request, str, str
 
 
 def distinct(cases: Sequence[Case]) -> list[tuple[str, Request]]:
-    """Chips and requests, each once, in order of first use."""
+    """List the chips and requests of ``cases``, each pair once, in order of first use."""
     return list(dict.fromkeys((case.chip, case.request) for case in cases))

@@ -15,8 +15,9 @@ from results.analysis.error_statistics import ErrorStatistics, error_statistics
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
+from workloads.measured.reader import read_measurements
+from workloads.measured.rows import Measurement
 from workloads.validation.cases import Case, case_of, distinct
-from workloads.validation.measurements import Measurement, read_measurements
 from workloads.validation.prediction import Prediction, Progress, predict
 from workloads.validation.requests import Request
 from workloads.validation.sources import known_chips, preset_of, source_of
@@ -112,7 +113,7 @@ def _selected(found: dict[str, list[Measurement]], selection: Selection) -> list
         (suite, row)
         for suite, rows in found.items()
         for row in rows
-        if (selection.use is None or row.use == selection.use) and row.time_us >= selection.min_us
+        if (selection.use is None or row.use == selection.use) and row.measured_us >= selection.min_us
     ]
 
 

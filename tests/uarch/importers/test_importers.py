@@ -143,7 +143,7 @@ def test_scalesim_files_become_a_chip_and_a_suite(tmp_path: Path) -> None:
     assert chip.core.l1.bytes == (64 + 32 + 16) * 1024
     assert chip.memory.bandwidth_bytes_per_second == 60 * chip.clock.tensor_hz
     suite = (tmp_path / "a.csv").read_text().splitlines()
-    assert suite == ["name,kind,shape,dtype", "first,gemm,20x30x50,int8", "second,gemm,7x33x11,int8"]
+    assert suite == ["name,M,N,K,dtype", "first,20,30,50,int8", "second,7,33,11,int8"]
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -20,7 +20,7 @@ from workloads.bench import study as study_module
 from workloads.bench.models import BUILT_IN, predictions
 from workloads.bench.regimes import BOUNDS, REGIMES, intensity, quantisation, regimes
 from workloads.bench.study import study
-from workloads.bench.suite import Case, load_suite, suite_names
+from workloads.bench.suite import SuiteKernel, load_suite, suite_names
 from workloads.predictors.kernel import Kernel
 from workloads.predictors.roofline import kept_fraction, roofline
 from workloads.predictors.scalesim_forms import product_cycles, scalesim
@@ -133,23 +133,25 @@ def test_taking_a_mechanism_away_is_never_slower() -> None:
 
 def test_suites_from_files(tmp_path: Path) -> None:
     path = tmp_path / "suite.csv"
-    path.write_text("name,kind,shape,dtype,time_us\nfirst,gemm,8x16x32,bf16,1.5\n,gemm,1x2x3,,\n")
+    path.write_text("name,M,N,K,dtype,time_us\nfirst,8,16,32,bf16,1.5\n,1,2,3,,\n")
     first, second = load_suite(str(path))
-    assert first == Case("first", Kernel("gemm", (8, 16, 32), "bf16"), 1.5e-6)
-    assert second == Case("gemm 1 x 2 x 3", gemm(1, 2, 3), None)
-    path.write_text("chip,M,N,K,time_us\nx,4,5,6,7\n")
-    assert load_suite(str(path)) == [Case("gemm 4 x 5 x 6", gemm(4, 5, 6), 7e-6)]
+    assert first == SuiteKernel("first", Kernel("gemm", (8, 16, 32), "bf16"), 1.5e-6)
+    assert second == SuiteKernel("gemm 1 x 2 x 3", gemm(1, 2, 3), None)
+    path.write_text("phase,batch,q_heads,kv_heads,head_dim,q_len,kv_len,causal\ndecode,4,8,2,64,1,100,1\n")
+    assert load_suite(str(path)) == [
+        SuiteKernel("attention 4 x 8 x 2 x 64 x 1 x 100", Kernel("attention", (4, 8, 2, 64, 1, 100), "fp16"))
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,kind\nx,gemm\n", "no column shape"),
-        ("kind,shape,dtype\n", "has no rows"),
-        ("kind,shape,dtype\nconv,1x2x3,fp16\n", "line 2: kind = 'conv'"),
-        ("kind,shape,dtype\ngemm,1x2,fp16\n", "line 2: 2 sizes; a gemm has M, N, K"),
-        ("kind,shape,dtype\ngemm,1x0x2,fp16\n", "line 2: size '0'"),
-        ("kind,shape,dtype,time_us\ngemm,1x1x2,fp16,-3\n", "time_us = '-3'"),
+        ("name,kind\nx,gemm\n", "line 1: columns of no suite"),
+        ("M,N,K\n", "has no rows"),
+        ("M,N,K\n1,0,2\n", "line 2: N = '0'"),
+        ("M,N,K,time_us\n1,1,2,-3\n", "line 2: time_us = '-3'"),
+        ("op,rows,cols\ngelu,2,3\n", "allowed are GEMMs and causal attention"),
+        ("phase,batch,q_heads,kv_heads,head_dim,q_len,kv_len,causal\nprefill,1,8,8,64,9,9,0\n", "causal attention"),
     ],
 )
 def test_wrong_suites(tmp_path: Path, text: str, words: str) -> None:
@@ -158,8 +160,15 @@ def test_wrong_suites(tmp_path: Path, text: str, words: str) -> None:
         load_suite(str(tmp_path / "suite.csv"))
 
 
+def test_a_preset_with_other_sizes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text('description = "mine"\nkind = "gemm"\ndtype = "fp16"\nsizes = [[1, 2]]\n')
+    with pytest.raises(InputError, match="2 sizes; a gemm has M, N, K"):
+        load_suite(str(path))
+
+
 def test_models_of_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [Case("a", gemm(1, 2, 3)), Case("b", gemm(4, 5, 6))]
+    cases = [SuiteKernel("a", gemm(1, 2, 3)), SuiteKernel("b", gemm(4, 5, 6))]
     monkeypatch.chdir(tmp_path)
     Path("my_own_model.py").write_text(
         "def seconds(chip, kernel):\n    return kernel.macs / chip.peak_flops('fp16')\ndef none(chip, kernel): ...\n"
@@ -208,7 +217,7 @@ def test_what_no_mechanism_explains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "suite.csv"
-    suite.write_text("kind,shape,dtype\ngemm,64x64x64,fp16\ngemm,64x128x64,fp16\n")
+    suite.write_text("M,N,K\n64,64,64\n64,128,64\n")
     overrides = [word for field in ("core.count=2", "noc.multicast_cores=1") for word in ("--set", field)]
     arguments = ["bench-model", "--model", "roofline", "--suite", str(suite), "--no-explain", *overrides]
     assert run([*arguments, "-o", str(tmp_path / "map.png"), "--json"]) == 0

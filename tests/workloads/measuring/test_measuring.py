@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from uarch.cli import run
+from workloads.measured.reader import read_measurements
+from workloads.measured.rows import SUITES, GemmRow
 from workloads.measuring.plan import Job, measurement_plan
 from workloads.measuring.timing import REPEATS, WARM_UPS, Backend, Device, measure, write_rows
-from workloads.validation.measurements import SUITES, GemmRow, read_measurements
 from workloads.validation.suite import Selection, plan_validation
 
 pytestmark = pytest.mark.once("files and formulas: nothing is jitted")

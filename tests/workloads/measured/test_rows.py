@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 
 from uarch.errors import InputError
-from workloads.validation.measurements import (
-    SUITES,
-    AttentionRow,
-    ElementwiseRow,
-    GemmRow,
-    read_measurements,
-    required_columns,
-)
+from workloads.measured.reader import read_measurements, required_columns
+from workloads.measured.rows import SUITES, AttentionRow, ElementwiseRow, GemmRow
 from workloads.validation.sources import preset_of, source_of
 from workloads.validation.suite import BUILT_IN
 
@@ -105,6 +99,16 @@ def test_the_built_in_suite_is_small_and_cited() -> None:
 
 def test_required_columns() -> None:
     assert required_columns("gemm") == ["time_us", "M", "N", "K"]
+    assert required_columns("gemm", timed=False) == ["M", "N", "K"]
+
+
+def test_times_may_be_left_out_of_a_suite_that_nobody_has_timed(tmp_path: Path) -> None:
+    path = write(tmp_path, "name,M,N,K,time_us\nfirst,1,2,3,\n,4,5,6,7\n")
+    first, second = read_measurements(path, timed=False)["gemm"]
+    assert (first.name, first.time_us, second.measured_us) == ("first", None, 7.0)
+    assert ", line 2: time_us is missing" in refusal(path)
+    with pytest.raises(ValueError, match="no time_us"):
+        _ = first.measured_us
 
 
 @pytest.mark.parametrize(
