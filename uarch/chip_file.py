@@ -10,16 +10,19 @@ from typing import Any
 
 from uarch.chip.schema import Chip
 from uarch.errors import InputError, unknown_name
+from uarch.files.presets import Presets
 from uarch.files.reading import field_names, one_line, read_toml, validate
 from uarch.silicon.area import modelled_die_area_mm2
 
-_PRESETS = Path(__file__).parent / "chips"
+CHIPS = Presets("chip", Path(__file__).parent / "chips")
+"""Chips that come with the package."""
+
 _DIE_AREA = ("die", "area_mm2")
 
 
 def preset_names() -> list[str]:
     """Names of the chips that come with the package, sorted."""
-    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+    return list(CHIPS.names)
 
 
 def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
@@ -38,7 +41,7 @@ def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
     InputError
         For an unknown chip, an unreadable or malformed file, an unknown field or a value out of range.
     """
-    data = read_toml(_find(name_or_path))
+    data = read_toml(CHIPS.find(name_or_path))
     source = f"chip {name_or_path}"
     stated = deepcopy(data)
     changed = {_apply(data, override) for override in overrides}
@@ -54,16 +57,6 @@ def _rescaled(chip: Chip, area_mm2: float, stated: Chip) -> Chip:
     if before == after:
         return chip
     return chip.model_copy(update={"die": chip.die.model_copy(update={"area_mm2": area_mm2 * after / before})})
-
-
-def _find(name_or_path: str) -> Path:
-    names = preset_names()
-    if name_or_path in names:
-        return _PRESETS / f"{name_or_path}.toml"
-    path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        return path
-    raise InputError(f"chip {name_or_path!r}: no such preset or TOML file; {unknown_name(name_or_path, names)}")
 
 
 def _apply(data: dict[str, Any], override: str) -> tuple[str, ...]:

@@ -1,32 +1,33 @@
-"""Communication libraries as data (the TOML beside this): algorithms, protocols, the closed forms by which they choose."""
+"""Communication libraries: their algorithms and protocols, and the closed forms by which they choose.
+
+Each library is data, a file of ``kernels/collectives/collective_libraries``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import Field, model_validator
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError, unknown_name
+from uarch.files.presets import Presets
 from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section, TomlArray
 from uarch.program.records import LinkUse
 
-_FILE = Path(__file__).with_name("collective_libraries.toml")
+LIBRARIES = Presets("collective library", Path(__file__).parent / "collective_libraries")
+"""Libraries that come with the package."""
 _FLIT_BYTES = 16
 _LINE_BYTES = 128
 
 Algorithm = Literal["one_shot", "two_phase", "ring", "in_switch"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Protocol(_Table):
+class Protocol(Section):
     """How data and the word that it has arrived travel together."""
 
     start_seconds: Annotated[float, Field(ge=0, le=1)]
@@ -40,23 +41,19 @@ class Protocol(_Table):
         return (_LINE_BYTES + self.header_flits * _FLIT_BYTES) / _LINE_BYTES / self.payload_fraction
 
 
-class Library(_Table):
+class Library(Section):
     """What a library chooses from."""
 
     description: str
     source: str
-    algorithms: tuple[Algorithm, ...]
-    protocols: dict[str, Protocol] = {}
+    algorithms: TomlArray[Algorithm]
+    protocols: dict[str, Protocol] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _pushes_need_protocols(self) -> Library:
         if {"ring", "in_switch"} & set(self.algorithms) and not self.protocols:
             raise ValueError("algorithms that push need at least one protocol")
         return self
-
-
-class _Libraries(RootModel[dict[str, Library]]):
-    pass
 
 
 @dataclass(frozen=True)
@@ -71,21 +68,19 @@ class Choice:
     """None: a kernel like any other."""
 
 
-@cache
-def _libraries() -> dict[str, Library]:
-    return validate(_Libraries, read_toml(_FILE), _FILE.name).root
-
-
 def library_names() -> list[str]:
-    """All libraries."""
-    return list(_libraries())
+    """Names of the libraries that come with the package, sorted."""
+    return list(LIBRARIES.names)
 
 
-def load_library(name: str) -> Library:
-    """A library by name; ``InputError`` for another one."""
-    if name not in _libraries():
-        raise InputError(f"library {name!r}: not known; {unknown_name(name, library_names())}")
-    return _libraries()[name]
+def load_library(name_or_path: str) -> Library:
+    """A library by name or from a TOML file; ``InputError`` for an unknown one or an invalid file."""
+    return _load(name_or_path, LIBRARIES.stamp(name_or_path))
+
+
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, stamp: tuple[int, int]) -> Library:
+    return validate(Library, read_toml(LIBRARIES.find(name_or_path)), f"collective library {name_or_path}")
 
 
 def choices(library: Library, chip: Chip, size_bytes: int, ranks: int) -> Iterator[Choice]:

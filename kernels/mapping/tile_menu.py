@@ -1,19 +1,19 @@
 """The tile shapes that a vendor's library offers: silicon runs these, not every shape that would fit.
 
-The menu is data (``kernels/menus/library.toml``), one for all chips unless a chip names another. A menu may say which one it is
-based on and hold only what differs. A chip whose ``mapping`` is ``search`` is free of it.
+The menu is data (``kernels/mapping/menus/library.toml``), one for all chips unless a chip names another. A menu may say which
+one it is based on and hold only what differs. A chip whose ``mapping`` is ``search`` is free of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, Strict
 
 from kernels.attention.shape import FlashMapping, merge_l1_bytes
 from kernels.gemm.gemm import fix_up_l1_bytes
@@ -23,31 +23,32 @@ from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.machine import Machine
 from uarch.engine.resident_blocks import MAX_STAGES
 from uarch.errors import InputError
-from uarch.files.reading import find_file, read_toml, validate
+from uarch.files.presets import Presets
+from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section, TomlArray
 
-_MENUS = Path(__file__).parent / "menus"
+MENUS = Presets("menu", Path(__file__).parent / "menus")
+"""Menus that come with the package."""
 Size = Annotated[int, Field(ge=1, le=4096)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ProductMenu(Section):
+    """Tiles of matrix products."""
 
     source: str
 
-
-class ProductMenu(_Table):
-    """Tiles of matrix products."""
-
-    tiles: tuple[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], ...]
+    tiles: TomlArray[Annotated[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], Strict(False)]]
     """m, n, k and stages of each."""
-    splits: tuple[Size, ...]
+    splits: TomlArray[Size]
 
 
-class AttentionMenu(_Table):
+class AttentionMenu(Section):
     """Tiles of streamed attention."""
 
+    source: str
+
     rows: Size
-    keys: tuple[tuple[Size, Size], ...]
+    keys: TomlArray[Annotated[tuple[Size, Size], Strict(False)]]
     """Widest head and keys of a tile, by rising width."""
     stages: Annotated[int, Field(ge=2, le=MAX_STAGES)]
     copy_instructions: Annotated[int, Field(ge=0, le=1000)]
@@ -58,27 +59,29 @@ class AttentionMenu(_Table):
     as_grid: bool
 
 
-class TileMenu(BaseModel):
-    """Schema of a menu."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TileMenu(Section):
+    """Tiles that a library offers, by kind of kernel."""
 
     products: ProductMenu
     attention: AttentionMenu
 
 
-@cache
 def library_menu(name_or_path: str = "library") -> TileMenu:
     """A menu that comes with the package, or one from a file; ``InputError`` if there is none or something is wrong in it."""
+    return _load(name_or_path, MENUS.stamp(name_or_path))
+
+
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, stamp: tuple[int, int]) -> TileMenu:
     return validate(TileMenu, _contents(name_or_path), f"menu {name_or_path}")
 
 
 def _contents(name_or_path: str) -> dict[str, Any]:
-    own = read_toml(find_file(name_or_path, _MENUS, ".toml", "menu"))
+    own = read_toml(MENUS.find(name_or_path))
     base = own.pop("base", None)
     if base is None:
         return own
-    if base not in {path.stem for path in _MENUS.glob("*.toml")} - {name_or_path}:
+    if base not in set(MENUS.names) - {name_or_path}:
         raise InputError(f"menu {name_or_path}: base = {base!r}: must be another menu of the package")
     tables = _contents(base)
     return tables | {name: tables.get(name, {}) | table for name, table in own.items()}

@@ -1,28 +1,26 @@
-"""How libraries write vector kernels, as data (the TOML beside this)."""
+"""How libraries write vector kernels, as data (``kernels/vector/vector_libraries``)."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field
 
 from uarch.chip.schema import Chip
-from uarch.errors import InputError, unknown_name
+from uarch.files.presets import Presets
 from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section
 
-_FILE = Path(__file__).with_name("vector_libraries.toml")
+LIBRARIES = Presets("vector library", Path(__file__).parent / "vector_libraries", more=("ideal",))
+"""Libraries that come with the package, besides the ideal one."""
 
 IDEAL = "ideal"
 """The library whose kernels load whole tiles ahead and issue nothing but the arithmetic."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RowKernel(_Table):
+class RowKernel(Section):
     """A kernel that gives each row a block of threads."""
 
     threads: Annotated[int, Field(ge=1, le=1024)]
@@ -49,7 +47,7 @@ def _ops_per_instruction(chip: Chip) -> float:
     return vector.width / (vector.issue_width or vector.width)
 
 
-class VectorLibrary(_Table):
+class VectorLibrary(Section):
     """Kernels by operation; one that is absent is an ideal one."""
 
     description: str
@@ -57,27 +55,22 @@ class VectorLibrary(_Table):
     kernels: dict[str, RowKernel]
 
 
-class _Libraries(RootModel[dict[str, VectorLibrary]]):
-    pass
-
-
-@cache
-def _libraries() -> dict[str, VectorLibrary]:
-    return validate(_Libraries, read_toml(_FILE), _FILE.name).root
-
-
 def vector_library_names() -> list[str]:
-    """All libraries."""
-    return [IDEAL, *_libraries()]
+    """Names of the libraries that come with the package, the ideal one first."""
+    return [IDEAL, *LIBRARIES.names]
+
+
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, stamp: tuple[int, int]) -> VectorLibrary:
+    return validate(VectorLibrary, read_toml(LIBRARIES.find(name_or_path)), f"vector library {name_or_path}")
 
 
 def row_kernel(library: str, op: str, chip: Chip) -> RowKernel | None:
-    """How ``library`` writes ``op``, None if ideally or if the chip runs no GPU's libraries.
+    """How ``library``, by name or path, writes ``op``; None if ideally or if the chip runs no GPU's libraries.
 
-    Raises :class:`InputError` for an unknown library.
+    Raises :class:`uarch.InputError` for an unknown library or an invalid file.
     """
     if library == IDEAL:
         return None
-    if library not in _libraries():
-        raise InputError(f"library {library!r}: not known; {unknown_name(library, vector_library_names())}")
-    return _libraries()[library].kernels.get(op) if chip.uses_library else None
+    kernels = _load(library, LIBRARIES.stamp(library)).kernels
+    return kernels.get(op) if chip.uses_library else None

@@ -23,6 +23,7 @@ def small_chip(name: str = "h100", *overrides: str) -> Chip:
         f"core.count={SMALL_CORES}",
         "l2.slices=32",
         "l2.bytes=1048576",
+        "memory.packages=1",
         "memory.channels=48",
         "memory.bandwidth_bytes_per_second=200e9",
     )
@@ -100,10 +101,10 @@ def chips() -> st.SearchStrategy[Chip]:
                 "noc.multicast_cores=1",
                 "memory.channels=5",
                 "memory.bandwidth_bytes_per_second=7e9",
-                "memory.standard=hbm2e-3200",
             ]
         ),
         max_size=4,
     )
     presets = st.sampled_from(["a100", "h100", "spad-h100", "spad-prefill", "spad-decode"])
-    return st.builds(lambda name, overrides: small_chip(name, *overrides), presets, changes)
+    memories = st.sampled_from([(), ("memory.technology=hbm2e", "memory.standard=hbm2e-3200")])
+    return st.builds(lambda name, overrides, memory: small_chip(name, *overrides, *memory), presets, changes, memories)

@@ -108,7 +108,21 @@ def test_later_overrides_win_and_strings_may_be_bare() -> None:
         ("core.l1={bytes=1}", "core.l1.bytes = 1: must be greater than or equal to 1024 (and 3 more)"),
         ("l2={}", "l2.bytes is missing (and 4 more)"),
         ("core.systolic.dataflow=xs", "core.systolic.dataflow = 'xs': must be 'os', 'ws' or 'is'"),
-        ("memory.technology=hbm9", "memory.technology = 'hbm9': must be 'hbm2', 'hbm2e', "),
+        (
+            "memory.technology=hbm9",
+            "memory.technology = 'hbm9': must be 'hbm3', that of memory.standard = 'hbm3-5200', or",
+        ),
+        (
+            "memory.standard=gddr7-32000",
+            "memory.technology = 'hbm3': must be 'gddr7', that of memory.standard = 'gddr7-",
+        ),
+        ("memory.standard=hbm9", "memory.standard = 'hbm9': no such preset or TOML file; "),
+        ("memory.channels=81", "memory.channels = 81: must be a multiple of memory.packages = 5, or divide it"),
+        ("memory.channels=0.5", "memory.channels = 0.5: must be a valid integer"),
+        (
+            "memory.bus_bits=4096",
+            "memory.bus_bits = 4096: must be 5120, that of memory.channels = 160 of memory.standard",
+        ),
         ("l2.interleave_bytes=768", "l2.interleave_bytes = 768: must be a power of two"),
         ("core.count=1.5", "core.count = 1.5: must be a valid integer"),
         ("name=", "name = '': must match pattern "),
@@ -151,10 +165,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_and_a_superfluous_field_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_bytes(H100_TOML.replace(b"bus_bits = 5120\n", b""))
-    assert "memory.bus_bits is missing" in message_of(path)
-    path.write_bytes(H100_TOML.replace(b"bus_bits = 5120\n", b"bus_bits = 5120\nbus_bit = 1\n"))
-    assert "memory.bus_bit is not a field; did you mean 'bus_bits'? allowed: technology, " in message_of(path)
+    path.write_bytes(H100_TOML.replace(b"packages = 5\n", b""))
+    assert "memory.packages is missing" in message_of(path)
+    path.write_bytes(H100_TOML.replace(b"packages = 5\n", b"bus_bit = 1\npackages = 5\n"))
+    assert "memory.bus_bit is not a field; did you mean 'bus_bits'? allowed: standard, technology, " in message_of(path)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

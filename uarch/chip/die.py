@@ -31,24 +31,24 @@ class Die(Section):
     """Part of the die that the modelled blocks take; the rest is white space and, unless counted above, disabled parts."""
     fp64_units_per_core: Units = 0
     texture_units_per_core: Units = 0
-    """With their share of the graphics pipeline."""
+    """Texture units, each with its share of the graphics pipeline."""
     pcie_generation: PcieGeneration = "pcie5"
     pcie_lanes: Units = 16
     link_phy: LinkPhy = "nvlink4"
 
 
 class Cost(Section):
-    """Assumptions about cost that differ from the tables in ``uarch/cost.toml``."""
+    """Assumptions about cost that differ from the tables in ``uarch/silicon/cost.toml``."""
 
     wafer_usd: Usd | None = None
-    """Of a processed wafer; by technology node if absent."""
+    """Price of a processed wafer; by technology node if absent."""
     defects_per_mm2: Annotated[float, Field(ge=0, le=1)] | None = None
-    """By technology node if absent."""
+    """Density of defects; by technology node if absent."""
     dies_per_wafer: DiesPerWafer = "formula"
     yield_model: YieldModel = "none"
     harvest_cores: bool = True
     """Whether a die whose spare cores (``die.cores`` - ``core.count``) are defective can be sold."""
     memory_usd_per_gb: Usd | None = None
-    """By memory technology if absent."""
+    """Price of device memory; by memory technology if absent."""
     packaging_usd: Usd = 0.0
     """Substrate, interposer and assembly."""

@@ -6,19 +6,23 @@ frozen, hashable and picklable; :mod:`uarch.chip_file` reads them from files.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
 from uarch.chip.die import Cost, Die
 from uarch.chip.voltage import VoltageFrequency
 from uarch.datatypes import MATRIX_DATATYPES, MatrixDatatype
+from uarch.dram.standards.standard import STANDARDS, load_standard
+from uarch.dram.standards.technology import load_technology
 from uarch.errors import InputError
 from uarch.files.frozen_table import FrozenTable
+from uarch.files.presets import is_file
 from uarch.files.section import Section, Whole
 
 Dataflow = Literal["os", "ws", "is"]
-Technology = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "lpddr5x"]
 Rate = Annotated[float, Field(gt=0, le=64)]
 
 
@@ -45,6 +49,8 @@ BytesPerSecond = Annotated[float, Field(ge=1e6, le=1e16)]
 BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
 Seconds = Annotated[float, Field(ge=0, le=1)]
 Watts = Annotated[float, Field(ge=0, le=1e5)]
+FileName = Annotated[str, Field(min_length=1, max_length=1000)]
+"""Name of a file that comes with the package, or path of a user's own."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
 
 LARGEST_LIBRARY_TILE = 128 * 256
@@ -61,7 +67,7 @@ class Clock(Section):
     l2_hz: Hertz
     """L2 slices and NoC."""
     max_tensor_hz: Hertz | None = None
-    """Up to which the clocks rise, all by the same factor, when the power cap leaves room; ``tensor_hz`` if that is higher."""
+    """Limit up to which all clocks rise, by one factor, when the power cap leaves room; ``tensor_hz`` if that is higher."""
 
 
 class Systolic(Section):
@@ -73,7 +79,7 @@ class Systolic(Section):
     mac_stages: Annotated[Whole, Field(ge=1, le=64)]
     """Pipeline stages of a multiply-accumulate: cycles from one PE's output to the next's."""
     macs_per_pe_per_cycle: DatatypeRates
-    """By datatype; one that is absent is not supported."""
+    """Rate of one PE by datatype; one that is absent is not supported."""
     register_tile: Annotated[Whole, Field(ge=0, le=4096)] = 0
     """Edge of the largest part of a tile whose operands the threads of a lane read from L1 into registers for themselves, each
     once for the whole part. 0: arrays read L1, and lanes that need the same operand share what is read."""
@@ -132,9 +138,9 @@ class Launch(Section):
     """
 
     kernel_seconds: Seconds = 1.3e-6
-    """Of every kernel."""
+    """Time that every kernel costs."""
     matrix_kernel_seconds: Seconds = 1.5e-6
-    """On top of that for kernels that use the arrays: more code to fetch, descriptors and pipelines to set up."""
+    """Time that kernels which use the arrays cost on top: more code to fetch, descriptors and pipelines to set up."""
 
 
 class L2(Section):
@@ -165,18 +171,27 @@ class Noc(Section):
     the data written into its neighbours' L1 as well, so that they may lag by as many stages as L1 holds."""
 
 
-class Memory(Section):
-    """Device memory."""
+def _bus_bits(fields: Mapping[str, Any]) -> int:
+    """Data pins of all channels of a standard."""
+    width: int = load_standard(fields["standard"]).organisation.width_bits
+    return width * int(fields["channels"])
 
-    technology: Technology
-    standard: Name
-    """Table of DRAM timings, such as ``hbm3-5200``."""
+
+class Memory(Section):
+    """Device memory. What follows from the standard may be left out; where it is stated, it must agree."""
+
+    standard: FileName
+    """DRAM organisation and timings: a name of ``uarch/dram/standards``, such as ``hbm3-5200``, or the path of such a file."""
+    technology: FileName = Field(default_factory=lambda fields: load_standard(fields["standard"]).technology)
+    """Kind of memory, such as ``hbm3``: that of the standard."""
     bandwidth_bytes_per_second: BytesPerSecond
     capacity_gib: Annotated[float, Field(gt=0, le=65536)]
     packages: Annotated[Whole, Field(ge=1, le=256)]
+    """Stacks of HBM, or packages of other memories."""
     channels: Annotated[Whole, Field(ge=1, le=4096)]
-    """Independent channels or pseudo-channels of the whole chip."""
-    bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)]
+    """Independent channels or pseudo-channels of the whole chip: as many for each package, or packages that share one."""
+    bus_bits: Annotated[Whole, Field(ge=1, le=1 << 17)] = Field(default_factory=_bus_bits)
+    """Data pins of the whole bus: those of the standard's channel, times channels."""
     interleave_bytes: Interleave
     """Consecutive bytes in one channel."""
     channel_hash: Literal["xor", "none"] = "xor"
@@ -195,11 +210,42 @@ class Memory(Section):
     usable_fraction: Annotated[float, Field(gt=0, le=1)]
     """Part of the capacity that weights, KV cache and activations may take."""
 
+    @field_validator("standard")
+    @classmethod
+    def _standard_exists(cls, standard: str) -> str:
+        if not STANDARDS.knows(standard):
+            raise ValueError(STANDARDS.unknown(standard))
+        load_standard(standard)
+        return standard
+
+    @field_validator("technology")
+    @classmethod
+    def _technology_of_the_standard(cls, technology: str, info: ValidationInfo) -> str:
+        standard = info.data.get("standard")
+        if standard is not None and technology != (right := load_standard(standard).technology):
+            raise ValueError(f"must be {right!r}, that of memory.standard = {standard!r}, or left out")
+        return technology
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_of_packages(cls, channels: int, info: ValidationInfo) -> int:
+        packages = info.data.get("packages", 1)
+        if channels % packages and packages % channels:
+            raise ValueError(f"must be a multiple of memory.packages = {packages}, or divide it")
+        return channels
+
+    @field_validator("bus_bits")
+    @classmethod
+    def _bus_of_channels(cls, bus_bits: int, info: ValidationInfo) -> int:
+        if {"standard", "channels"} <= info.data.keys() and bus_bits != (right := _bus_bits(info.data)):
+            channels = f"memory.channels = {info.data['channels']} of memory.standard = {info.data['standard']!r}"
+            raise ValueError(f"must be {right}, that of {channels}, or left out")
+        return bus_bits
+
     @property
     def refresh_mode(self) -> Literal["all", "bank", "none"]:
-        """See :attr:`refresh`."""
-        hidden = self.technology.startswith("gddr")
-        return self.refresh or ("none" if hidden else "all")
+        """How banks are refreshed: ``refresh``, or what is usual for the technology."""
+        return self.refresh or ("none" if load_technology(self.technology).refresh_is_hidden else "all")
 
 
 class Link(Section):
@@ -216,23 +262,25 @@ class Power(Section):
     """Power of the package."""
 
     tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
-    """Published; if absent, SPAD's rule from die area and memory (:func:`uarch.silicon.tdp.tdp_watts`)."""
+    """Published TDP; if absent, SPAD's rule from die area and memory (:func:`uarch.silicon.tdp.tdp_watts`)."""
     static_watts: Watts | None = None
-    """Drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree. If absent, from die
-    area, clock and energy table (:func:`uarch.energy.per_event.static_power`)."""
+    """Power drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree.
+
+    If absent, it follows from die area, clock and energy table (:func:`uarch.energy.per_event.static_power`).
+    """
     delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
     cap: bool | None = None
     """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
     voltage_frequency: VoltageFrequency | None = None
-    """Of this chip; if absent, the curve of its energy table."""
+    """Voltage that a clock needs; if absent, the curve of the energy table."""
 
 
 class Energy(Section):
     """Where the energy per event comes from."""
 
-    table: Annotated[str, Field(min_length=1, max_length=1000)]
-    """Name of a table in ``uarch/energy_tables``, or path of one."""
+    table: FileName
+    """Name of a table in ``uarch/energy/tables``, or path of one."""
 
 
 class BlockModel(Section):
@@ -266,8 +314,15 @@ class Chip(Section):
     mapping: Literal["library", "search"] | None = None
     """Whose kernels it runs: those of a GPU vendor's libraries, or the best that fit. If left out, silicon has libraries,
     unless its arrays are too large for their tiles: such chips (TPUs) have a compiler that searches, as models have."""
-    menu: Annotated[str, Field(min_length=1, max_length=1000)] = "library"
-    """The library's tiles: name of a menu in ``kernels/menus``, or path of one."""
+    menu: FileName = "library"
+    """The library's tiles: name of a menu in ``kernels/mapping/menus``, or path of one."""
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """Files outside the package that this chip names and that its results therefore depend on."""
+        standard = load_standard(self.memory.standard)
+        named = (self.memory.standard, standard.technology, self.energy.table, self.menu)
+        return tuple(path for path in map(Path, named) if path.suffix == ".toml" or is_file(path))
 
     @property
     def uses_library(self) -> bool:
@@ -284,7 +339,7 @@ class Chip(Section):
 
     @property
     def writes_back_eagerly(self) -> bool:
-        """See :attr:`L2.eager_write_back`."""
+        """Whether a granule of L2 goes to memory as soon as it is written (:attr:`L2.eager_write_back`)."""
         eager = self.l2.eager_write_back
         return self.kind == "silicon" if eager is None else eager
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from uarch.files.section import Section
 
 Volts = Annotated[float, Field(gt=0, le=10)]
 CurveHertz = Annotated[float, Field(ge=1e6, le=1e11)]
 PointCount = Field(min_length=1, max_length=64, strict=False)
 
 
-class VoltageFrequency(BaseModel):
+class VoltageFrequency(Section):
     """Lowest voltage at which the core runs at a clock, as points between which it is linear.
 
     Below the first point the voltage stays at its minimum; above the last one the last segment goes on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     nominal_volts: Volts
     """Supply for which the energy table states dynamic energies."""

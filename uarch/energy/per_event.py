@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from uarch.chip.schema import Chip
 from uarch.dram.standards.energy import command_energy
-from uarch.dram.standards.standard import load_standard
-from uarch.energy.table import EnergyTable, EventEnergy, Factor
-from uarch.energy.tables_on_disk import load_energy_table, table_stamp
+from uarch.dram.standards.standard import STANDARDS, load_standard
+from uarch.dram.standards.technology import load_technology
+from uarch.energy.table import EnergyTable
+from uarch.energy.tables_on_disk import TABLES, load_energy_table
 from uarch.errors import InputError
+from uarch.files.sourced import EventEnergy, Factor
 from uarch.silicon.area import die_area_mm2
 
 REGISTER_BYTES_PER_VECTOR_OP = 16
@@ -44,6 +46,14 @@ class StaticPower(NamedTuple):
     """Part that the clock tree draws, which falls with the clock; the rest is leakage."""
 
 
+_Stamps = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _stamps(chip: Chip) -> _Stamps:
+    """Stamps of the files that a chip's energies come from: what is remembered of a user's own is dropped when it changes."""
+    return TABLES.stamp(chip.energy.table), STANDARDS.stamp(chip.memory.standard)
+
+
 def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
     """Energy of every event of ``COMPONENT_OF_EVENT`` at nominal voltage, matrix work being in ``dtype``.
 
@@ -53,11 +63,11 @@ def event_energies(chip: Chip, dtype: str) -> dict[str, EventEnergy]:
     Raises :class:`uarch.InputError` if the chip's energy table or DRAM standard cannot be loaded, or the table has no energy
     for the datatype.
     """
-    return _event_energies(chip, dtype, table_stamp(chip.energy.table))
+    return _event_energies(chip, dtype, _stamps(chip))
 
 
 @lru_cache(maxsize=256)
-def _event_energies(chip: Chip, dtype: str, stamp: tuple[int, int]) -> dict[str, EventEnergy]:
+def _event_energies(chip: Chip, dtype: str, stamps: _Stamps) -> dict[str, EventEnergy]:
     table, l1, l2 = load_energy_table(chip.energy.table), chip.core.l1, chip.l2
     l1_macro = table.sram.per_byte(l1.bytes / l1.banks, l1.bank_bytes)
     l2_macro = table.sram.per_byte(l2.bytes / l2.slices, l2.bytes_per_cycle_per_slice)
@@ -81,8 +91,10 @@ def _multiply_accumulate(table: EnergyTable, dtype: str) -> EventEnergy:
 
 
 def _dram_energies(chip: Chip, table: EnergyTable) -> dict[str, EventEnergy]:
-    technology, standard = chip.memory.technology, load_standard(chip.memory.standard)
-    device, interface = getattr(table.dram_device, technology), getattr(table.dram_interface_byte, technology)
+    standard = load_standard(chip.memory.standard)
+    technology = load_technology(standard.technology)
+    device = table.dram_device.get(standard.technology, technology.device_energy)
+    interface = table.dram_interface_byte.get(standard.technology, technology.interface_byte)
     command = command_energy(standard)
     refresh_pj = command.refresh_bank_pj if chip.memory.refresh_mode == "bank" else command.refresh_all_pj
 
@@ -108,11 +120,11 @@ def static_power(chip: Chip) -> StaticPower:
 
     ``power.static_watts``, if the chip states it, replaces the sum; its range stays in proportion.
     """
-    return _static_power(chip, table_stamp(chip.energy.table))
+    return _static_power(chip, _stamps(chip))
 
 
 @lru_cache(maxsize=256)
-def _static_power(chip: Chip, stamp: tuple[int, int]) -> StaticPower:
+def _static_power(chip: Chip, stamps: _Stamps) -> StaticPower:
     table, area, giga = load_energy_table(chip.energy.table), die_area_mm2(chip), chip.clock.tensor_hz * 1e-9
     leakage, clock = table.leakage_per_mm2, table.clock_tree_per_mm2_ghz
     low, high = area * (leakage.low + clock.low * giga), area * (leakage.high + clock.high * giga)
@@ -123,7 +135,6 @@ def _static_power(chip: Chip, stamp: tuple[int, int]) -> StaticPower:
     return StaticPower(stated, low * stated / watts, high * stated / watts, clock_share)
 
 
-@lru_cache(maxsize=256)
 def dram_background_watts(chip: Chip) -> float:
     """What device memory draws without any command, rows open; it belongs to the component ``dram``."""
     command = command_energy(load_standard(chip.memory.standard))

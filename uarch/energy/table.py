@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from uarch.chip.voltage import VoltageFrequency
 from uarch.datatypes import MATRIX_DATATYPES, MatrixDatatype
 from uarch.errors import InputError, unknown_name
 from uarch.files.frozen_table import FrozenTable
 from uarch.files.interpolation import log_log
+from uarch.files.section import Section
+from uarch.files.sourced import EventEnergy, Factor, Positive, Source, Watts
 
-Amount = Annotated[float, Field(ge=0, le=1e9)]
-Positive = Annotated[float, Field(gt=0, le=1e12)]
 Points = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64, strict=False)]
-Source = Annotated[str, Field(min_length=1)]
 
 
-class Entry(BaseModel):
-    """Base of all tables of an energy table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Ranged(Entry):
-    """A value with the range of what is published or plausible."""
-
-    VALUE: ClassVar[str]
-
-    @model_validator(mode="after")
-    def _in_range(self) -> _Ranged:
-        low, value, high = (getattr(self, name) for name in ("low", self.VALUE, "high"))
-        if not low <= value <= high:
-            raise ValueError(f"must have low <= {self.VALUE} <= high, not {low} <= {value} <= {high}")
-        return self
-
-
-class EventEnergy(_Ranged):
-    """Energy of one event, pJ."""
-
-    VALUE = "pj"
-
-    pj: Amount
-    low: Amount
-    high: Amount
-    source: Source
-
-    def times(self, factor: float, low: float | None = None, high: float | None = None) -> EventEnergy:
-        """The energy and both ends of its range, scaled."""
-        return EventEnergy(
-            pj=self.pj * factor,
-            low=self.low * (factor if low is None else low),
-            high=self.high * (factor if high is None else high),
-            source=self.source,
-        )
-
-    def plus(self, other: EventEnergy) -> EventEnergy:
-        """Both events together."""
-        source = f"{self.source}; {other.source}"
-        return EventEnergy(pj=self.pj + other.pj, low=self.low + other.low, high=self.high + other.high, source=source)
-
-
-class Factor(_Ranged):
-    """A ratio of energies."""
-
-    VALUE = "factor"
-
-    factor: Positive
-    low: Positive
-    high: Positive
-    source: Source
-
-
-class Watts(_Ranged):
-    """A power, by area or by area and GHz."""
-
-    VALUE = "watts"
-
-    watts: Amount
-    low: Amount
-    high: Amount
-    source: Source
-
-
-class SramEnergy(Entry):
+class SramEnergy(Section):
     """One byte read from or written to an SRAM macro, by capacity and port width."""
 
     capacity_bytes: Points
@@ -123,33 +56,7 @@ class MultiplyEnergies(FrozenTable[EventEnergy]):
     VALUE = EventEnergy
 
 
-class DeviceRange(Entry):
-    """How far the energies of the DRAM standard's currents may be off, by technology."""
-
-    hbm2: Factor
-    hbm2e: Factor
-    hbm3: Factor
-    hbm3e: Factor
-    gddr6: Factor
-    gddr6x: Factor
-    gddr7: Factor
-    lpddr5x: Factor
-
-
-class InterfaceEnergy(Entry):
-    """Energy by technology."""
-
-    hbm2: EventEnergy
-    hbm2e: EventEnergy
-    hbm3: EventEnergy
-    hbm3e: EventEnergy
-    gddr6: EventEnergy
-    gddr6x: EventEnergy
-    gddr7: EventEnergy
-    lpddr5x: EventEnergy
-
-
-class EnergyTable(Entry):
+class EnergyTable(Section):
     """Energy of every kind of event that the simulator counts, and static power; dynamic energies at nominal voltage."""
 
     name: str
@@ -173,10 +80,10 @@ class EnergyTable(Entry):
     """L2 over its macros: tags, ECC, queues, wires in the slice."""
     noc_byte_mm: EventEnergy
     """One byte over one mm of the network between a core and an L2 slice."""
-    dram_device: DeviceRange
-    """Of commands, relative to what the currents of the DRAM standard say."""
-    dram_interface_byte: InterfaceEnergy
-    """One byte through PHY and controller of the chip."""
+    dram_device: dict[str, Factor]
+    """Energy of DRAM commands over what the currents of the standard say, by memory technology."""
+    dram_interface_byte: dict[str, EventEnergy]
+    """One byte through PHY and controller of the chip, by memory technology."""
     link_byte: EventEnergy
     """One byte on the chip-to-chip link, both ends."""
     leakage_per_mm2: Watts
@@ -206,10 +113,8 @@ class EnergyTable(Entry):
             section = getattr(self, field)
             if isinstance(section, EventEnergy | Factor | Watts | SramEnergy):
                 found[field] = section
-            elif isinstance(section, FrozenTable):
+            elif isinstance(section, FrozenTable | dict):
                 found |= {f"{field}.{part}": value for part, value in section.items()}
-            elif isinstance(section, Entry):
-                found |= {f"{field}.{part}": getattr(section, part) for part in type(section).model_fields}
         return found
 
     def entry(self, name: str) -> Any:

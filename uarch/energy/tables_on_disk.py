@@ -1,4 +1,4 @@
-"""Energy tables from files: ``uarch/energy_tables`` by name, a user's own by path.
+"""Energy tables from files: those of ``uarch/energy/tables`` by name, a user's own by path.
 
 A table may be ``base``d on one of the package's: it then states only what differs, and may ``scale`` logic, SRAM and wires as a
 whole, which is how a neighbouring technology node is described.
@@ -6,28 +6,31 @@ whole, which is how a neighbouring technology node is described.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from uarch.energy.table import EnergyTable, Entry, EventEnergy, Factor, SramEnergy
+from uarch.dram.standards.technology import TECHNOLOGIES, load_technology
+from uarch.energy.table import EnergyTable, SramEnergy
 from uarch.errors import InputError, unknown_name
+from uarch.files.presets import Presets
 from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section
+from uarch.files.sourced import EventEnergy, Factor
 
-__all__ = ["EnergyTable", "EventEnergy", "energy_table_names", "load_energy_table"]
+__all__ = ["EnergyTable", "energy_table_names", "load_energy_table"]
 
-_TABLES = Path(__file__).parent / "tables"
-_COMMON = "dram"
-"""Sections that do not depend on the logic process."""
+TABLES = Presets("energy table", Path(__file__).parent / "tables")
+"""Energy tables that come with the package."""
 
 _LOGIC = ("matrix_mac", "vector_op", "special_op")
 _SRAM = ("register_byte", "sram")
 _WIRE = ("noc_byte_mm",)
 
 
-class Scale(Entry):
+class Scale(Section):
     """How a technology node differs from its base table."""
 
     logic: Factor
@@ -35,21 +38,16 @@ class Scale(Entry):
     wire: Factor
 
 
-class _Derived(Entry):
+class _Derived(Section):
     """What a table that is based on another one may have beside values of its own."""
 
     base: str = Field(min_length=1)
     scale: Scale | None = None
 
 
-@cache
-def _names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in _TABLES.glob("*.toml") if path.stem != _COMMON))
-
-
 def energy_table_names() -> list[str]:
     """Names of the tables that come with the package, sorted."""
-    return list(_names())
+    return list(TABLES.names)
 
 
 def load_energy_table(name_or_path: str) -> EnergyTable:
@@ -58,37 +56,12 @@ def load_energy_table(name_or_path: str) -> EnergyTable:
     A file with ``base = NAME`` may leave out all but ``name`` and what differs; one without may leave out the sections of
     DRAM. Raises ``InputError`` for an unknown table or an invalid file.
     """
-    if name_or_path in energy_table_names():
-        return _shipped(name_or_path)
-    path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        return _of_file(path, table_stamp(name_or_path))
-    allowed = unknown_name(name_or_path, energy_table_names())
-    raise InputError(f"energy.table = {name_or_path!r}: no such table or TOML file; {allowed}")
+    return _load(name_or_path, TABLES.stamp(name_or_path))
 
 
-def table_stamp(name_or_path: str) -> tuple[int, int]:
-    """Changes when a user's file does: a key for what is remembered of a table. Equal for all tables of the package."""
-    if name_or_path in energy_table_names():
-        return (0, 0)
-    try:
-        status = Path(name_or_path).stat()
-    except OSError:  # reading it will say why
-        return (0, 0)
-    return status.st_mtime_ns, status.st_size
-
-
-@cache
-def _shipped(name: str) -> EnergyTable:
-    return _read(_TABLES / f"{name}.toml")
-
-
-@lru_cache(maxsize=16)
-def _of_file(path: Path, stamp: tuple[int, int]) -> EnergyTable:
-    return _read(path)
-
-
-def _read(path: Path) -> EnergyTable:
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, stamp: tuple[int, int]) -> EnergyTable:
+    path = TABLES.find(name_or_path, "energy.table")
     source = f"energy table {path.stem}"
     own = read_toml(path)
     if "base" in own:
@@ -98,8 +71,17 @@ def _read(path: Path) -> EnergyTable:
             raise InputError(f"{source}: base = {derived.base!r}: no such table; {allowed}")
         data = _scaled(derived, own.get("name", path.stem))
     else:
-        data = read_toml(_TABLES / f"{_COMMON}.toml")
+        data = _of_memory()
     return validate(EnergyTable, _merged(data, own), source)
+
+
+def _of_memory() -> dict[str, Any]:
+    """The sections of DRAM, which do not depend on the logic process."""
+    technologies = {name: load_technology(name) for name in TECHNOLOGIES.names}
+    return {
+        "dram_device": {name: each.device_energy.model_dump() for name, each in technologies.items()},
+        "dram_interface_byte": {name: each.interface_byte.model_dump() for name, each in technologies.items()},
+    }
 
 
 def _merged(data: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +96,7 @@ def _merged(data: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
     """Contents of the base table, its logic, SRAM and wires scaled."""
-    base = _shipped(derived.base)
+    base = load_energy_table(derived.base)
     data = base.model_dump()
     if derived.scale is None:
         return data

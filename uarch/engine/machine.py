@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from uarch.chip.schema import Chip
+from uarch.chip.schema import Chip, Memory
 from uarch.dram.channels.burst import lower_burst_channels
 from uarch.dram.channels.interface import DramTiming
 from uarch.dram.channels.placement import placement
 from uarch.dram.channels.tile_timing import lower_tile_channels
 from uarch.dram.controller.options import ControllerOptions
-from uarch.dram.standards.standard import load_standard
+from uarch.dram.standards.standard import STANDARDS, load_standard
 from uarch.errors import InputError
 from uarch.picoseconds import picoseconds, rate_of
 from uarch.program.records import GRANULE_BYTES
@@ -112,7 +112,6 @@ def lower(chip: Chip, dtype: str) -> Machine:
     )
 
 
-@lru_cache(maxsize=256)
 def lower_dram(chip: Chip, fidelity: str, check_share: float = 0.0) -> DramTiming:
     """The chip's memory behind the engine's DRAM interface, at the fidelity ``tile`` or ``burst``.
 
@@ -120,7 +119,11 @@ def lower_dram(chip: Chip, fidelity: str, check_share: float = 0.0) -> DramTimin
 
     Raises :class:`InputError` if the standard does not have the chip's address mapping or refresh.
     """
-    memory = chip.memory
+    return _lower_dram(chip.memory, fidelity, check_share, STANDARDS.stamp(chip.memory.standard))
+
+
+@lru_cache(maxsize=256)
+def _lower_dram(memory: Memory, fidelity: str, check_share: float, stamp: tuple[int, int]) -> DramTiming:
     lower_channels = lower_burst_channels if fidelity == "burst" else lower_tile_channels
     return lower_channels(
         load_standard(memory.standard),

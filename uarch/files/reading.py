@@ -40,27 +40,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def find_file(name_or_path: str, folder: Path, suffix: str, kind: str) -> Path:
-    """File of a preset in ``folder``, or the path given; ``InputError`` calls it a ``kind`` if it is neither.
-
-    Anything that ends in ``suffix`` is taken for a path, so that reading it says what is wrong with it.
-    """
-    names = sorted(path.stem for path in folder.glob(f"*{suffix}"))
-    if name_or_path in names:
-        return folder / f"{name_or_path}{suffix}"
-    path = Path(name_or_path)
-    if path.suffix == suffix or _is_file(path):
-        return path
-    allowed = f"no such preset or {suffix.removeprefix('.').upper()} file; {unknown_name(name_or_path, names)}"
-    raise InputError(f"{kind} {name_or_path!r}: {allowed}")
-
-
 def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
     """``data`` as a ``model``; ``InputError`` names the first wrong field of ``source`` and counts the others."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        # a default that is computed from another field does not exist where that field is wrong: one mistake, one message
+        details = [each for each in error.errors(include_url=False) if each["type"] != "default_factory_not_called"]
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise InputError(f"{one_line(source)}: {_describe(model, details[0])}{more}") from error
 
@@ -103,13 +89,6 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a path that no system allows
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{one_line(str(path))}: cannot be read: {reason}") from error
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def _required(annotation: Any) -> Any:

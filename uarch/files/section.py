@@ -1,14 +1,16 @@
-"""Base of the tables of a chip file."""
+"""Base of every table of a declarative file, and the types of values that TOML writes in a way of its own."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
+
+T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """A frozen, hashable table that refuses unknown fields and values of the wrong type."""
+    """A frozen table, hashable if its values are, that refuses unknown fields, values of the wrong type, infinities and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -19,3 +21,6 @@ def _whole_number(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_whole_number)]
+"""An integer that may be written as a float without a fraction, such as 1e6."""
+TomlArray = Annotated[tuple[T, ...], Strict(False)]
+"""A tuple of ``T``; the arrays of TOML and JSON, which are read as lists, are taken as well."""

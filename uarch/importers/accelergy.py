@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uarch.energy.table import EnergyTable, EventEnergy
+from uarch.energy.table import EnergyTable
 from uarch.energy.tables_on_disk import energy_table_names, load_energy_table
 from uarch.errors import InputError, unknown_name
 from uarch.files.reading import one_line, read_json
+from uarch.files.sourced import EventEnergy
 from uarch.importers.plain_yaml import read_plain_yaml
 
 Actions = Mapping[str, Sequence[float]]

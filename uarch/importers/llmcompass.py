@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from uarch.chip_file import load_chip
 from uarch.datatypes import MATRIX_DATATYPES
 from uarch.dram.standards.standard import load_standard, standard_names
 from uarch.errors import InputError, unknown_name
@@ -103,7 +104,7 @@ def llmcompass_chip(path: Path, like: str = "a100") -> str:
             "interconnect": content.get("interconnect")
         }
     system = validate(_System, content, f"LLMCompass template {one_line(str(path))}")
-    fields = _compute(system.device) | _memory(system.device, path)
+    fields = _compute(system.device) | _memory(system.device, path, like)
     if system.interconnect is not None:
         fields |= _link(system.interconnect)
     source = f"LLMCompass hardware template {one_line(path.name)}"
@@ -140,7 +141,7 @@ def _compute(device: _Device) -> _Fields:
     }
 
 
-def _memory(device: _Device, path: Path) -> _Fields:
+def _memory(device: _Device, path: Path, like: str) -> _Fields:
     io = device.io
     technology = device.memory_protocol.lower()
     bus_bits = io.memory_channel_active_count * io.pin_count_per_channel
@@ -150,18 +151,20 @@ def _memory(device: _Device, path: Path) -> _Fields:
         "memory.bandwidth_bytes_per_second": (bus_bits * io.bandwidth_per_pin_bit / 8, rate),
         "memory.capacity_gib": (device.memory.total_capacity_GB, "total_capacity_GB"),
         "memory.packages": (io.memory_channel_active_count, "memory_channel_active_count"),
-        "memory.bus_bits": (bus_bits, "memory_channel_active_count x pin_count_per_channel"),
     }
     slices = _slices(io.global_buffer_bandwidth_per_cycle_byte)
     per_slice = io.global_buffer_bandwidth_per_cycle_byte / slices
     fields["l2.slices"] = (slices, "so that a slice moves 64 bytes a cycle, nearly")
     fields["l2.bytes_per_cycle_per_slice"] = (per_slice, "global_buffer_bandwidth_per_cycle_byte / slices")
+    standard = load_chip(like).memory.standard
     if technology:
         standard = _nearest_standard(technology, io.bandwidth_per_pin_bit, path)
-        width = load_standard(standard).organisation.width_bits
         fields["memory.technology"] = (technology, "memory_protocol")
         fields["memory.standard"] = (standard, "memory_protocol and bandwidth_per_pin_bit, the nearest table")
-        fields["memory.channels"] = (max(1, bus_bits // width), f"pseudo-channels of {width} bits")
+    width = load_standard(standard).organisation.width_bits
+    channels = max(1, bus_bits // width)
+    fields["memory.channels"] = (channels, f"pseudo-channels of {width} bits")
+    fields["memory.bus_bits"] = (channels * width, "memory_channel_active_count x pin_count_per_channel")
     return fields
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uarch.chip.schema import Chip
 from uarch.datatypes import datatype
 from uarch.energy.per_event import dram_background_watts, event_energies, static_power
-from uarch.energy.table import EventEnergy
+from uarch.files.sourced import EventEnergy
 
 TILE_ROWS = 128
 TILE_COLS = 256

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from uarch.chip.schema import Chip
 from uarch.datatypes import datatype
+from uarch.dram.standards.technology import load_technology
 from uarch.files.interpolation import log_log
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
@@ -60,15 +61,6 @@ class Logic(Section):
     crossbar_port: Unit
 
 
-class MemoryInterface(Section):
-    """Interface of one memory technology."""
-
-    phy_mm2_per_gb_per_second: Positive
-    unit_bits: Annotated[int, Field(gt=0)]
-    controller_million_transistors: NotNegative
-    source: str
-
-
 class Port(Section):
     """One lane of PCIe or one chip-to-chip link."""
 
@@ -76,16 +68,15 @@ class Port(Section):
     controller_million_transistors: NotNegative
     source: str
     bytes_per_second: Positive = 1.0
-    """Of a link, one direction."""
+    """Rate of a link in one direction."""
 
 
 class AreaTable(Section):
-    """Contents of ``uarch/area.toml``."""
+    """Contents of ``uarch/silicon/area.toml``."""
 
     node: Nodes
     sram: Sram
     logic: Logic
-    memory: dict[str, MemoryInterface]
     pcie: dict[str, Port]
     link: dict[str, Port]
 
@@ -140,7 +131,8 @@ def area_breakdown_mm2(chip: Chip) -> dict[str, float]:
     """Modelled area of the die by block (the keys are ``BLOCKS``), mm2."""
     table, die, memory = area_table(), chip.die, chip.memory
     cores = die.cores or chip.core.count
-    interface, pcie, link = table.memory[memory.technology], table.pcie[die.pcie_generation], table.link[die.link_phy]
+    interface = load_technology(memory.technology).interface_area
+    pcie, link = table.pcie[die.pcie_generation], table.link[die.link_phy]
     on_die = (die.memory_interfaces or memory.packages) / memory.packages
     controllers = memory.bus_bits / interface.unit_bits * interface.controller_million_transistors
     links = chip.link.bandwidth_bytes_per_second / link.bytes_per_second

@@ -1,4 +1,4 @@
-"""What a chip costs: die, memory, packaging. Data and assumptions are in ``uarch/cost.toml``."""
+"""What a chip costs: die, memory, packaging. Data and assumptions are in ``uarch/silicon/cost.toml``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from uarch.chip.die import YieldModel
 from uarch.chip.schema import Chip
+from uarch.dram.standards.technology import load_technology
 from uarch.errors import InputError
 from uarch.files.interpolation import log_log
 from uarch.files.reading import read_toml, validate
@@ -46,16 +47,13 @@ class TdpRule(Section):
     die_watts: Positive
     die_mm2: Positive
     package_efficiency: Annotated[float, Field(gt=0, le=1)]
-    hbm_watts_per_package: Positive
-    picojoules_per_bit: dict[str, Positive]
 
 
 class CostTable(Section):
-    """Contents of ``uarch/cost.toml``."""
+    """Contents of ``uarch/silicon/cost.toml``."""
 
     node: Nodes
     wafer: Wafer
-    memory_usd_per_gb: dict[str, Positive]
     tdp: TdpRule
 
 
@@ -115,7 +113,7 @@ def die_cost_usd(chip: Chip) -> float:
 def memory_cost_usd(chip: Chip) -> float:
     """Price of the device memory, US dollars."""
     stated = chip.cost.memory_usd_per_gb
-    per_gb = cost_table().memory_usd_per_gb[chip.memory.technology] if stated is None else stated
+    per_gb = load_technology(chip.memory.technology).price.usd_per_gb if stated is None else stated
     return chip.memory.capacity_gib * per_gb
 
 

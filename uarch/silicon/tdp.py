@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from uarch.chip.schema import Chip
+from uarch.dram.standards.technology import load_technology
 from uarch.silicon.area import die_area_mm2
 from uarch.silicon.cost import cost_table
 
 
 def memory_watts(chip: Chip) -> float:
-    """Power of the memory at full rate by SPAD's rule: 30 W a package of HBM, energy per bit for other technologies."""
-    rule, memory = cost_table().tdp, chip.memory
-    if memory.technology.startswith("hbm"):
-        return rule.hbm_watts_per_package * memory.packages
-    return memory.bandwidth_bytes_per_second * 8 * rule.picojoules_per_bit[memory.technology] * 1e-12
+    """Power of the memory at full rate by SPAD's rule, W: by package or by bit, as its technology says."""
+    memory = chip.memory
+    power = load_technology(memory.technology).full_rate_power
+    return power.watts(memory.packages, memory.bandwidth_bytes_per_second)
 
 
 def tdp_watts_by_area(chip: Chip) -> float:

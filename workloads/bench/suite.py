@@ -10,13 +10,15 @@ from pydantic import Field
 
 from uarch.datatypes import MatrixDatatype
 from uarch.errors import InputError
-from uarch.files.reading import find_file, one_line, read_toml, validate
+from uarch.files.presets import Presets
+from uarch.files.reading import one_line, read_toml, validate
 from uarch.files.section import Section
 from workloads.measured.reader import read_measurements
 from workloads.measured.rows import AttentionRow, GemmRow, Measurement
 from workloads.predictors.kernel import Kernel
 
-_PRESETS = Path(__file__).parent / "suites"
+SUITES = Presets("suite", Path(__file__).parent / "suites")
+"""Suites that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ _COLUMNS = {"gemm": ("M", "N", "K"), "attention": ("batch", "q_heads", "kv_heads
 
 def suite_names() -> list[str]:
     """Names of the suites that come with the package, sorted."""
-    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+    return list(SUITES.names)
 
 
 def load_suite(name_or_path: str) -> list[SuiteKernel]:
@@ -57,7 +59,7 @@ def load_suite(name_or_path: str) -> list[SuiteKernel]:
         found = read_measurements(path, timed=False)
         return [_kernel(row, one_line(name_or_path)) for rows in found.values() for row in rows]
     source = f"suite {name_or_path}"
-    preset = validate(_Preset, read_toml(find_file(name_or_path, _PRESETS, ".toml", "suite")), source)
+    preset = validate(_Preset, read_toml(SUITES.find(name_or_path)), source)
     return [_kernel(_row(preset, sizes, source), source) for sizes in preset.sizes]
 
 

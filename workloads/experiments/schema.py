@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from uarch.files.reading import find_file, read_toml, validate
+from uarch.files.presets import Presets
+from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
 
-_PRESETS = Path(__file__).parent
+EXPERIMENTS = Presets("experiment", Path(__file__).parent)
+"""Experiments that come with the package."""
 
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -183,5 +185,4 @@ def load_experiment(name_or_path: str) -> Experiment:
 
     ``InputError`` for an unknown experiment, an unreadable or malformed file, and fields that are wrong, missing or unknown.
     """
-    path = find_file(name_or_path, _PRESETS, ".toml", "experiment")
-    return validate(Experiment, read_toml(path), f"experiment {name_or_path}")
+    return validate(Experiment, read_toml(EXPERIMENTS.find(name_or_path)), f"experiment {name_or_path}")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uarch.files.reading import find_file, one_line, read_json
+from uarch.files.presets import Presets
+from uarch.files.reading import one_line, read_json
 from workloads.models.architectures import model_of_config
 from workloads.models.model import Model
 
 __all__ = ["Model", "load_model", "model_names"]
 
-_PRESETS = Path(__file__).parent / "configs"
+MODELS = Presets("model", Path(__file__).parent / "configs", ".json")
+"""Models that come with the package, in Hugging Face's ``config.json`` layout."""
 
 
 def model_names() -> list[str]:
     """Names of the models that come with the package, sorted."""
-    return sorted(path.stem for path in _PRESETS.glob("*.json"))
+    return list(MODELS.names)
 
 
 def load_model(name_or_path: str) -> Model:
@@ -32,7 +34,7 @@ def load_model(name_or_path: str) -> Model:
     InputError
         For an unknown model or architecture, an unreadable or malformed file, a key that is missing or wrong.
     """
-    path = find_file(name_or_path, _PRESETS, ".json", "model")
+    path = MODELS.find(name_or_path)
     config = read_json(path)
     name = path.resolve().parent.name if path.name == "config.json" else path.stem
     return model_of_config(config, one_line(name) or "model", one_line(f"model {name_or_path}"))

@@ -7,24 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from uarch.errors import InputError, unknown_name
+from uarch.errors import InputError
+from uarch.files.presets import Presets
 from uarch.files.reading import one_line, read_text, read_toml, validate
+from uarch.files.section import Section, TomlArray
 
 IntArray = npt.NDArray[np.int64]
 
 LONGEST = 1 << 24
-_FOLDER = Path(__file__).parent / "contexts"
+CONTEXTS = Presets("contexts", Path(__file__).parent / "contexts", more=("constant:N", "uniform:LOW,HIGH", "FILE"))
+"""Distributions of lengths that come with the package."""
 
 
-class Quantiles(BaseModel):
+class Quantiles(Section):
     """A distribution of lengths by its quantiles, linear in between."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    probability: tuple[float, ...]
-    tokens: tuple[int, ...]
+    probability: TomlArray[float]
+    tokens: TomlArray[int]
 
     @model_validator(mode="after")
     def _check(self) -> Quantiles:
@@ -60,18 +61,13 @@ def context_lengths(source: str, batch: int, seed: int = 0) -> Lengths:
     Raises :class:`InputError` for anything else, or a file with too few lengths.
     """
     kind, colon, arguments = source.partition(":")
-    path = Path(source)
-    names = sorted(found.stem for found in _FOLDER.glob("*.toml"))
     if colon and kind in ("constant", "uniform"):
         drawn = _formula(source, kind, arguments, batch, seed)
-    elif source in names or path.suffix == ".toml":
-        path = _FOLDER / f"{source}.toml" if source in names else path
-        drawn = validate(Quantiles, read_toml(path), str(path)).draw(batch, seed)
-    elif path.is_file():
-        return _read(path, batch)
     else:
-        allowed = unknown_name(source, [*names, "constant:N", "uniform:LOW,HIGH", "FILE"])
-        raise InputError(f"contexts = {one_line(source)!r}: no such distribution or file; {allowed}")
+        path = CONTEXTS.find(source, "contexts")
+        if path.suffix != CONTEXTS.suffix:
+            return _read(path, batch)
+        drawn = validate(Quantiles, read_toml(path), str(path)).draw(batch, seed)
     return Lengths(drawn, np.zeros_like(drawn))
 
 

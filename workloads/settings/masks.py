@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from kernels.attention.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse
 from kernels.masks.score_masks import (
@@ -25,6 +25,7 @@ from kernels.masks.score_masks import (
 )
 from uarch.errors import InputError
 from uarch.files.reading import one_line, read_json, validate
+from uarch.files.section import Section, TomlArray
 
 LARGEST = 1 << 24
 LARGEST_CHAIN = 1024
@@ -35,13 +36,11 @@ ALLOWED = (
 )
 
 
-class BlockPattern(BaseModel):
+class BlockPattern(Section):
     """A file of ``blocks:FILE``: key blocks that each block of queries sees."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     block: Annotated[int, Field(ge=1, le=4096)]
-    rows: Annotated[tuple[tuple[int, ...], ...], Field(min_length=1)]
+    rows: Annotated[TomlArray[TomlArray[int]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _check(self) -> BlockPattern:
@@ -57,12 +56,10 @@ class BlockPattern(BaseModel):
         return BlockSparseMask(self.block, tuple(np.array(row, np.int64) for row in self.rows))
 
 
-class DraftTree(BaseModel):
+class DraftTree(Section):
     """A file of ``tree:FILE``: the parent of each drafted token, -1 for the root."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    parents: Annotated[tuple[int, ...], Field(min_length=1, max_length=4096)]
+    parents: Annotated[TomlArray[int], Field(min_length=1, max_length=4096)]
 
     @model_validator(mode="after")
     def _check(self) -> DraftTree:

@@ -8,10 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from uarch.errors import InputError, unknown_name
-from uarch.files.reading import find_file, read_toml, validate
+from uarch.files.presets import Presets
+from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
 
-_PRESETS = Path(__file__).parent / "stacks"
+STACKS = Presets("stack", Path(__file__).parent / "stacks")
+"""Stacks that come with the package."""
 
 Seconds = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -72,7 +74,7 @@ class Stack(Section):
 
 def stack_names() -> list[str]:
     """Names of the stacks that come with the package, sorted."""
-    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+    return list(STACKS.names)
 
 
 def load_stack(name_or_path: str) -> Stack:
@@ -80,5 +82,4 @@ def load_stack(name_or_path: str) -> Stack:
 
     ``InputError`` for an unknown stack, an unreadable or malformed file, and fields that are wrong, missing or unknown.
     """
-    path = find_file(name_or_path, _PRESETS, ".toml", "stack")
-    return validate(Stack, read_toml(path), f"stack {name_or_path}")
+    return validate(Stack, read_toml(STACKS.find(name_or_path)), f"stack {name_or_path}")

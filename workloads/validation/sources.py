@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from uarch.chip_file import preset_names
 from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section
 
 _FILE = Path(__file__).with_name("sources.toml")
 
@@ -18,11 +19,7 @@ Text = Annotated[str, Field(min_length=1)]
 Residency = Literal["cold", "inputs", "warm"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ResidencyOfSuite(_Table):
+class ResidencyOfSuite(Section):
     """What L2 held when a kernel of a suite started; see :data:`workloads.running.residency.RESIDENCIES`."""
 
     gemm: Residency
@@ -31,7 +28,7 @@ class ResidencyOfSuite(_Table):
     collective: Residency
 
 
-class Source(_Table):
+class Source(Section):
     """Where times come from and what they contain."""
 
     citation: Text
@@ -46,7 +43,7 @@ class Source(_Table):
     """Communication library; see :mod:`kernels.collectives.libraries`."""
     vector_kernels: Text = "vectors"
     """Library of norms, activations and the like; see :mod:`kernels.vector.libraries`."""
-    host_floor_seconds: dict[str, dict[str, Seconds]] = {}
+    host_floor_seconds: dict[str, dict[str, Seconds]] = Field(default_factory=dict)
     """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
 
     @property
@@ -59,7 +56,7 @@ class Source(_Table):
         return self.host_floor_seconds.get(chip, {}).get(op, 0.0)
 
 
-class _Sources(_Table):
+class _Sources(Section):
     chips: dict[str, str]
     sources: dict[str, Source]
 

@@ -248,7 +248,7 @@ def test_a_mapping_that_is_not_a_candidate_any_more_is_searched_for_anew(store: 
 def test_the_key_tells_chips_and_kernels_apart() -> None:
     keys = {
         mapping_store.store_key(small_chip(*chip), kernel, 16)
-        for chip in (("h100",), ("a100",), ("h100", "l2.slices=16"), ("h100", "memory.standard=hbm2e-3200"))
+        for chip in (("h100",), ("a100",), ("h100", "l2.slices=16"), ("h100", "memory.standard=hbm3-6400"))
         for kernel in (b"one program", b"another")
     }
     assert len(keys) == 8

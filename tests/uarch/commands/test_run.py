@@ -158,7 +158,7 @@ def test_progress_goes_to_standard_error(
         (
             "--set",
             "memory.bandwith=1",
-            "memory.bandwith is not a field; allowed: technology, standard, bandwidth_bytes_per_second, ",
+            "memory.bandwith is not a field; allowed: standard, technology, bandwidth_bytes_per_second, ",
         ),
         ("--set", "core.count=zero", "core.count = 'zero': "),
     ],

@@ -65,6 +65,7 @@ OVERRIDES = (
     "noc.read_bytes_per_cycle_per_core=32",
     "noc.write_bytes_per_cycle_per_core=16",
     "noc.multicast_cores=1",
+    "memory.packages=1",
     "memory.channels=16",
     "memory.bandwidth_bytes_per_second=100e9",
     "memory.interleave_bytes=512",

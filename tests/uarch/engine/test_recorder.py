@@ -16,7 +16,9 @@ from uarch.engine.execute import KernelResult, execute
 from uarch.engine.recorder import Track
 from uarch.events import Cause
 
-CHIP = load_chip("h100", ["core.count=3", "l2.slices=8", "memory.channels=8", "noc.multicast_cores=1"])
+CHIP = load_chip(
+    "h100", ["core.count=3", "l2.slices=8", "memory.packages=1", "memory.channels=8", "noc.multicast_cores=1"]
+)
 SHAPE = (512, 768, 512)
 EVERYTHING = 1 << 40
 

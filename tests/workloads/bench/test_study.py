@@ -35,6 +35,7 @@ SMALL = load_chip(
     [
         "core.count=2",
         "l2.slices=4",
+        "memory.packages=1",
         "memory.channels=4",
         "memory.bandwidth_bytes_per_second=8.4e10",
         "noc.multicast_cores=1",

@@ -22,7 +22,7 @@ from workloads.running.kernel_trace import tracing_kernel
 from workloads.running.runner import simulate
 from workloads.single.gemm import simulate_gemm
 
-FEW_CORES = ["core.count=4", "l2.slices=32", "memory.channels=16", "noc.multicast_cores=1"]
+FEW_CORES = ["core.count=4", "l2.slices=32", "memory.packages=1", "memory.channels=16", "noc.multicast_cores=1"]
 CHIP = load_chip("a100", FEW_CORES)
 EVERYTHING = 1 << 30
 

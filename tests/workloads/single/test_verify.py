@@ -112,7 +112,7 @@ def test_pieces_longest_first_are_near_the_lower_bound(pieces: list[int], cores:
         ({"draft": "chain:0"}, "draft = 'chain:0': not known; allowed: chain:K with K from 1 to 1024, tree:FILE"),
         ({"draft": "forest"}, "draft = 'forest': not known"),
         ({"pack": "packed"}, "pack = 'packed': not known; did you mean 'padded'? allowed: padded, decomposed"),
-        ({"contexts": "azure"}, "contexts = 'azure': no such distribution or file; allowed: azure-coding, azure-conv"),
+        ({"contexts": "azure"}, "contexts = 'azure': no such preset or TOML file; allowed: azure-coding, azure-conv"),
         ({"contexts": "uniform:5"}, "must be constant:N or uniform:LOW,HIGH"),
         ({"contexts": "uniform:9,5"}, "must be constant:N or uniform:LOW,HIGH"),
         ({"kv_heads": 3}, "kv_heads = 3: must divide q_heads = 8"),

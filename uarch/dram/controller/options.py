@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from uarch.dram.standards.standard import Standard
 from uarch.errors import InputError
+from uarch.files.section import Section
 
 SCHEDULERS = ("frfcfs-rowhit", "frfcfs", "fcfs", "dramsim3")
 REFRESH_MODES = ("none", "all", "bank")
@@ -21,7 +22,7 @@ RefreshMode = Literal["none", "all", "bank"]
 PagePolicy = Literal["open", "closed", "capped"]
 
 
-class ControllerOptions(BaseModel):
+class ControllerOptions(Section):
     """How a channel's controller orders requests, keeps rows open and refreshes.
 
     Schedulers: ``fcfs`` serves the oldest request only; ``frfcfs`` the oldest one whose next command is ready;
@@ -32,8 +33,6 @@ class ControllerOptions(BaseModel):
     Pages: ``open`` until a conflict or a refresh; ``closed`` as soon as no waiting request hits the row; ``capped``
     closes a row for the next request after ``row_hit_cap`` accesses.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheduler: SchedulerName = "frfcfs-rowhit"
     refresh: RefreshMode = "all"

@@ -1,30 +1,33 @@
 """Memory standards as data: organisation, JEDEC timing and currents of one (pseudo-)channel.
 
-Each table is a file ``standards/<name>.toml``. ``source`` says where its values come from, ``[sources]`` names other
-sources for single values, and ``[assumed]`` gives a range for every value that no public table confirms.
+Each speed grade is a file ``uarch/dram/standards/<name>.toml``. ``source`` says where its values come from, ``[sources]``
+names other sources for single values, and ``[assumed]`` gives a range for every value that no public table confirms.
 """
 
 # ruff: noqa: N815 - the timing values keep JEDEC's names
 
 from __future__ import annotations
 
-import tomllib
-from functools import cache
-from importlib import resources
-from typing import Self
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, Strict, model_validator
 
-from uarch.errors import InputError
+from uarch.dram.standards.technology import load_technology
+from uarch.files.presets import Presets
+from uarch.files.reading import read_toml, validate
+from uarch.files.section import Section
+from uarch.files.sourced import Source
+
+STANDARDS = Presets("memory standard", Path(__file__).parent)
+"""Standards that come with the package."""
 
 _ALIASES = {"nRCD": "nRCDRD", "nCCD": "nCCD_S", "nRRD": "nRRD_S", "nWTR": "nWTR_S", "nRFC": "nRFCab"}
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Organisation(_Table):
+class Organisation(Section):
     """How the cells of one pseudo-channel are arranged."""
 
     stack_ids: int = Field(ge=1)
@@ -37,7 +40,6 @@ class Organisation(_Table):
     width_bits: int = Field(ge=1)
     prefetch: int = Field(ge=1)
     """Bits that each pin moves in a burst."""
-    pseudo_channels_per_device: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -50,7 +52,7 @@ class Organisation(_Table):
         return self
 
 
-class CommandBus(_Table):
+class CommandBus(Section):
     """Ticks (parts of tCK) for which a command occupies its bus."""
 
     ticks_per_clock: int = Field(ge=1, le=2)
@@ -58,11 +60,11 @@ class CommandBus(_Table):
     """True if a row and a column command can be issued at the same time."""
     activate_ticks: int = Field(ge=1)
     precharge_ticks: int = Field(ge=1)
-    """Of a precharge or a refresh."""
+    """Ticks of a precharge or a refresh."""
     column_ticks: int = Field(ge=1)
 
 
-class Timing(_Table):
+class Timing(Section):
     """Minimum distances in cycles of tCK; zero means that the standard has no such limit."""
 
     nBL: int = Field(ge=1)
@@ -78,7 +80,7 @@ class Timing(_Table):
     nCCD_S: int = Field(ge=1)
     nCCD_L: int = Field(ge=1)
     nCCD_R: int = Field(default=0, ge=0)
-    """Reads of different stack IDs."""
+    """Distance of reads of different stack IDs."""
     nRRD_S: int = Field(ge=1)
     nRRD_L: int = Field(ge=1)
     nFAW: int = Field(default=0, ge=0)
@@ -97,7 +99,7 @@ class Timing(_Table):
     """Refresh of a bank to the refresh of another bank; such a refresh also counts as an activate in nFAW."""
 
 
-class Current(_Table):
+class Current(Section):
     """Supply voltage (V) and currents (mA) of one pseudo-channel, by JEDEC's names, and the energy of its pins."""
 
     VDD: float = Field(gt=0)
@@ -110,19 +112,21 @@ class Current(_Table):
     io_pj_per_bit: float = Field(ge=0)
 
 
-class Compatibility(_Table):
+class Compatibility(Section):
     """Departures from the standard that reproduce the tool from which a table comes."""
 
     precharge_all_ignores_open_rows: bool = False
     """PREab may follow an activate, a read or a write at once."""
 
 
-class Standard(_Table):
+class Standard(Section):
     """One speed grade of a memory standard, for one (pseudo-)channel."""
 
     name: str
-    title: str
-    source: str
+    title: Source
+    technology: Source
+    """Kind of memory, such as ``hbm3``: a name of ``uarch/dram/technologies``, or the path of such a file."""
+    source: Source
     tCK_ps: int = Field(ge=1)
     mapping: str = Field(min_length=1, max_length=80)
     """Address mapping of streams (:class:`uarch.dram.controller.addresses.AddressMapping`) unless another is asked for."""
@@ -131,8 +135,8 @@ class Standard(_Table):
     timing: Timing
     current: Current
     compatibility: Compatibility = Compatibility()
-    sources: dict[str, str] = {}
-    assumed: dict[str, tuple[float, float]] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
+    assumed: dict[str, Annotated[tuple[float, float], Strict(False)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ranges_hold_their_values(self) -> Self:
@@ -183,35 +187,30 @@ class Standard(_Table):
         return int(getattr(self.timing, field)) * self.tCK_ps
 
 
-@cache
 def standard_names() -> tuple[str, ...]:
-    """Names of all standards, sorted."""
-    files = resources.files("uarch.dram.standards").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    """Names of the standards that come with the package, sorted."""
+    return STANDARDS.names
 
 
-@cache
-def load_standard(name: str) -> Standard:
-    """Read and validate a standard by its name, such as ``hbm3-6400``.
+def load_standard(name_or_path: str) -> Standard:
+    """A standard by its name, such as ``hbm3-6400``, or from a TOML file, after which it is then named.
 
-    Raises :class:`InputError` if there is no such standard.
+    Raises :class:`InputError` if there is no such standard, or with the path of the first wrong field of its file.
     """
-    if name not in standard_names():
-        raise InputError(f"standard: no memory standard is named {name!r}; allowed are {', '.join(standard_names())}")
-    text = (resources.files("uarch.dram.standards") / f"{name}.toml").read_text("utf-8")
-    return parse_standard(name, text)
+    return _load(name_or_path, STANDARDS.stamp(name_or_path))
 
 
-def parse_standard(name: str, text: str) -> Standard:
-    """Validate a standard given as TOML text.
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, stamp: tuple[int, int]) -> Standard:
+    path = STANDARDS.find(name_or_path)
+    return parse_standard(path.stem, read_toml(path))
+
+
+def parse_standard(name: str, table: Mapping[str, Any]) -> Standard:
+    """Validate the contents of a standard's file.
 
     Raises :class:`InputError` with the path of the first wrong field.
     """
-    try:
-        return Standard(name=name, **tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"standard {name}: not valid TOML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"standard {name}: {path or 'table'}: {first['msg']}") from None
+    standard = validate(Standard, {"name": name, **table}, f"standard {name}")
+    load_technology(standard.technology)
+    return standard

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from uarch.dram.controller.timing import COMMANDS, delays_in_ticks
-from uarch.dram.standards.standard import load_standard, parse_standard, standard_names
+from uarch.dram.standards.standard import load_standard, standard_names
 from uarch.errors import InputError
 
 HBM3 = (resources.files("uarch.dram") / "standards" / "hbm3-6400.toml").read_text("utf-8")
@@ -68,13 +69,26 @@ def test_constraints_count_from_last_tick_to_last_tick() -> None:
         ("burst_bytes = 32", "burst_bytes = 64", "width_bits"),
         ("IDD0 = [76, 114]", "IDD0 = [1, 2]", "assumed.IDD0"),
         ("nCL = 20", "nCL = ", "not valid TOML"),
+        ("nCL = 20", "nCL = 2.5", "standard mine: timing.nCL = 2.5: must be a valid integer$"),
+        ('technology = "hbm3"', 'technology = "hbm33"', "technology = 'hbm33': no such preset.* did you mean 'hbm3'"),
+        ('technology = "hbm3"', "", "standard mine: technology is missing"),
     ],
 )
-def test_wrong_tables_are_refused_with_the_field(old: str, new: str, message: str) -> None:
+def test_wrong_tables_are_refused_with_the_field(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in HBM3
+    path = tmp_path / "mine.toml"
+    path.write_text(HBM3.replace(old, new))
     with pytest.raises(InputError, match=message) as error:
-        parse_standard("mine", HBM3.replace(old, new))
+        load_standard(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_standard_of_ones_own_is_read_from_its_path_and_anew_after_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HBM3)
+    assert load_standard(str(path)) == load_standard("hbm3-6400").model_copy(update={"name": "mine"})
+    path.write_text(HBM3.replace("nCL = 20", "nCL = 200"))
+    assert load_standard(str(path)).timing.nCL == 200
 
 
 def test_unknown_standard_names_the_allowed_ones() -> None:
