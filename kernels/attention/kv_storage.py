@@ -14,8 +14,6 @@ PAGE_ENTRY_BITS = 32
 class KvStorage:
     """What a cache of keys and values has besides its two tensors."""
 
-    dequantise_ops: int = 0
-    """Lane-operations per stored element; 0: the arrays take elements as they are stored."""
     k_scales: Tensor | None = None
     """Rows as the keys', a column for each K/V head; None: no scales."""
     v_scales: Tensor | None = None
@@ -33,11 +31,10 @@ def kv_storage(
     kv_heads: int,
     *,
     kv_dtype: str,
-    dtype: str,
     table_shape: tuple[int, int] | None = None,
     latent: bool = False,
 ) -> KvStorage:
-    """Allocate scales and page table of a cache of ``kv_rows`` rows; ``dtype`` is what the arrays work in.
+    """Allocate scales and page table of a cache of ``kv_rows`` rows.
 
     ``table_shape``: sequences and pages of the longest one, if the cache is paged.
     """
@@ -50,5 +47,4 @@ def kv_storage(
     table = None
     if table_shape is not None:
         table = space.allocate(f"{name}.page_table", *table_shape, PAGE_ENTRY_BITS, granule_rows=1)
-    ops = 0 if kv_dtype == dtype else stored.dequantise_ops
-    return KvStorage(ops, scales("k_scales"), None if latent else scales("v_scales"), table)
+    return KvStorage(scales("k_scales"), None if latent else scales("v_scales"), table)

@@ -12,11 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from kernels.attention.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, CompressedMask, NativeSparse
+from kernels.attention.attention import Attention
 from kernels.attention.page_selection import SELECT_OPS
-from kernels.attention.shape import AttentionShape
 from kernels.masks.block_mask import Patterns
 from kernels.masks.key_ranges import IntArray
+from kernels.masks.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, CompressedMask, NativeSparse
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Box, ElementMasks, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, cut_rows, row_register_bytes, rows_per_block
@@ -53,34 +53,37 @@ class CompressedCache:
 
 
 def compressed_cache(
-    space: AddressSpace, shape: AttentionShape, pattern: NativeSparse, bits: int, *, suffix: str = ""
+    attention: Attention, pattern: NativeSparse, space: AddressSpace, suffix: str = ""
 ) -> CompressedCache:
-    """Allocate it."""
-    rows, width = pattern.compressed_rows(shape.kv_len), shape.kv_heads * shape.head_dim
+    """Allocate the compressed cache of a layer and the weights that fill it; names end in ``suffix``."""
+    bits = attention.element_bits
+    rows, width = pattern.compressed_rows(attention.kv_len), attention.kv_heads * attention.head_dim
     keys, values = (
-        space.allocate(f"{name}{suffix}", rows, width, bits, batch=shape.batch)
+        space.allocate(f"{name}{suffix}", rows, width, bits, batch=attention.batch)
         for name in ("k_summaries", "v_summaries")
     )
     weights = (
-        space.allocate(f"{name}{suffix}", pattern.block * shape.head_dim, shape.head_dim, bits)
+        space.allocate(f"{name}{suffix}", pattern.block * attention.head_dim, attention.head_dim, bits)
         for name in ("w_k_summaries", "w_v_summaries")
     )
     return CompressedCache(keys, values, *weights)
 
 
 def compress(
-    shape: AttentionShape, pattern: NativeSparse, k: Tensor, v: Tensor, cache: CompressedCache, dtype: str
+    attention: Attention, pattern: NativeSparse, k: Tensor, v: Tensor, cache: CompressedCache
 ) -> TileProgram | None:
     """Compressed keys and values of the blocks that the ``q_len`` new tokens complete; None if they complete none."""
-    old, new = (pattern.summaries(kv_len) for kv_len in (shape.kv_len - shape.q_len, shape.kv_len))
+    old, new = (pattern.summaries(kv_len) for kv_len in (attention.kv_len - attention.q_len, attention.kv_len))
     if old == new:
         return None
-    head_dim, heads = shape.head_dim, shape.kv_heads
+    head_dim, heads = attention.head_dim, attention.kv_heads
     first, first_col = np.arange(old, new, COMPRESSED_ROWS), np.arange(0, head_dim, COMPRESSED_COLS)
-    sizes = shape.batch, heads, len(first), len(first_col)
+    sizes = attention.batch, heads, len(first), len(first_col)
     sequence, head, tile, part = (index.ravel() for index in np.indices(sizes, dtype=np.int64))
     m, n = np.minimum(COMPRESSED_ROWS, new - first)[tile], np.minimum(COMPRESSED_COLS, head_dim - first_col)[part]
-    writer = ProgramWriter("compression", "attention", f"{shape.batch} x {new - old} x {heads} x {head_dim}", dtype)
+    writer = ProgramWriter(
+        "compression", "attention", f"{attention.batch} x {new - old} x {heads} x {head_dim}", attention.dtype
+    )
     table = writer.table(np.arange(old, new) * pattern.stride) + tile * COMPRESSED_ROWS
     for tokens, weights, out in ((k, cache.w_keys, cache.keys), (v, cache.w_values, cache.values)):
         grid = writer.grid(len(tile), 2)
@@ -97,17 +100,16 @@ def compress(
             l1_bytes=STAGES * (most_rows + most_cols) * head_dim * k.element_bits // 8,
             register_bytes=most_rows * most_cols * ACCUMULATOR_BYTES,
         )
-    return writer.finish(4 * shape.batch * (new - old) * heads * pattern.block * head_dim**2)
+    return writer.finish(4 * attention.batch * (new - old) * heads * pattern.block * head_dim**2)
 
 
 def select_blocks(
-    shape: AttentionShape,
+    attention: Attention,
     pattern: NativeSparse,
     q: Tensor,
     stats: Tensor,
     cache: CompressedCache,
     space: AddressSpace,
-    dtype: str,
 ) -> tuple[TileProgram, ...]:
     """The kernel that scores all blocks for every query and group of heads, and the one that finds the best.
 
@@ -115,37 +117,40 @@ def select_blocks(
     blocks (``block_choice``) are weights, then numbers, counted from the first one after ``INITIAL_BLOCKS``. No programs
     if there is nothing to choose.
     """
-    first = pattern.first_query(shape.q_len, shape.kv_len)
-    if pattern.chosen == 0 or first == shape.q_len or pattern.blocks(shape.kv_len) <= INITIAL_BLOCKS + LOCAL_BLOCKS:
+    first = pattern.first_query(attention.q_len, attention.kv_len)
+    if (
+        pattern.chosen == 0
+        or first == attention.q_len
+        or pattern.blocks(attention.kv_len) <= INITIAL_BLOCKS + LOCAL_BLOCKS
+    ):
         return ()
-    rows = shape.batch * shape.kv_heads * shape.q_len
-    scores = space.scratch("block_scores", rows, pattern.blocks(shape.kv_len), 8 * ACCUMULATOR_BYTES)
+    rows = attention.batch * attention.kv_heads * attention.q_len
+    scores = space.scratch("block_scores", rows, pattern.blocks(attention.kv_len), 8 * ACCUMULATOR_BYTES)
     choice = space.scratch("block_choice", rows, 2 * pattern.chosen, 8 * ACCUMULATOR_BYTES, after=scores)
     return (
-        _block_scores(shape, pattern, q, stats, cache.keys, scores, dtype),
-        _block_choice(shape, pattern, scores, choice, dtype),
+        _block_scores(attention, pattern, q, stats, cache.keys, scores),
+        _block_choice(attention, pattern, scores, choice),
     )
 
 
 def _block_scores(
-    shape: AttentionShape,
+    attention: Attention,
     pattern: NativeSparse,
     q: Tensor,
     stats: Tensor,
     summaries: Tensor,
     scores: Tensor,
-    dtype: str,
 ) -> TileProgram:
     """Blocks of queries times blocks of keys that some of them sees."""
-    writer = ProgramWriter("block_scores", "attention", f"{scores.rows} x {scores.cols} blocks", dtype)
-    group, head_dim, strides = shape.group, shape.head_dim, pattern.selection // pattern.stride
-    q0, n_q, block, n_blocks = _score_tiles(shape, pattern)
-    masks = _score_masks(writer, shape, pattern, q0, n_q, block, n_blocks)
+    writer = ProgramWriter("block_scores", "attention", f"{scores.rows} x {scores.cols} blocks", attention.dtype)
+    group, head_dim, strides = attention.group, attention.head_dim, pattern.selection // pattern.stride
+    q0, n_q, block, n_blocks = _score_tiles(attention, pattern)
+    masks = _score_masks(writer, attention, pattern, q0, n_q, block, n_blocks)
     sequence, head, tile = (
-        index.ravel() for index in np.indices((shape.batch, shape.kv_heads, len(q0)), dtype=np.int64)
+        index.ravel() for index in np.indices((attention.batch, attention.kv_heads, len(q0)), dtype=np.int64)
     )
     q0, n_q, block, n_blocks = (array[tile] for array in (q0, n_q, block, n_blocks))
-    rows, keys, row = n_q * group, n_blocks * strides + pattern.lead, sequence * shape.q_len + q0
+    rows, keys, row = n_q * group, n_blocks * strides + pattern.lead, sequence * attention.q_len + q0
     grid = writer.grid(len(tile), 5)
     for j, tensor, slot, width in ((0, q, _Q, head_dim), (1, stats, _STATS, 2)):
         box = Box(tensor.as_rows(), n_q, group * width, row=row, col=head * group * width)
@@ -160,13 +165,13 @@ def _block_scores(
         b=_STATS,
         m=rows,
         n=keys,
-        parameter=shape.softmax_scale,
+        parameter=attention.softmax_scale,
         ops_per_element=PROBABILITY_OPS,
         special_per_element=1,
         special_per_row=1,
         mask=ElementMasks(masks[tile], row_repeat=group),
     )
-    out_row = (sequence * shape.kv_heads + head) * shape.q_len + q0
+    out_row = (sequence * attention.kv_heads + head) * attention.q_len + q0
     store = Box(scores, n_q, n_blocks, row=out_row, col=block)
     ops = group * strides * (pattern.block // pattern.stride)
     grid.vector(
@@ -190,12 +195,12 @@ def _block_scores(
     return writer.finish(0)
 
 
-def _score_tiles(shape: AttentionShape, pattern: NativeSparse) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+def _score_tiles(attention: Attention, pattern: NativeSparse) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Tiles of one head: first query, queries, first block, blocks; none with blocks that no query of it reaches."""
-    tile_q = max(1, SCORED_ROWS // shape.group)
-    first = np.arange(pattern.first_query(shape.q_len, shape.kv_len), shape.q_len, tile_q)
-    last = np.minimum(first + tile_q, shape.q_len) - 1
-    reached = (last + shape.kv_len - shape.q_len) // pattern.selection + 1
+    tile_q = max(1, SCORED_ROWS // attention.group)
+    first = np.arange(pattern.first_query(attention.q_len, attention.kv_len), attention.q_len, tile_q)
+    last = np.minimum(first + tile_q, attention.q_len) - 1
+    reached = (last + attention.kv_len - attention.q_len) // pattern.selection + 1
     chunks = -(-reached // SCORED_BLOCKS)
     query = np.repeat(np.arange(len(first)), chunks)
     block = (np.arange(len(query)) - np.repeat(np.cumsum(chunks) - chunks, chunks)) * SCORED_BLOCKS
@@ -204,7 +209,7 @@ def _score_tiles(shape: AttentionShape, pattern: NativeSparse) -> tuple[IntArray
 
 def _score_masks(
     writer: ProgramWriter,
-    shape: AttentionShape,
+    attention: Attention,
     pattern: NativeSparse,
     q0: IntArray,
     n_q: IntArray,
@@ -213,7 +218,7 @@ def _score_masks(
 ) -> IntArray:
     """Where the mask of each tile stands in the tables."""
     strides = pattern.selection // pattern.stride
-    kept = CompressedMask(pattern, shape.kv_len).kept(shape.q_len, pattern.summaries(shape.kv_len))
+    kept = CompressedMask(pattern, attention.kv_len).kept(attention.q_len, pattern.summaries(attention.kv_len))
     patterns = Patterns()
     numbers = [
         patterns.number(kept.tile(i, n, b * strides - pattern.lead, count * strides + pattern.lead))
@@ -223,13 +228,13 @@ def _score_masks(
     return writer.table(entries[numbers]) + np.arange(len(numbers))
 
 
-def _block_choice(
-    shape: AttentionShape, pattern: NativeSparse, scores: Tensor, choice: Tensor, dtype: str
-) -> TileProgram:
+def _block_choice(attention: Attention, pattern: NativeSparse, scores: Tensor, choice: Tensor) -> TileProgram:
     """Rows of queries with the same block of their own, among the blocks before their local ones."""
-    writer = ProgramWriter("block_choice", "attention", f"{scores.rows} x top {pattern.chosen} of {scores.cols}", dtype)
-    start = shape.kv_len - shape.q_len
-    query = np.arange(pattern.first_query(shape.q_len, shape.kv_len), shape.q_len)
+    writer = ProgramWriter(
+        "block_choice", "attention", f"{scores.rows} x top {pattern.chosen} of {scores.cols}", attention.dtype
+    )
+    start = attention.kv_len - attention.q_len
+    query = np.arange(pattern.first_query(attention.q_len, attention.kv_len), attention.q_len)
     own = (start + query) // pattern.selection
     rows_of_block = np.maximum(1, CHOICE_L1_BYTES // (np.maximum(own, 1) * ACCUMULATOR_BYTES))
     piece = (start + query) % pattern.selection // rows_of_block
@@ -237,8 +242,10 @@ def _block_choice(
     first, n_rows = query[begins], np.diff(np.append(begins, len(query)))
     between = own[begins] - LOCAL_BLOCKS + 1 - INITIAL_BLOCKS
     first, n_rows, between = (array[between > 0] for array in (first, n_rows, between))
-    entry, tile = (index.ravel() for index in np.indices((shape.batch * shape.kv_heads, len(first)), dtype=np.int64))
-    row, m, n = entry * shape.q_len + first[tile], n_rows[tile], between[tile]
+    entry, tile = (
+        index.ravel() for index in np.indices((attention.batch * attention.kv_heads, len(first)), dtype=np.int64)
+    )
+    row, m, n = entry * attention.q_len + first[tile], n_rows[tile], between[tile]
     grid = writer.grid(len(tile), 1)
     grid.vector(
         0,
@@ -260,7 +267,7 @@ def _block_choice(
 
 
 def gated_sum(
-    chip: Chip, branches: tuple[tuple[Tensor, int], ...], gates: Tensor, out: Tensor, shape: AttentionShape, dtype: str
+    chip: Chip, branches: tuple[tuple[Tensor, int], ...], gates: Tensor, out: Tensor, attention: Attention
 ) -> TileProgram:
     """``out``: the branches' results, each times the sigmoid of its gate, added up.
 
@@ -270,15 +277,17 @@ def gated_sum(
     Raises:
         InputError: a row does not fit into a core.
     """
-    heads, width = shape.q_heads, shape.value_width
-    writer = ProgramWriter("gated_sum", "attention", f"{shape.batch * shape.q_len} x {heads} x {width}", dtype)
+    heads, width = attention.q_heads, attention.value_width
+    writer = ProgramWriter(
+        "gated_sum", "attention", f"{attention.batch * attention.q_len} x {heads} x {width}", attention.dtype
+    )
     row = RowFootprint(-(-2 * (out.cols + heads) * out.element_bits // 8), 2 * row_register_bytes(out.cols))
-    per_block = rows_per_block("gated_sum", chip, shape.batch * shape.q_len, row)
-    bounds = sorted({0, shape.q_len, *(first for _, first in branches)})
+    per_block = rows_per_block("gated_sum", chip, attention.batch * attention.q_len, row)
+    bounds = sorted({0, attention.q_len, *(first for _, first in branches)})
     for begin, end in pairwise(bounds):
         there = [number for number, (_, first) in enumerate(branches) if first <= begin]
-        chunks = cut_rows(shape.batch, end - begin, per_block)
-        place, n_rows = chunks.batch * shape.q_len + begin + chunks.row, chunks.n_rows
+        chunks = cut_rows(attention.batch, end - begin, per_block)
+        place, n_rows = chunks.batch * attention.q_len + begin + chunks.row, chunks.n_rows
         grid = writer.grid(len(n_rows), 2 * len(there))
         m, store = n_rows * heads, Box(out.as_rows(), n_rows, out.cols, row=place)
         for j, number in enumerate(there):

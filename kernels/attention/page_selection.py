@@ -13,11 +13,10 @@ from math import ceil
 
 import numpy as np
 
-from kernels.attention.sequences import Sequences
-from kernels.attention.shape import AttentionShape
+from kernels.attention.attention import Attention
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
-from uarch.datatypes import ACCUMULATOR_BYTES, datatype
+from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 
 PAGES_OF_BLOCK = 256
@@ -36,51 +35,46 @@ class PageBounds:
     largest: Tensor
 
 
-def page_bounds(space: AddressSpace, shape: AttentionShape, page: int, dtype: str, *, suffix: str = "") -> PageBounds:
-    """Allocate the metadata of pages of ``page`` keys."""
-    sizes = ceil(shape.kv_len / page), shape.kv_heads * shape.head_dim, datatype(dtype).bits
+def page_bounds(attention: Attention, page: int, space: AddressSpace, suffix: str = "") -> PageBounds:
+    """Allocate the metadata of pages of ``page`` keys; names end in ``suffix``."""
+    sizes = ceil(attention.kv_len / page), attention.kv_heads * attention.head_dim, attention.element_bits
     smallest, largest = (
-        space.allocate(f"page_{what}{suffix}", *sizes, batch=shape.batch) for what in ("smallest", "largest")
+        space.allocate(f"page_{what}{suffix}", *sizes, batch=attention.batch) for what in ("smallest", "largest")
     )
     return PageBounds(smallest, largest)
 
 
 def select_pages(
-    shape: AttentionShape,
-    q: Tensor,
-    bounds: PageBounds,
-    sequences: Sequences,
-    space: AddressSpace,
-    *,
-    pages: int,
-    dtype: str = "fp16",
+    attention: Attention, q: Tensor, bounds: PageBounds, pages: int, space: AddressSpace
 ) -> tuple[TileProgram, TileProgram]:
     """The kernel that computes the bounds of all pages, and the one that finds the ``pages`` best of each K/V head.
 
     A page counts with its largest bound over all queries of a sequence and a group of heads. What the second kernel stores
     (``page_choice``) has a row for each sequence and K/V head: weights of the best pages, then their numbers.
     """
-    entries, width = shape.batch * shape.kv_heads, bounds.smallest.rows
+    entries, width = attention.batch * attention.kv_heads, bounds.smallest.rows
     scores = space.scratch("page_scores", entries, width, 8 * ACCUMULATOR_BYTES)
     pages = min(pages, width)
     choice = space.scratch("page_choice", entries, 2 * pages, 8 * ACCUMULATOR_BYTES, after=scores)
-    return _bounds(shape, q, bounds, sequences, scores, dtype), _best(scores, choice, pages, dtype)
+    return _bounds(attention, q, bounds, scores), _best(scores, choice, pages, attention.dtype)
 
 
-def _bounds(
-    shape: AttentionShape, q: Tensor, bounds: PageBounds, sequences: Sequences, scores: Tensor, dtype: str
-) -> TileProgram:
-    writer = ProgramWriter("page_bounds", "attention", f"{scores.rows} x {scores.cols} pages", dtype)
+def _bounds(attention: Attention, q: Tensor, bounds: PageBounds, scores: Tensor) -> TileProgram:
+    writer = ProgramWriter("page_bounds", "attention", f"{scores.rows} x {scores.cols} pages", attention.dtype)
     chunks = -(-scores.cols // PAGES_OF_BLOCK)
     entry, chunk = np.divmod(np.arange(scores.rows * chunks), chunks)
-    sequence, kv_head = np.divmod(entry, shape.kv_heads)
+    sequence, kv_head = np.divmod(entry, attention.kv_heads)
     first = chunk * PAGES_OF_BLOCK
     n_pages = np.minimum(PAGES_OF_BLOCK, scores.cols - first)
-    head_dim, group = shape.head_dim, shape.group
-    rows = shape.q_len * group
+    head_dim, group = attention.head_dim, attention.group
+    rows = attention.q_len * group
     grid = writer.grid(len(entry), 6)
     queries = Box(
-        q.as_rows(), shape.q_len, group * head_dim, row=sequences.first_q[sequence], col=kv_head * group * head_dim
+        q.as_rows(),
+        attention.q_len,
+        group * head_dim,
+        row=attention.sequences.first_q[sequence],
+        col=kv_head * group * head_dim,
     )
     grid.vector(0, Function.IDENTITY, queries, _Q, m=rows, n=head_dim, ops_per_element=0)
     grid.vector(1, Function.POSITIVE, _Q, _POSITIVE, m=rows, n=head_dim)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from kernels.attention.kv_storage import KvStorage
-from kernels.attention.shape import AttentionShape, FlashMapping
+from kernels.attention.attention import Attention, FlashMapping
+from kernels.attention.tensors import KvCache
 from kernels.attention.units import Units
 from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import Tensor
@@ -21,26 +21,6 @@ OPS_PER_SCORE = 5
 OPS_PER_RESCALED = 1
 """Per accumulator element and key block: multiplication with the change of the maximum."""
 _COPY_BYTES = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Cache:
-    """Keys and values; the same tensor if the values are columns of the keys."""
-
-    shape: AttentionShape
-    k: Tensor
-    v: Tensor
-    storage: KvStorage
-
-    @property
-    def is_staged(self) -> bool:
-        """Whether tiles become a slot before the arrays use them: to be dequantised, or to be used twice."""
-        return self.storage.dequantise_ops > 0 or self.shape.latent
-
-    @property
-    def steps_per_tile(self) -> int:
-        """Two products and a softmax, and a step for each staged tile."""
-        return 3 + (0 if not self.is_staged else 1 if self.shape.latent else 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +61,8 @@ class _KeyTiles:
 class StreamSteps:
     """Writes the steps of streaming blocks."""
 
-    shape: AttentionShape
-    cache: Cache
+    attention: Attention
+    cache: KvCache
     mapping: FlashMapping
 
     QUERIES: ClassVar = Slot(0)
@@ -94,10 +74,20 @@ class StreamSteps:
     STAGED: ClassVar = Slot(6)
     PAGES: ClassVar = Slot(7)
 
+    @property
+    def is_staged(self) -> bool:
+        """Whether tiles become a slot before the arrays use them: to be dequantised, or to be used twice."""
+        return self.attention.dequantise_ops > 0 or self.attention.latent
+
+    @property
+    def steps_per_tile(self) -> int:
+        """Two products and a softmax, and a step for each staged tile."""
+        return 3 + (0 if not self.is_staged else 1 if self.attention.latent else 2)
+
     def count(self, tiles: StreamTiles) -> int:
         """Steps before those at the end of a block."""
         loops = 3 if tiles.n_gathered.any() else 2
-        return 1 + (self.cache.storage.page_table is not None) + loops * self.cache.steps_per_tile
+        return 1 + (self.cache.storage.page_table is not None) + loops * self.steps_per_tile
 
     def write(self, grid: Grid, q: Tensor, tiles: StreamTiles) -> None:
         """Load page-table entries and queries, then stream all key tiles."""
@@ -107,15 +97,15 @@ class StreamSteps:
             entries = Box(table, 1, units["pages"], row=units["sequence"], col=units["first_page"])
             grid.vector(j, Function.IDENTITY, entries, self.PAGES, m=1, n=units["pages"], ops_per_element=0)
             j += 1
-        pack, head_dim = self.mapping.pack, self.shape.head_dim
+        pack, head_dim = self.mapping.pack, self.attention.head_dim
         rows = units["n_q"] * pack
         queries = head_box(q, units, pack * head_dim, head_dim)
         grid.vector(j, Function.IDENTITY, queries, self.QUERIES, m=rows, n=head_dim, ops_per_element=0)
         j += 1
         for keys in self._loops(tiles):
             self._key_tile(grid, j, units, keys, rows, self._copy_ops(q.element_bits))
-            grid.loop(j, self.cache.steps_per_tile, keys.repeat)
-            j += self.cache.steps_per_tile
+            grid.loop(j, self.steps_per_tile, keys.repeat)
+            j += self.steps_per_tile
         self._resources(grid, q)
 
     def _loops(self, tiles: StreamTiles) -> list[_KeyTiles]:
@@ -160,14 +150,14 @@ class StreamSteps:
 
     def _key_tile(self, grid: Grid, j: int, units: Units, keys: _KeyTiles, rows: IntArray, ops_per_key: float) -> None:
         """Scores, streamed softmax, and weighted sum of the values of one tile of keys."""
-        shape, cache = self.shape, self.cache
-        width = shape.value_width
+        attention, cache = self.attention, self.cache
+        width = attention.value_width
         array_rows = np.maximum(rows, self.mapping.array_rows)
         array_keys = self.mapping.tile_k if self.mapping.array_rows else keys.width
         computed = array_rows * array_keys / (rows * keys.width)
-        k: Box | Slot = self._box(cache.k, units, keys, shape.head_dim)
-        if cache.is_staged:
-            self._stage(grid, j, units, keys, cache.k, cache.storage.k_scales, shape.head_dim)
+        k: Box | Slot = self._box(cache.k, units, keys, attention.head_dim)
+        if self.is_staged:
+            self._stage(grid, j, units, keys, cache.k, cache.storage.k_scales, attention.head_dim)
             k, j = self.STAGED, j + 1
         grid.matmul(
             j,
@@ -176,7 +166,7 @@ class StreamSteps:
             self.SCORES,
             m=rows,
             n=keys.width,
-            k=shape.head_dim,
+            k=attention.head_dim,
             accumulate=False,
             transpose_b=True,
             array_m=array_rows,
@@ -191,7 +181,7 @@ class StreamSteps:
             state=self.OUTPUT,
             m=rows,
             n=keys.width,
-            parameter=shape.softmax_scale,
+            parameter=attention.softmax_scale,
             ops_per_element=computed * (OPS_PER_SCORE + OPS_PER_RESCALED * width / array_keys)
             + ops_per_key * array_keys / (rows * keys.width),
             special_per_element=computed,
@@ -200,9 +190,9 @@ class StreamSteps:
         )
         j += 2
         v: Box | Slot = self._box(cache.v, units, keys, width)
-        if shape.latent:
+        if attention.latent:
             v = Slot(self.STAGED.index, col=0, n_cols=width)
-        elif cache.is_staged:
+        elif self.is_staged:
             self._stage(grid, j, units, keys, cache.v, cache.storage.v_scales, width)
             v, j = self.STAGED, j + 1
         grid.matmul(
@@ -221,17 +211,17 @@ class StreamSteps:
             b=None if scales is None else self._box(scales, units, keys, 1),
             m=keys.width,
             n=width,
-            ops_per_element=self.cache.storage.dequantise_ops,
+            ops_per_element=self.attention.dequantise_ops,
         )
 
     def _copy_ops(self, element_bits: int) -> float:
         """Lane-operations that bring a key and its value into L1, with elements as the arrays take them."""
-        shape = self.shape
-        width = shape.head_dim if shape.latent else shape.head_dim + shape.value_width
+        attention = self.attention
+        width = attention.head_dim if attention.latent else attention.head_dim + attention.value_width
         return width * element_bits / (8 * _COPY_BYTES) * self.mapping.copy_ops
 
     def _box(self, tensor: Tensor, units: Units, keys: _KeyTiles, width: int) -> Box:
-        kv_head = units["head"] // self.shape.group
+        kv_head = units["head"] // self.attention.group
         return Box(
             tensor.as_rows(),
             n_rows=keys.run,
@@ -245,16 +235,16 @@ class StreamSteps:
 
     def _resources(self, grid: Grid, q: Tensor) -> None:
         """L1 holds the stages and the queries; accumulators, scores and staged tiles are registers or L1 of their own."""
-        shape, mapping, bits = self.shape, self.mapping, self.cache.k.element_bits
+        attention, mapping, bits = self.attention, self.mapping, self.cache.k.element_bits
         rows = max(mapping.tile_q * mapping.pack, mapping.array_rows)
-        widest = max(shape.head_dim, shape.value_width)
-        staged_bytes = mapping.tile_k * widest * q.element_bits // 8 if self.cache.is_staged else 0
+        widest = max(attention.head_dim, attention.value_width)
+        staged_bytes = mapping.tile_k * widest * q.element_bits // 8 if self.is_staged else 0
         grid.resources(
             stages=mapping.stages,
             l1_bytes=mapping.stages * mapping.tile_k * widest * bits // 8
-            + rows * shape.head_dim * q.element_bits // 8
+            + rows * attention.head_dim * q.element_bits // 8
             + staged_bytes,
-            register_bytes=rows * (mapping.tile_k + shape.value_width) * ACCUMULATOR_BYTES,
+            register_bytes=rows * (mapping.tile_k + attention.value_width) * ACCUMULATOR_BYTES,
         )
 
 

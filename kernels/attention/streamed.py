@@ -11,82 +11,70 @@ lie. A cache split over blocks is merged by further blocks of the same program (
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from kernels.attention.kv_storage import PLAIN, KvStorage
-from kernels.attention.sequences import Sequences, uniform
-from kernels.attention.shape import MERGE_STAGES, AttentionShape, FlashMapping, merge_l1_bytes
-from kernels.attention.steps import Cache, StreamSteps, StreamTiles, head_box
+from kernels.attention.attention import MERGE_STAGES, Attention, FlashMapping, merge_l1_bytes
+from kernels.attention.steps import StreamSteps, StreamTiles, head_box
+from kernels.attention.tensors import AttentionTensors
 from kernels.attention.units import Units, attention_units, parts_of
 from kernels.masks.key_ranges import IntArray
-from kernels.masks.score_masks import CausalMask, FullMask, ScoreMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Box, Grid, ProgramWriter, TileProgram
+from kernels.vector.elementwise import SOFT_CAP_OPS, SOFT_CAP_SPECIAL_OPS
 from uarch.datatypes import ACCUMULATOR_BYTES
-from uarch.program.records import Function
-
-__all__ = ["AttentionShape", "FlashMapping", "flash_attention"]
+from uarch.program.records import Function, Op
 
 _O, _STATS, _RESULT = StreamSteps.OUTPUT, StreamSteps.STATS, StreamSteps.RESULT
 
 
 def flash_attention(
-    name: str,
-    shape: AttentionShape,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    mapping: FlashMapping,
-    space: AddressSpace,
-    *,
-    dtype: str = "fp16",
-    sequences: Sequences | None = None,
-    mask: ScoreMask | None = None,
-    storage: KvStorage = PLAIN,
-    visit_all: bool = False,
-    stats: Tensor | None = None,
+    name: str, attention: Attention, tensors: AttentionTensors, mapping: FlashMapping, space: AddressSpace
 ) -> TileProgram:
     """Tile program that streams K and V once per block, with a running softmax; nothing of size q x kv is stored.
 
-    ``sequences`` left out: one batch entry each, all of ``shape``'s lengths. ``mask`` left out: causal if the shape says so.
-    Key tiles that the mask drops entirely are not visited, unless ``visit_all`` says so. For latent attention ``v`` is ``k``.
-    ``stats``: rows as of ``out``, where (maximum, sum) of each head's softmax are stored too.
+    Key tiles that the mask drops entirely are not visited, unless the batch is padded. Useful work is that of the real
+    sequences. ``space`` has room for the partial results of a cache that is split.
 
     Raises:
         ValueError: packed heads that do not share a K/V head, a query without keys, or pages that do not suit the tiles.
     """
-    if shape.group % mapping.pack:
-        raise ValueError(f"{name}: pack {mapping.pack}; {shape.group} query heads share a K/V head")
-    sequences = sequences or uniform(shape.batch, shape.q_len, shape.kv_len)
-    mask = mask or (CausalMask() if shape.causal else FullMask())
-    writer = ProgramWriter(name, "attention", str(shape), dtype)
-    units = attention_units(writer, shape, mapping, sequences, mask, visit_all=visit_all)
-    cache = Cache(shape, k, v, storage)
-    stream = _Stream(writer, shape, q.as_rows(), cache, out.as_rows(), mapping, stats.as_rows() if stats else None)
+    if attention.group % mapping.pack:
+        raise ValueError(f"{name}: pack {mapping.pack}; {attention.group} query heads share a K/V head")
+    writer = ProgramWriter(name, "attention", str(attention), attention.dtype)
+    units = attention_units(writer, attention, mapping, tensors.cache.sequences)
+    stream = _Stream(writer, attention, tensors, mapping)
     if mapping.splits == 1:
         stream.whole(units)
         stream.empty(units)
     else:
         stream.split(units, space)
-    return writer.finish(shape.flops_of(units.kept_scores))
+    kept_scores = attention.kept_scores if attention.padded else units.kept_scores
+    program = writer.finish(attention.flops_of(kept_scores))
+    return _soft_capped(program) if attention.soft_capped else program
+
+
+def _soft_capped(program: TileProgram) -> TileProgram:
+    """Add the vector work of a soft cap on all scores (Gemma 2); a replay computes them without the cap."""
+    steps = program.steps.copy()
+    chosen = (steps["op"] == Op.VECTOR) & np.isin(steps["function"], (Function.SOFTMAX, Function.ONLINE_SOFTMAX))
+    scores = np.where(chosen, steps["m"] * steps["n"], 0)
+    steps["vector_ops"] += SOFT_CAP_OPS * scores
+    steps["special_ops"] += SOFT_CAP_SPECIAL_OPS * scores
+    return replace(program, steps=steps)
 
 
 class _Stream:
     """Writes the grids of one program."""
 
     def __init__(
-        self,
-        writer: ProgramWriter,
-        shape: AttentionShape,
-        q: Tensor,
-        cache: Cache,
-        out: Tensor,
-        mapping: FlashMapping,
-        stats: Tensor | None,
+        self, writer: ProgramWriter, attention: Attention, tensors: AttentionTensors, mapping: FlashMapping
     ) -> None:
-        self.writer, self.shape, self.q, self.out, self.mapping, self.stats = writer, shape, q, out, mapping, stats
-        self.steps = StreamSteps(shape, cache, mapping)
+        self.writer, self.attention, self.mapping = writer, attention, mapping
+        self.q, self.out = tensors.q.as_rows(), tensors.out.as_rows()
+        self.stats = tensors.stats.as_rows() if tensors.stats else None
+        self.steps = StreamSteps(attention, tensors.cache, mapping)
 
     def whole(self, units: Units) -> None:
         """Blocks that stream all keys of their unit and store the result."""
@@ -116,7 +104,7 @@ class _Stream:
     def _parts(self, units: Units, n_parts: IntArray, space: AddressSpace) -> tuple[Tensor, Tensor]:
         tile_rows, name = self._tile_rows, self.writer.name
         rows, bits, batch = units.count * tile_rows, 8 * ACCUMULATOR_BYTES, int(n_parts.max())
-        sums = space.scratch(f"{name}.sums", rows, self.shape.value_width, bits, batch=batch)
+        sums = space.scratch(f"{name}.sums", rows, self.attention.value_width, bits, batch=batch)
         stats = space.scratch(f"{name}.stats", rows, 2, bits, batch=batch, after=sums)
         unit = np.repeat(np.arange(units.count), n_parts)
         part = np.arange(len(unit)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
@@ -133,7 +121,7 @@ class _Stream:
 
     def _merge(self, units: Units, n_parts: IntArray, scratch: tuple[Tensor, Tensor]) -> None:
         sums, stats = scratch
-        tile_rows, width = self._tile_rows, self.shape.value_width
+        tile_rows, width = self._tile_rows, self.attention.value_width
         grid = self.writer.grid(units.count, 1 + self._stores)
         rows = units["n_q"] * self.mapping.pack
         first_row = np.arange(units.count) * tile_rows
@@ -152,7 +140,7 @@ class _Stream:
         grid.loop(0, 1, n_parts)
         self._store(grid, 1, units)
         grid.wait(np.arange(units.count), n_parts)
-        l1_bytes = merge_l1_bytes(self.shape, self.mapping)
+        l1_bytes = merge_l1_bytes(self.attention, self.mapping)
         grid.resources(stages=MERGE_STAGES, l1_bytes=l1_bytes, register_bytes=l1_bytes // MERGE_STAGES)
 
     @property
@@ -173,10 +161,18 @@ class _Stream:
         return grid, end
 
     def _store(self, grid: Grid, j: int, units: Units) -> None:
-        box = head_box(self.out, units, self.mapping.pack * self.shape.value_width, self.shape.value_width)
+        box = head_box(self.out, units, self.mapping.pack * self.attention.value_width, self.attention.value_width)
         rows = units["n_q"] * self.mapping.pack
         grid.vector(
-            j, Function.NORMALISE, _O, _RESULT, b=_STATS, m=rows, n=self.shape.value_width, store=box, special_per_row=1
+            j,
+            Function.NORMALISE,
+            _O,
+            _RESULT,
+            b=_STATS,
+            m=rows,
+            n=self.attention.value_width,
+            store=box,
+            special_per_row=1,
         )
         if self.stats is not None:
             box = head_box(self.stats, units, self.mapping.pack * 2, 2)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.shape import AttentionShape
+from kernels.attention.attention import Attention
+from kernels.attention.tensors import AttentionTensors
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
@@ -28,42 +29,40 @@ class UnfusedAttention:
     is a single query position. Masked scores are computed like all others, but do not count as useful.
     """
 
-    shape: AttentionShape
-    q: Tensor
-    k: Tensor
-    v: Tensor
+    attention: Attention
+    tensors: AttentionTensors
     scores: Tensor
     probabilities: Tensor
-    out: Tensor
     space: AddressSpace
-    dtype: str = "fp16"
 
     @property
     def pack(self) -> int:
         """Query heads whose rows form one matrix."""
-        return score_packing(self.shape)
+        return score_packing(self.attention)
 
     @property
     def qk_shape(self) -> GemmShape:
         """Scores of all sequences and heads (or groups)."""
-        shape = self.shape
-        return GemmShape(shape.q_len * self.pack, shape.kv_len, shape.head_dim, self._entries)
+        attention = self.attention
+        return GemmShape(attention.q_len * self.pack, attention.kv_len, attention.head_dim, self._entries)
 
     @property
     def pv_shape(self) -> GemmShape:
         """Weighted sums of values."""
-        shape = self.shape
-        return GemmShape(shape.q_len * self.pack, shape.head_dim, shape.kv_len, self._entries)
+        attention = self.attention
+        return GemmShape(attention.q_len * self.pack, attention.head_dim, attention.kv_len, self._entries)
 
     def qk(self, mapping: GemmMapping) -> TileProgram:
         """Tile program of the scores."""
         batch, col, kv_col = self._columns()
         entries = np.arange(self._entries)
-        a = Operand(self.q, batch=batch, col=col, pack=self.pack)
-        outputs = [Output(Operand(self.scores, batch=entries), 0, self.shape.kv_len)]
-        keys = Operand(self.k, batch=batch, col=kv_col)
-        program = gemm("qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.dtype, transpose_b=True)
-        return replace(program, useful_flops=self.shape.flops // 2)
+        a = Operand(self.tensors.q, batch=batch, col=col, pack=self.pack)
+        outputs = [Output(Operand(self.scores, batch=entries), 0, self.attention.kv_len)]
+        keys = Operand(self.tensors.cache.k, batch=batch, col=kv_col)
+        program = gemm(
+            "qk", self.qk_shape, a, keys, outputs, mapping, self.space, dtype=self.attention.dtype, transpose_b=True
+        )
+        return replace(program, useful_flops=self.attention.flops // 2)
 
     def softmax(self, chip: Chip) -> TileProgram:
         """Tile program of the probabilities; ``InputError`` if a row of scores does not fit into a core."""
@@ -72,40 +71,44 @@ class UnfusedAttention:
             chip,
             self.scores,
             self.probabilities,
-            scale=self.shape.head_dim**-0.5,
-            causal_diagonal=self.shape.kv_len - self.shape.q_len if self.shape.causal else None,
+            scale=self.attention.head_dim**-0.5,
+            causal_diagonal=self.attention.kv_len - self.attention.q_len if self.attention.causal else None,
             row_repeat=self.pack,
-            dtype=self.dtype,
+            dtype=self.attention.dtype,
         )
 
     def pv(self, mapping: GemmMapping) -> TileProgram:
         """Tile program of the weighted sums."""
         batch, col, kv_col = self._columns()
         a = Operand(self.probabilities, batch=np.arange(self._entries))
-        outputs = [Output(Operand(self.out, batch=batch, col=col, pack=self.pack), 0, self.shape.head_dim)]
-        values = Operand(self.v, batch=batch, col=kv_col)
-        program = gemm("pv", self.pv_shape, a, values, outputs, mapping, self.space, dtype=self.dtype)
-        return replace(program, useful_flops=self.shape.flops // 2)
+        outputs = [Output(Operand(self.tensors.out, batch=batch, col=col, pack=self.pack), 0, self.attention.head_dim)]
+        values = Operand(self.tensors.cache.v, batch=batch, col=kv_col)
+        program = gemm("pv", self.pv_shape, a, values, outputs, mapping, self.space, dtype=self.attention.dtype)
+        return replace(program, useful_flops=self.attention.flops // 2)
 
     @property
     def _entries(self) -> int:
-        return self.shape.batch * self.shape.q_heads // self.pack
+        return self.attention.batch * self.attention.q_heads // self.pack
 
     def _columns(self) -> tuple[IntArray, IntArray, IntArray]:
         """Sequence, first column in Q and first column in the caches of every batch entry."""
-        batch, head = np.divmod(np.arange(self._entries), self.shape.q_heads // self.pack)
+        batch, head = np.divmod(np.arange(self._entries), self.attention.q_heads // self.pack)
         first_head = head * self.pack
-        return batch, first_head * self.shape.head_dim, first_head // self.shape.group * self.shape.head_dim
+        return batch, first_head * self.attention.head_dim, first_head // self.attention.group * self.attention.head_dim
 
 
-def score_packing(shape: AttentionShape) -> int:
+def score_packing(attention: Attention) -> int:
     """Query heads whose scores form one matrix in unfused attention: a whole group for a single query position."""
-    return shape.group if shape.q_len == 1 else 1
+    return attention.group if attention.q_len == 1 else 1
 
 
-def scores_tensor(space: AddressSpace, name: str, shape: AttentionShape, element_bits: int) -> Tensor:
-    """A tensor for the scores of unfused attention: one batch entry for each sequence and head (or group)."""
-    pack = score_packing(shape)
+def scores_tensor(space: AddressSpace, name: str, attention: Attention) -> Tensor:
+    """Allocate a tensor for the scores of unfused attention: one batch entry for each sequence and head (or group)."""
+    pack = score_packing(attention)
     return space.allocate(
-        name, shape.q_len * pack, shape.kv_len, element_bits, batch=shape.batch * shape.q_heads // pack
+        name,
+        attention.q_len * pack,
+        attention.kv_len,
+        attention.element_bits,
+        batch=attention.batch * attention.q_heads // pack,
     )

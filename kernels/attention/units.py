@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.sequences import Sequences
-from kernels.attention.shape import AttentionShape, FlashMapping
 from kernels.masks.block_mask import BlockMask, block_mask
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import ScoreMask
@@ -78,24 +78,23 @@ class Units:
 @dataclass(frozen=True, eq=False)
 class _Builder:
     writer: ProgramWriter
-    shape: AttentionShape
+    attention: Attention
     mapping: FlashMapping
     sequences: Sequences
     mask: ScoreMask
-    visit_all: bool
     masks: dict[tuple[int, ...], BlockMask] = field(default_factory=dict)
     templates: dict[tuple[int, ...], UnitArray] = field(default_factory=dict)
 
     def units(self) -> Units:
         """In the order that the mapping says. The last query tiles of a head see most keys."""
-        group = self.shape.group
+        group = self.attention.group
         run = self.sequences.run(self.mapping.tile_k)
         parts: list[tuple[int, list[UnitArray]]] = []
         kept = computed = 0
         for s in range(self.sequences.count):
             of_sequence = []
             work = 0
-            for head in range(0, self.shape.q_heads, self.mapping.pack):
+            for head in range(0, self.attention.q_heads, self.mapping.pack):
                 mask = self._mask(s, head // group)
                 kept += mask.kept_scores * self.mapping.pack
                 computed += mask.computed_scores * self.mapping.pack
@@ -105,14 +104,14 @@ class _Builder:
                 of_sequence.append(units)
             parts.append((work, of_sequence))
         if self.mapping.as_grid:
-            per_sequence = range(self.shape.q_heads // self.mapping.pack)
+            per_sequence = range(self.attention.q_heads // self.mapping.pack)
             ordered = [units[head][::-1] for head in per_sequence for _, units in parts]
             empty = _empty_blocks([len(units) for units in ordered])
         else:
             order = np.argsort([-work for work, _ in parts], kind="stable")
             ordered = [units for s in order for units in parts[s][1]]
             empty = np.zeros(sum(map(len, ordered)), np.int64)
-        heads = self.shape.q_heads
+        heads = self.attention.q_heads
         return Units(np.concatenate(ordered), run, kept // heads, computed // heads, empty)
 
     def _mask_key(self, s: int, kv_head: int) -> tuple[int, ...]:
@@ -127,7 +126,7 @@ class _Builder:
                 raise ValueError(f"{self.writer.name}: the mask leaves some query without a key")
             run = self.sequences.run(self.mapping.tile_k) if self.sequences.page_size else 1
             self.masks[key] = block_mask(
-                kept, self.mapping.tile_q, self.mapping.tile_k, run=run, visit_all=self.visit_all
+                kept, self.mapping.tile_q, self.mapping.tile_k, run=run, visit_all=self.attention.padded
             )
         return self.masks[key]
 
@@ -192,19 +191,16 @@ def _empty_blocks(lengths: list[int]) -> IntArray:
 
 def attention_units(
     writer: ProgramWriter,
-    shape: AttentionShape,
+    attention: Attention,
     mapping: FlashMapping,
     sequences: Sequences,
-    mask: ScoreMask,
-    *,
-    visit_all: bool = False,
 ) -> Units:
-    """Units of a streamed attention, their tables and element masks written to the program.
+    """Units of a streamed attention whose rows lie as ``sequences`` say, their tables and masks written to the program.
 
     Raises:
         ValueError: a query keeps no key, or tiles and pages do not fit into each other.
     """
-    return _Builder(writer, shape, mapping, sequences, mask, visit_all).units()
+    return _Builder(writer, attention, mapping, sequences, attention.score_mask).units()
 
 
 def parts_of(units: Units, splits: int) -> IntArray:

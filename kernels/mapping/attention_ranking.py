@@ -9,9 +9,9 @@ from math import ceil, log
 
 import numpy as np
 
-from kernels.attention.shape import AttentionShape, FlashMapping, merge_l1_bytes
-from kernels.mapping.attention_load import AttentionLoad
+from kernels.attention.attention import Attention, FlashMapping, merge_l1_bytes
 from kernels.mapping.ranking import SPLITS, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
+from kernels.mapping.visited_tiles import VisitedTiles
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.inline_ecc import data_bytes_per_second
@@ -24,27 +24,22 @@ _INDISTINCT = 0.05
 _KEY_TILES = (32, 64, 128, 256)
 
 
-def rank_attention(
-    chip: Chip, shape: AttentionShape, *, dtype: str = "fp16", load: AttentionLoad | None = None
-) -> list[Estimate[FlashMapping]]:
+def rank_attention(chip: Chip, attention: Attention) -> list[Estimate[FlashMapping]]:
     """All mappings that fit the chip's cores, best closed-form time first.
-
-    ``load``: the operator with its lengths, mask and cache; left out, ``shape`` says it all.
 
     Raises :class:`InputError` if none fits.
     """
-    load = load or AttentionLoad(shape, dtype)
-    machine, running = lower(chip, dtype), refreshed(chip)
+    machine, running, visited = lower(chip, attention.dtype), refreshed(chip), VisitedTiles(attention)
     ranked = []
-    for mapping in _flash_mappings(machine, load):
-        rows = min(mapping.tile_q, shape.q_len) * mapping.pack
-        products = [(rows, mapping.tile_k, shape.head_dim), (rows, shape.value_width, mapping.tile_k)]
+    for mapping in _flash_mappings(machine, visited):
+        rows = min(mapping.tile_q, attention.q_len) * mapping.pack
+        products = [(rows, mapping.tile_k, attention.head_dim), (rows, attention.value_width, mapping.tile_k)]
         busy = float(tile_busy_ps(machine, np.array(products, np.int64)).sum()) / PS_PER_SECOND
-        seconds = _flash_seconds(chip, machine, load, mapping, busy, running)
-        ranked.append(Estimate(mapping, seconds, load.steps(mapping)))
+        seconds = _flash_seconds(chip, machine, visited, mapping, busy, running)
+        ranked.append(Estimate(mapping, seconds, visited.steps(mapping)))
     if not ranked:
-        raise InputError(f"attention {shape}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
-    return best_first(ranked) if load.is_plain else _coarse_first(ranked)
+        raise InputError(f"attention {attention}: no tile fits into {machine.l1_bytes} bytes of L1 of {chip.name}")
+    return best_first(ranked) if attention.is_plain else _coarse_first(ranked)
 
 
 def _coarse_first(ranked: list[Estimate[FlashMapping]]) -> list[Estimate[FlashMapping]]:
@@ -56,66 +51,70 @@ def _coarse_first(ranked: list[Estimate[FlashMapping]]) -> list[Estimate[FlashMa
     return sorted(ranked, key=lambda estimate: (int(log(estimate.seconds / best) / _INDISTINCT), estimate.steps))
 
 
-def _flash_mappings(machine: Machine, load: AttentionLoad) -> Iterable[FlashMapping]:
+def _flash_mappings(machine: Machine, visited: VisitedTiles) -> Iterable[FlashMapping]:
     """Tiles of queries and heads that fill the arrays, tiles of keys, stages, and splits where query tiles are few."""
-    shape = load.shape
+    attention = visited.attention
     menu = for_arrays(_KEY_TILES, machine.lanes * machine.cols)
-    key_tiles = [keys for keys in menu if load.most_keys is None or keys <= max(load.most_keys, _KEY_TILES[0])]
-    for (tile_q, pack), tile_k, stages, splits in product(_row_tiles(machine, load), key_tiles, (2, 4, 6, 8), SPLITS):
+    key_tiles = [
+        keys for keys in menu if attention.most_keys is None or keys <= max(attention.most_keys, _KEY_TILES[0])
+    ]
+    for (tile_q, pack), tile_k, stages, splits in product(
+        _row_tiles(machine, visited), key_tiles, (2, 4, 6, 8), SPLITS
+    ):
         mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
-        tiles = ceil(shape.kv_len / tile_k)
-        registers = tile_q * pack * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
-        if load.l1_bytes(mapping) > machine.l1_bytes or registers > machine.register_bytes:
+        tiles = ceil(attention.kv_len / tile_k)
+        registers = tile_q * pack * (tile_k + attention.value_width) * ACCUMULATOR_BYTES
+        if visited.l1_bytes(mapping) > machine.l1_bytes or registers > machine.register_bytes:
             continue
-        if stages > 2 * tiles + 1 or (tile_k > shape.kv_len and tile_k > 32):
+        if stages > 2 * tiles + 1 or (tile_k > attention.kv_len and tile_k > 32):
             continue
-        if splits > 1 and (splits > tiles // 2 or not _may_split(machine, load, mapping)):
+        if splits > 1 and (splits > tiles // 2 or not _may_split(machine, visited, mapping)):
             continue
-        if splits > 1 and merge_l1_bytes(shape, mapping) > machine.l1_bytes:
+        if splits > 1 and merge_l1_bytes(attention, mapping) > machine.l1_bytes:
             continue
         yield mapping
 
 
-def _row_tiles(machine: Machine, load: AttentionLoad) -> list[tuple[int, int]]:
+def _row_tiles(machine: Machine, visited: VisitedTiles) -> list[tuple[int, int]]:
     """(query positions, packed heads) of a block: all of a group if its rows are few."""
-    shape = load.shape
-    if load.row_tile is not None:
-        return [load.row_tile]
-    if shape.q_len * shape.group <= max(TILE_SIZES):
-        return [(shape.q_len, shape.group)]
-    tiles = [(tile_q, 1) for tile_q in up_to(for_arrays((32, 64, 128), machine.rows), shape.q_len)]
-    if load.is_plain or shape.group == 1:
+    attention = visited.attention
+    if attention.row_tile is not None:
+        return [attention.row_tile]
+    if attention.q_len * attention.group <= max(TILE_SIZES):
+        return [(attention.q_len, attention.group)]
+    tiles = [(tile_q, 1) for tile_q in up_to(for_arrays((32, 64, 128), machine.rows), attention.q_len)]
+    if attention.is_plain or attention.group == 1:
         return tiles
-    packs = [pack for pack in (shape.group, 64, 32, 16) if pack <= shape.group and shape.group % pack == 0]
+    packs = [pack for pack in (attention.group, 64, 32, 16) if pack <= attention.group and attention.group % pack == 0]
     packed = [(max(1, rows // pack), pack) for pack in packs for rows in (64, 128, 256) if rows >= pack]
-    return list(dict.fromkeys([*tiles, *((min(tile_q, shape.q_len), pack) for tile_q, pack in packed)]))
+    return list(dict.fromkeys([*tiles, *((min(tile_q, attention.q_len), pack) for tile_q, pack in packed)]))
 
 
-def _may_split(machine: Machine, load: AttentionLoad, mapping: FlashMapping) -> bool:
+def _may_split(machine: Machine, visited: VisitedTiles, mapping: FlashMapping) -> bool:
     """Whether parts of the keys may go to different blocks."""
-    shape = load.shape
-    if load.is_plain:
-        few = shape.q_len * shape.group <= max(TILE_SIZES)
-        return few and not (shape.causal and shape.q_len > mapping.tile_k)
-    blocks = load.query_tiles(mapping.tile_q) * (shape.q_heads // mapping.pack) * mapping.splits
+    attention = visited.attention
+    if attention.is_plain:
+        few = attention.q_len * attention.group <= max(TILE_SIZES)
+        return few and not (attention.causal and attention.q_len > mapping.tile_k)
+    blocks = visited.query_tiles(mapping.tile_q) * (attention.q_heads // mapping.pack) * mapping.splits
     return blocks <= 16 * machine.cores
 
 
 def _flash_seconds(
-    chip: Chip, machine: Machine, load: AttentionLoad, mapping: FlashMapping, array_seconds: float, running: float
+    chip: Chip, machine: Machine, visited: VisitedTiles, mapping: FlashMapping, array_seconds: float, running: float
 ) -> float:
-    shape, tile_k = load.shape, mapping.tile_k
-    rows = min(mapping.tile_q, shape.q_len) * mapping.pack
-    units = shape.q_heads // mapping.pack * load.query_tiles(mapping.tile_q)
+    attention, tile_k = visited.attention, mapping.tile_k
+    rows = min(mapping.tile_q, attention.q_len) * mapping.pack
+    units = attention.q_heads // mapping.pack * visited.query_tiles(mapping.tile_q)
     scores = rows * tile_k
-    kv_width = (shape.head_dim if shape.latent else shape.head_dim + shape.value_width) / 2
-    vector_ops = 6 * scores + load.dequantise_ops * 2 * kv_width * tile_k
+    kv_width = (attention.head_dim if attention.latent else attention.head_dim + attention.value_width) / 2
+    vector_ops = 6 * scores + attention.dequantise_ops * 2 * kv_width * tile_k
     softmax = max(vector_ops * machine.vector_op, scores * machine.special_op) / (PS_PER_SECOND << 20)
-    registers = rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
+    registers = rows * (tile_k + attention.value_width) * ACCUMULATOR_BYTES
     resident = max(
         1,
         min(
-            machine.l1_bytes // load.l1_bytes(replace(mapping, tile_q=rows // mapping.pack)),
+            machine.l1_bytes // visited.l1_bytes(replace(mapping, tile_q=rows // mapping.pack)),
             machine.register_bytes // registers,
             machine.max_resident_blocks,
         ),
@@ -124,14 +123,14 @@ def _flash_seconds(
     resident = min(resident, ceil(blocks / machine.cores))
     serial = array_seconds + softmax + 4 * (machine.l1_latency_ps + 64 * 500) / PS_PER_SECOND
     step = max(serial / resident, array_seconds, softmax)
-    compute = load.tiles_of_core(mapping, machine.cores) * step
+    compute = visited.tiles_of_core(mapping, machine.cores) * step
     latency = chip.l2.latency_seconds + chip.memory.latency_seconds + 1e-7
-    row_bytes = kv_width * load.stored_bits / 8
-    kv_bytes = 2 * shape.kv_heads * row_bytes * load.loaded_rows(mapping)
+    row_bytes = kv_width * attention.stored_bits / 8
+    kv_bytes = 2 * attention.kv_heads * row_bytes * visited.loaded_rows(mapping)
     in_flight = min(blocks, machine.cores * resident) * mapping.stages * tile_k * row_bytes
     dram = kv_bytes / (min(data_bytes_per_second(chip.memory, int(row_bytes)), in_flight / latency) * running)
-    seconds = max(compute, dram, load.l2_seconds(mapping, chip.l2_bytes_per_second)) + 4 * latency
+    seconds = max(compute, dram, visited.l2_seconds(mapping, chip.l2_bytes_per_second)) + 4 * latency
     if mapping.splits > 1:
-        partial = 2 * units * rows * shape.value_width * ACCUMULATOR_BYTES * mapping.splits
+        partial = 2 * units * rows * attention.value_width * ACCUMULATOR_BYTES * mapping.splits
         seconds += partial / chip.l2_bytes_per_second + 4 * latency
     return seconds

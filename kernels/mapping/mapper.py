@@ -12,11 +12,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
-from kernels.attention.shape import AttentionShape, FlashMapping
+from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.unfused import UnfusedAttention
 from kernels.gemm.tiles import GemmMapping, ProductShape
 from kernels.gemm.weights import WeightFormat
-from kernels.mapping.attention_load import AttentionLoad
 from kernels.mapping.attention_ranking import rank_attention
 from kernels.mapping.gemm_ranking import rank_gemm
 from kernels.mapping.ranking import Estimate
@@ -88,11 +87,9 @@ class Mapper:
         search = self.search_gemm(shape, build, pack=pack, packed_columns=packed_columns, weights=weights)
         return search.mapping
 
-    def attention(
-        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
-    ) -> FlashMapping:
+    def attention(self, attention: Attention, build: Callable[[FlashMapping], TileProgram]) -> FlashMapping:
         """Mapping of streamed attention whose program ``build`` makes; see :meth:`search_attention`."""
-        return self.search_attention(shape, build, load).mapping
+        return self.search_attention(attention, build).mapping
 
     def search_gemm(
         self,
@@ -114,20 +111,19 @@ class Mapper:
         return self._choose(GemmMapping, ranked, build)
 
     def search_attention(
-        self, shape: AttentionShape, build: Callable[[FlashMapping], TileProgram], load: AttentionLoad | None = None
+        self, attention: Attention, build: Callable[[FlashMapping], TileProgram]
     ) -> Search[FlashMapping]:
         """Search for the mapping of streamed attention whose program ``build`` makes.
 
         Few query positions: the heads of a group are packed into rows and the KV cache is split until all cores have work.
-        ``load``: lengths, mask and cache, if they are not those of ``shape`` alone. Chips with a library take its tiles.
+        Chips with a library take its tiles.
         """
         if self.chip.uses_library:
             menu = library_menu(self.chip.menu).attention
-            mapping = library_attention(menu, lower(self.chip, self.dtype), load or AttentionLoad(shape, self.dtype))
+            mapping = library_attention(menu, lower(self.chip, self.dtype), attention)
             if mapping is not None:
                 return Search(mapping, 1, 0)
-        ranked = rank_attention(self.chip, shape, dtype=self.dtype, load=load)
-        return self._choose(FlashMapping, ranked, build)
+        return self._choose(FlashMapping, rank_attention(self.chip, attention), build)
 
     def search_unfused(self, attention: UnfusedAttention) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
         """Search for the mappings of the two products of attention through memory."""

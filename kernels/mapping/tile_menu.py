@@ -15,10 +15,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
-from kernels.attention.shape import FlashMapping, merge_l1_bytes
+from kernels.attention.attention import Attention, FlashMapping, merge_l1_bytes
 from kernels.gemm.gemm import fix_up_l1_bytes
 from kernels.gemm.tiles import GemmMapping, ProductShape
-from kernels.mapping.attention_load import AttentionLoad
+from kernels.mapping.visited_tiles import VisitedTiles
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.engine.machine import Machine
 from uarch.engine.resident_blocks import MAX_STAGES
@@ -113,22 +113,22 @@ def library_mappings(
                 yield mapping
 
 
-def library_attention(menu: AttentionMenu, machine: Machine, load: AttentionLoad) -> FlashMapping | None:
+def library_attention(menu: AttentionMenu, machine: Machine, attention: Attention) -> FlashMapping | None:
     """The library's mapping of a streamed attention; None if it does not fit a core, or if rows of blocks are given.
 
     Single new tokens: heads of a group are rows of one block, and a cache is split where blocks are few. Others: a block
     handles one head.
     """
-    shape = load.shape
-    tile_k = next((keys for width, keys in menu.keys if shape.head_dim <= width), None)
-    if tile_k is None or load.row_tile is not None:
+    visited = VisitedTiles(attention)
+    tile_k = next((keys for width, keys in menu.keys if attention.head_dim <= width), None)
+    if tile_k is None or attention.row_tile is not None:
         return None
-    pack = max(size for size in range(1, menu.rows + 1) if shape.group % size == 0) if shape.q_len == 1 else 1
-    tile_q = 1 if shape.q_len == 1 else menu.rows
+    pack = max(size for size in range(1, menu.rows + 1) if attention.group % size == 0) if attention.q_len == 1 else 1
+    tile_q = 1 if attention.q_len == 1 else menu.rows
     splits = 1
-    if shape.q_len == 1:
-        blocks = load.query_tiles(1) * shape.q_heads // pack
-        splits = _splits(menu, blocks, menu.slots_per_core * machine.cores, ceil(shape.kv_len / tile_k))
+    if attention.q_len == 1:
+        blocks = visited.query_tiles(1) * attention.q_heads // pack
+        splits = _splits(menu, blocks, menu.slots_per_core * machine.cores, ceil(attention.kv_len / tile_k))
     mapping = FlashMapping(
         tile_q,
         tile_k,
@@ -139,10 +139,10 @@ def library_attention(menu: AttentionMenu, machine: Machine, load: AttentionLoad
         copy_ops=menu.copy_instructions,
         as_grid=menu.as_grid and splits == 1,
     )
-    registers = menu.rows * (tile_k + shape.value_width) * ACCUMULATOR_BYTES
-    l1_bytes = load.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))
+    registers = menu.rows * (tile_k + attention.value_width) * ACCUMULATOR_BYTES
+    l1_bytes = visited.l1_bytes(replace(mapping, tile_q=menu.rows, pack=1))
     if splits > 1:
-        l1_bytes = max(l1_bytes, merge_l1_bytes(shape, mapping))
+        l1_bytes = max(l1_bytes, merge_l1_bytes(attention, mapping))
     return mapping if l1_bytes <= machine.l1_bytes and registers <= machine.register_bytes else None
 
 

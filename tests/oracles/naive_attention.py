@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.streamed import AttentionShape
+from kernels.attention.attention import Attention
 
 Matrix = npt.NDArray[np.float64]
 
 
-def naive_attention(shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix) -> Matrix:
+def naive_attention(shape: Attention, q: Matrix, k: Matrix, v: Matrix) -> Matrix:
     """``q``: (batch, q_len, q_heads, head_dim); ``k``, ``v``: (batch, kv_len, kv_heads, head_dim); result as ``q``."""
     out = np.empty_like(q)
     for b in range(shape.batch):

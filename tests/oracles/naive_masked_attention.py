@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.streamed import AttentionShape
+from kernels.attention.attention import Attention
 
 Matrix = npt.NDArray[np.float64]
 Kept = npt.NDArray[np.bool_]
 
 
-def naive_masked_attention(shape: AttentionShape, q: Matrix, k: Matrix, v: Matrix, kept: list[Kept]) -> Matrix:
+def naive_masked_attention(shape: Attention, q: Matrix, k: Matrix, v: Matrix, kept: list[Kept]) -> Matrix:
     """One sequence: ``q`` (q_len, q_heads, head_dim), ``k`` and ``v`` (kv_len, kv_heads, width), ``kept``: (q_len, kv_len)
     for each K/V head; result (q_len, q_heads, value width)."""
     out = np.empty((q.shape[0], shape.q_heads, shape.value_width))

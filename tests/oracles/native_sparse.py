@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.native_sparse import NativeSparse
-from kernels.attention.shape import AttentionShape
+from kernels.attention.attention import Attention
+from kernels.masks.native_sparse import NativeSparse
 
 Matrix = npt.NDArray[np.float64]
 Chosen = dict[tuple[int, int], set[int]]
@@ -40,7 +40,7 @@ def block_scores(pattern: NativeSparse, weights: Matrix, n_blocks: int) -> Matri
 
 
 def native_sparse_attention(
-    shape: AttentionShape, pattern: NativeSparse, memory: dict[str, Matrix], chosen: list[Chosen]
+    shape: Attention, pattern: NativeSparse, memory: dict[str, Matrix], chosen: list[Chosen]
 ) -> tuple[Matrix, Matrix]:
     """``memory`` holds ``q``, ``k``, ``v``, ``gates`` and the weights; ``chosen[s]`` the selected blocks of sequence s.
 

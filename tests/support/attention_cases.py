@@ -1,4 +1,4 @@
-"""Attention jobs with values in memory and the result that they must have."""
+"""Attentions with values in memory and the result that they must have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from kernels.attention.attention import Attention
+from kernels.attention.tensors import AttentionTensors, allocate_attention
 from kernels.masks.kept_keys import KeptKeys
 from kernels.masks.score_masks import (
     CausalMask,
@@ -22,14 +24,13 @@ from kernels.masks.score_masks import (
 from kernels.program.address_space import AddressSpace, Tensor
 from tests.oracles.naive_masked_attention import Kept, Matrix, naive_masked_attention
 from tests.support.replayed import matrix
-from workloads.layers.attention_job import AttentionJob, JobTensors
 
 
-class JobCase(NamedTuple):
-    """A job's tensors, the values of its inputs, and its result (NaN: padding)."""
+class AttentionCase(NamedTuple):
+    """Tensors of an attention, the values of its inputs, and its result (NaN: padding)."""
 
     space: AddressSpace
-    tensors: JobTensors
+    tensors: AttentionTensors
     memory: dict[str, Matrix]
     expected: Matrix
 
@@ -39,29 +40,30 @@ def all_elements(kept: KeptKeys) -> Kept:
     return kept.elements(0, kept.q_len, np.arange(kept.kv_len))
 
 
-def job_case(job: AttentionJob, seed: int) -> JobCase:
+def attention_case(attention: Attention, seed: int) -> AttentionCase:
     """Random operands, and the attention of every sequence by itself on the keys that the layout gives it."""
     space = AddressSpace()
-    tensors = job.allocate(space)
-    storage, shape = tensors.storage, job.shape
-    given = (tensors.q, tensors.k, tensors.v, storage.k_scales, storage.v_scales, storage.page_table)
+    tensors = allocate_attention(attention, space)
+    cache = tensors.cache
+    storage = cache.storage
+    given = (tensors.q, cache.k, cache.v, storage.k_scales, storage.v_scales, storage.page_table)
     memory: dict[str, Matrix] = {}
     for number, tensor in enumerate(given):
         if tensor is not None and tensor.name not in memory:
             memory[tensor.name] = matrix(seed + number, tensor.batch * tensor.rows, tensor.cols)
-    k = _scaled(memory, tensors.k, storage.k_scales, shape.head_dim)
-    v = k if shape.latent else _scaled(memory, tensors.v, storage.v_scales, shape.value_width)
-    q = memory["q"].reshape(-1, shape.q_heads, shape.head_dim)
-    expected = np.full((len(q), shape.q_heads, shape.value_width), np.nan)
-    mask = job.mask or CausalMask()
-    real, laid_out = job.real_sequences, tensors.sequences
+    k = _scaled(memory, cache.k, storage.k_scales, attention.head_dim)
+    v = k if attention.latent else _scaled(memory, cache.v, storage.v_scales, attention.value_width)
+    q = memory["q"].reshape(-1, attention.q_heads, attention.head_dim)
+    expected = np.full((len(q), attention.q_heads, attention.value_width), np.nan)
+    mask = attention.real_mask
+    real, laid_out = attention.real_sequences, cache.sequences
     for s in range(real.count):
         q_len, kv_len, q_row = int(real.q_len[s]), int(real.kv_len[s]), int(laid_out.first_q[s])
         rows = laid_out.base_row(s) + laid_out.rows(s, np.arange(kv_len))
-        kept = [all_elements(mask.kept(q_len, kv_len, (s, head))) for head in range(shape.kv_heads)]
-        one = naive_masked_attention(shape, q[q_row : q_row + q_len], k[rows], v[rows], kept)
+        kept = [all_elements(mask.kept(q_len, kv_len, (s, head))) for head in range(attention.kv_heads)]
+        one = naive_masked_attention(attention, q[q_row : q_row + q_len], k[rows], v[rows], kept)
         expected[q_row : q_row + q_len] = one
-    return JobCase(space, tensors, memory, expected.reshape(len(q), -1))
+    return AttentionCase(space, tensors, memory, expected.reshape(len(q), -1))
 
 
 def _scaled(memory: dict[str, Matrix], tensor: Tensor, scales: Tensor | None, width: int) -> Matrix:

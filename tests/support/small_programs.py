@@ -6,7 +6,9 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from kernels.attention.streamed import AttentionShape, FlashMapping, flash_attention
+from kernels.attention.attention import Attention, FlashMapping
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import allocate_attention
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
@@ -37,13 +39,10 @@ def gemm_program(m: int, n: int, k: int, mapping: GemmMapping) -> TileProgram:
     return gemm("gemm", GemmShape(m, n, k), Operand(a), Operand(b), [Output(Operand(c), 0, n)], mapping, space)
 
 
-def flash_program(shape: AttentionShape, mapping: FlashMapping) -> TileProgram:
+def flash_program(attention: Attention, mapping: FlashMapping) -> TileProgram:
     """Streamed attention in an address space of its own."""
     space = AddressSpace()
-    q_width, kv_width = shape.q_heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    q, out = (space.allocate(name, shape.q_len, q_width, 16, batch=shape.batch) for name in ("q", "out"))
-    k, v = (space.allocate(name, shape.kv_len, kv_width, 16, batch=shape.batch) for name in ("k", "v"))
-    return flash_attention("flash", shape, q, k, v, out, mapping, space)
+    return flash_attention("flash", attention, allocate_attention(attention, space), mapping, space)
 
 
 def programs(largest: int) -> st.SearchStrategy[TileProgram]:
@@ -59,7 +58,7 @@ def programs(largest: int) -> st.SearchStrategy[TileProgram]:
     )
     prefill = st.builds(
         lambda q_len, past, tile, heads: flash_program(
-            AttentionShape(1, heads, 1, 16, q_len, q_len + past), FlashMapping(tile, tile, 2)
+            Attention(1, heads, 1, 16, q_len, q_len + past), FlashMapping(tile, tile, 2)
         ),
         st.integers(1, largest // 2),
         st.integers(0, largest // 2),
@@ -68,7 +67,7 @@ def programs(largest: int) -> st.SearchStrategy[TileProgram]:
     )
     decode = st.builds(
         lambda batch, kv_len, splits: flash_program(
-            AttentionShape(batch, 4, 2, 16, 1, 64 + kv_len), FlashMapping(1, 16, 4, pack=2, splits=splits)
+            Attention(batch, 4, 2, 16, 1, 64 + kv_len), FlashMapping(1, 16, 4, pack=2, splits=splits)
         ),
         st.integers(1, 3),
         st.integers(1, largest),

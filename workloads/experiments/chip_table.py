@@ -9,7 +9,8 @@ from uarch.silicon.cost import die_cost_usd, hardware_cost_usd, memory_cost_usd
 from uarch.silicon.tdp import tdp_watts_by_area
 from workloads.experiments.findings import Comparison
 from workloads.experiments.schema import Experiment, Setting
-from workloads.models.capacity import Footprint, memory_use
+from workloads.layers.capacity import memory_use
+from workloads.models.footprint import Footprint
 from workloads.models.presets import load_model
 from workloads.settings.phase import Phase
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.models.capacity import check_fits
+from workloads.layers.capacity import check_fits
+from workloads.models.footprint import Footprint
 from workloads.models.presets import load_model
 from workloads.running.workers import run_jobs
 from workloads.settings.phase import Phase
@@ -85,14 +86,16 @@ def fits(point: Point) -> bool:
         check_fits(
             load_chip(point.chip, point.overrides),
             load_model(point.model),
-            batch=point.batch,
-            kv_len=point.seq,
-            tokens=work.tokens,
-            tp=point.tp,
-            dtype_bits=work.element_bits,
-            unfused=work.unfused,
-            logit_tokens=point.batch,
-            pp=point.pp,
+            Footprint(
+                batch=point.batch,
+                kv_len=point.seq,
+                tokens=work.tokens,
+                logit_tokens=point.batch,
+                tp=point.tp,
+                dtype_bits=work.element_bits,
+                unfused=work.unfused,
+                pp=point.pp,
+            ),
         )
     except InputError:
         return False

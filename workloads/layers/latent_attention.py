@@ -6,163 +6,285 @@ the space of the latents, which are keys and values of one head that all query h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kernels.attention.attention import Attention
 from kernels.attention.kv_store import kv_store
 from kernels.attention.latent import latent_cache, rotate_heads
+from kernels.attention.tensors import AttentionTensors, KvCache, allocate_cache
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+from kernels.gemm.weights import Weights
+from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import TileProgram
 from kernels.vector.norm import norm
-from workloads.layers.attention_job import JobTensors
-from workloads.layers.buffers import LatentBuffers
-from workloads.layers.layer_tensors import LatentTensors, LayerTensors
+from uarch.errors import InputError
+from workloads.layers.context import LayerContext
+from workloads.layers.key_values import qkv_elements
+from workloads.layers.layout import Layer, Layout
 from workloads.layers.operator import Operator
-from workloads.models.model import LatentAttention
-
-if TYPE_CHECKING:
-    from workloads.layers.builder import OperatorBuilder
-
-
-def latent_attention_operators(builder: OperatorBuilder, tensors: LayerTensors) -> list[Operator]:
-    """From the normed stream to the context of all heads."""
-    latent, weights, buffers = builder.model.latent, tensors.latent, builder.buffers.latent
-    assert latent is not None
-    assert weights is not None
-    assert buffers is not None
-    part = _LatentPart(builder, latent, weights, buffers, tensors)
-    attend = part.expanded() if builder.phase.expands_latents else part.absorbed()
-    return [*part.projections(), *attend]
+from workloads.layers.part import LayerPart
+from workloads.models.footprint import Footprint
+from workloads.models.model import LatentAttention, LayerKind, Model
+from workloads.models.parallel import Shard
+from workloads.settings.phase import Phase
 
 
-class _LatentPart:
+@dataclass(frozen=True)
+class LatentTensors:
+    """Weights and cache of a layer."""
+
+    down: Weights
+    """To the latent of the queries (if they have one), the latent of keys and values, and the shared rotated key."""
+    q_norm: Tensor | None
+    q_up: Weights
+    """From the latent of the queries, or from the hidden state, to queries of all heads."""
+    kv_norm: Tensor
+    k_up: Tensor
+    """kv_rank x (heads * nope_dim)."""
+    v_up: Tensor
+    """kv_rank x (heads * value_dim)."""
+    cache: KvCache
+
+
+@dataclass(frozen=True)
+class ExpandedBuffers:
+    """Keys and values of all heads, in prefill."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class AbsorbedBuffers:
+    """Queries in the space of the cached latents, and what attention makes of them, in decode."""
+
+    queries: Tensor
+    contexts: Tensor
+
+
+@dataclass(frozen=True)
+class LatentBuffers:
+    """Activations that layers share."""
+
+    new_entries: Tensor | None
+    """New entries before a kernel of its own stores them in the cache; None: they are made there."""
+    q_latent: Tensor | None
+    """Where queries come from; None: from the normed stream."""
+    down: Tensor
+    """Latent of keys and values and the shared key of new tokens, before norm and rotation."""
+    heads: ExpandedBuffers | AbsorbedBuffers
+
+
+class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
+    """Multi-head latent attention."""
+
+    def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
+        """See :class:`LayerPart`."""
+        return model.latent is not None
+
+    def refuse(self, model: Model, phase: Phase) -> None:
+        """Raise :class:`uarch.InputError` for a mask that selects pages."""
+        if isinstance(phase.score_mask, PagesMask):
+            raise InputError(f"mask = {phase.mask!r}: nothing can be selected from the latent cache of {model.name}")
+
+    def allocate(self, layout: Layout, index: int) -> LatentTensors:
+        """See :class:`LayerPart`."""
+        latent, hidden, heads = sizes_of(layout.model), layout.model.hidden, layout.shard.q_heads
+        return LatentTensors(
+            down=layout.weights(f"w_down.{index}", hidden, (latent.q_rank or 0) + latent.cached_dim),
+            q_norm=layout.matrix(f"q_norm.{index}", 1, latent.q_rank) if latent.q_rank else None,
+            q_up=layout.weights(f"w_q_up.{index}", latent.q_rank or hidden, heads * latent.head_dim),
+            kv_norm=layout.matrix(f"kv_norm.{index}", 1, latent.kv_rank),
+            k_up=layout.matrix(f"w_k_up.{index}", latent.kv_rank, heads * latent.nope_dim),
+            v_up=layout.matrix(f"w_v_up.{index}", latent.kv_rank, heads * latent.value_dim),
+            cache=allocate_cache(absorbed_attention(layout), layout.space, f"_cache.{index}"),
+        )
+
+    def allocate_shared(self, layout: Layout) -> LatentBuffers:
+        """See :class:`LayerPart`."""
+        latent, heads, phase = sizes_of(layout.model), layout.shard.q_heads, layout.phase
+        new = layout.token_rows("new_keys", latent.cached_dim) if phase.stores_latents else None
+        q_latent = layout.token_rows("q_latent", latent.q_rank) if latent.q_rank else None
+        down = layout.token_rows("kv_down", latent.cached_dim)
+        if phase.expands_latents:
+            keys, values = heads * latent.head_dim, heads * latent.value_dim
+            expanded = ExpandedBuffers(layout.token_rows("keys", keys), layout.token_rows("values", values))
+            return LatentBuffers(new, q_latent, down, expanded)
+        queries, contexts = heads * latent.cached_dim, heads * latent.kv_rank
+        absorbed = AbsorbedBuffers(
+            layout.token_rows("absorbed", queries), layout.token_rows("latent_context", contexts)
+        )
+        return LatentBuffers(new, q_latent, down, absorbed)
+
+    def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
+        """See :class:`LayerPart`."""
+        part = _LatentLayer(context, sizes_of(context.model), layer.of(self), context.buffers.of(self))
+        return [*part.projections(), *part.attend()]
+
+    def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
+        """See :class:`LayerPart`; queries, keys and values count as wide as expanded heads."""
+        if model.latent is None:
+            return 0
+        stream, qkv = footprint.tokens * model.hidden, qkv_elements(model, shard, footprint.tokens)
+        context = footprint.tokens * shard.q_heads * model.latent.value_dim
+        return max(
+            2 * stream + qkv,  # products from the normed stream
+            stream + qkv + context,  # attention
+            2 * stream + context,  # output projection
+        )
+
+
+def sizes_of(model: Model) -> LatentAttention:
+    """Sizes of a model's latents; ``ValueError`` if it has none."""
+    if model.latent is None:
+        raise ValueError(f"{model.name} has no latent attention")
+    return model.latent
+
+
+def absorbed_attention(layout: Layout) -> Attention:
+    """Attention over the cache: one head of latents, which all query heads share."""
+    latent = sizes_of(layout.model)
+    return layout.attention(
+        layout.shard.q_heads,
+        1,
+        latent.cached_dim,
+        value_dim=latent.kv_rank,
+        latent=True,
+        scale=latent.head_dim**-0.5,
+    )
+
+
+def expanded_attention(layout: Layout) -> Attention:
+    """Attention over the keys and values of all heads, which lie together whatever the cache is like."""
+    latent, heads = sizes_of(layout.model), layout.shard.q_heads
+    scale = latent.head_dim**-0.5
+    attention = layout.attention(heads, heads, latent.head_dim, value_dim=latent.value_dim, scale=scale)
+    return replace(attention, kv_dtype=None, page_size=0)
+
+
+@dataclass(frozen=True)
+class _LatentLayer:
     """The operators of one layer."""
 
-    def __init__(
-        self,
-        builder: OperatorBuilder,
-        latent: LatentAttention,
-        weights: LatentTensors,
-        buffers: LatentBuffers,
-        tensors: LayerTensors,
-    ) -> None:
-        self.builder, self.latent, self.weights, self.buffers, self.tensors = builder, latent, weights, buffers, tensors
-        self.heads, self.phase = builder.shard.q_heads, builder.phase
-        self.stored_later = builder.buffers.new_keys
-        """New entries, if a kernel of its own takes them to the cache."""
+    context: LayerContext
+    latent: LatentAttention
+    tensors: LatentTensors
+    buffers: LatentBuffers
 
     def projections(self) -> list[Operator]:
         """Queries of all heads, and the new tokens' cache entries."""
-        builder, latent, weights, buffers = self.builder, self.latent, self.weights, self.buffers
-        phase, table = self.phase, builder.buffers.rope
-        assert table is not None
+        context, latent, tensors, buffers = self.context, self.latent, self.tensors, self.buffers
         down = [Output(Operand(buffers.down.as_rows()), latent.q_rank or 0, latent.cached_dim)]
-        source, q_norms = builder.buffers.normed, []
-        if buffers.q_latent is not None and weights.q_norm is not None:
+        source, q_norms = context.buffers.normed, []
+        if buffers.q_latent is not None and tensors.q_norm is not None:
             source = buffers.q_latent
             down.insert(0, Output(Operand(source.as_rows()), 0, source.cols))
-            q_norms.append(self._norm("q_norm", source, weights.q_norm))
-        entries = latent_cache(
-            "latent_cache",
-            builder.chip,
-            buffers.down,
-            self.stored_later or self.tensors.k_cache,
-            weights.kv_norm,
-            table,
-            q_len=phase.q_len,
-            kv_len=phase.kv_len,
-            eps=builder.model.norm_eps,
-            first_row=0 if self.stored_later else None,
-            dtype=phase.dtype,
-        )
+            q_norms.append(self._norm("q_norm", source, tensors.q_norm))
         return [
-            builder.product_into("latent_down", builder.buffers.normed, weights.down, down),
+            context.product_into("latent_down", context.buffers.normed, tensors.down, down),
             *q_norms,
-            builder.product("q_up", source, weights.q_up, builder.buffers.q),
-            Operator("latent_cache", "rope", (entries,)),
-            *self._store(),
+            context.product("q_up", source, tensors.q_up, context.buffers.q),
+            *self._new_entries(),
         ]
 
-    def _store(self) -> list[Operator]:
-        tensors = self.tensors
-        if self.stored_later is None or tensors.sequences is None:
-            return []
-        entries, cache, dim = (self.stored_later,), (tensors.k_cache,), self.latent.cached_dim
-        where = (tensors.sequences, tensors.storage)
-        program = kv_store("kv_store", entries, cache, *where, head_dim=dim, dtype=self.phase.dtype)
-        return [Operator("kv_store", "kv_store", (program,))]
+    def attend(self) -> list[Operator]:
+        """From queries and cache entries to the context of all heads."""
+        heads = self.buffers.heads
+        return self._expanded(heads) if isinstance(heads, ExpandedBuffers) else self._absorbed(heads)
 
-    def expanded(self) -> list[Operator]:
+    @property
+    def _entries(self) -> Tensor:
+        """Where the new tokens' entries are made: in the cache, unless a kernel of its own takes them there."""
+        return self.buffers.new_entries or self.tensors.cache.k
+
+    def _new_entries(self) -> list[Operator]:
+        new, cache, phase = self.buffers.new_entries, self.tensors.cache, self.context.phase
+        entries = latent_cache(
+            "latent_cache",
+            self.context.chip,
+            self.buffers.down,
+            self._entries,
+            self.tensors.kv_norm,
+            self._table,
+            q_len=phase.q_len,
+            kv_len=phase.kv_len,
+            eps=self.context.model.norm_eps,
+            first_row=0 if new else None,
+            dtype=phase.dtype,
+        )
+        operators = [Operator("latent_cache", "rope", (entries,))]
+        if new is not None:
+            sequences, dim = cache.sequences, self.latent.cached_dim
+            stored = kv_store("kv_store", (new,), (cache.k,), sequences, cache.storage, head_dim=dim, dtype=phase.dtype)
+            operators.append(Operator("kv_store", "kv_store", (stored,)))
+        return operators
+
+    def _expanded(self, buffers: ExpandedBuffers) -> list[Operator]:
         """Prefill: keys and values of all heads, then plain attention."""
-        builder, latent, buffers, heads = self.builder, self.latent, self.buffers, self.heads
-        keys, values, q = buffers.keys, buffers.values, builder.buffers.q
-        assert keys is not None
-        assert values is not None
-        tokens, nope, width = self.phase.tokens, latent.nope_dim, latent.head_dim
+        context, latent, heads = self.context, self.latent, self.context.shard.q_heads
+        keys, values, q = buffers.keys, buffers.values, context.buffers.q
+        tokens, nope, width = context.phase.tokens, latent.nope_dim, latent.head_dim
         head = np.arange(heads)
-        latents = Operand((self.stored_later or self.tensors.k_cache).as_rows())
+        latents = Operand(self._entries.as_rows())
         k_shape = GemmShape(tokens, nope, latent.kv_rank, heads)
         k_parts = [Output(Operand(keys.as_rows(), col=head * width), 0, nope)]
         v_shape = GemmShape(tokens, heads * latent.value_dim, latent.kv_rank)
         v_parts = [Output(Operand(values.as_rows()), 0, v_shape.n)]
+        attention = replace(expanded_attention(context.layout), mask=context.phase.score_mask)
+        operands = AttentionTensors(q, KvCache(keys, values, attention.sequences), context.buffers.context)
         return [
             self._rotate("q_rope", q, q, (nope, width), (nope, width)),
-            self._rotate("k_rope", buffers.down, keys, (latent.kv_rank, 0), (nope, width)),
-            self._product("k_up", k_shape, latents, Operand(self.weights.k_up, col=head * nope), k_parts),
-            self._product("v_up", v_shape, latents, Operand(self.weights.v_up), v_parts),
-            builder.plain_attention(q, keys, values, builder.buffers.context, builder.phase.score_mask),
+            self._rotate("k_rope", self.buffers.down, keys, (latent.kv_rank, 0), (nope, width)),
+            self._product("k_up", k_shape, latents, Operand(self.tensors.k_up, col=head * nope), k_parts),
+            self._product("v_up", v_shape, latents, Operand(self.tensors.v_up), v_parts),
+            context.attention(attention, operands),
         ]
 
-    def absorbed(self) -> list[Operator]:
+    def _absorbed(self, buffers: AbsorbedBuffers) -> list[Operator]:
         """Decode: every head's query in the space of the latents; attention over the cache; values of every head."""
-        builder, latent, buffers = self.builder, self.latent, self.buffers
-        absorbed, contexts, q = buffers.absorbed, buffers.latent_context, builder.buffers.q
-        assert absorbed is not None
-        assert contexts is not None
-        tokens, nope, rank, head = self.phase.tokens, latent.nope_dim, latent.kv_rank, np.arange(self.heads)
-        q_shape = GemmShape(tokens, rank, nope, self.heads)
+        context, latent, head = self.context, self.latent, np.arange(self.context.shard.q_heads)
+        absorbed, contexts, q, out = buffers.queries, buffers.contexts, context.buffers.q, context.buffers.context
+        tokens, nope, rank, value_dim = context.phase.tokens, latent.nope_dim, latent.kv_rank, latent.value_dim
+        q_shape, v_shape = GemmShape(tokens, rank, nope, len(head)), GemmShape(tokens, value_dim, rank, len(head))
         queries = Operand(q.as_rows(), col=head * latent.head_dim)
         q_parts = [Output(Operand(absorbed.as_rows(), col=head * latent.cached_dim), 0, rank)]
-        v_shape = GemmShape(tokens, latent.value_dim, rank, self.heads)
-        v_parts = [Output(Operand(builder.buffers.context.as_rows(), col=head * latent.value_dim), 0, latent.value_dim)]
+        v_parts = [Output(Operand(out.as_rows(), col=head * value_dim), 0, value_dim)]
         of_head = Operand(contexts.as_rows(), col=head * rank)
-        k_up, v_up = (
-            Operand(self.weights.k_up, col=head * nope),
-            Operand(self.weights.v_up, col=head * latent.value_dim),
-        )
+        k_up = Operand(self.tensors.k_up, col=head * nope)
+        v_up = Operand(self.tensors.v_up, col=head * value_dim)
+        attention = replace(absorbed_attention(context.layout), mask=context.phase.score_mask)
         return [
             self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim)),
             self._product("q_absorb", q_shape, queries, k_up, q_parts, transpose_b=True),
-            self._attention(absorbed, contexts),
+            context.attention(attention, AttentionTensors(absorbed, self.tensors.cache, contexts)),
             self._product("v_up", v_shape, of_head, v_up, v_parts),
         ]
 
-    def _attention(self, queries: Tensor, contexts: Tensor) -> Operator:
-        """Over the cache, of which keys and values are parts."""
-        builder, cache, mask = self.builder, self.tensors.k_cache, self.phase.score_mask
-        if self.tensors.sequences is None:
-            return builder.plain_attention(queries, cache, cache, contexts, mask)
-        operands = JobTensors(queries, cache, cache, contexts, self.tensors.storage, self.tensors.sequences)
-        return builder.attention(builder.attention_shape, operands, mask, self.phase.kv_dtype)
+    @property
+    def _table(self) -> Tensor:
+        """Cosines and sines of all positions: a part of every key is rotated."""
+        table = self.context.buffers.rope
+        if table is None:
+            raise InputError(f"{self.context.model.name}: latent attention needs rotary positions")
+        return table
 
     def _norm(self, name: str, x: Tensor, weights: Tensor) -> Operator:
-        model, dtype = self.builder.model, self.phase.dtype
-        rows = x.as_rows()
-        program = norm(name, self.builder.chip, rows, weights, rows, norm=model.norm, eps=model.norm_eps, dtype=dtype)
-        return Operator(name, "norm", (program,))
+        context, rows = self.context, x.as_rows()
+        kind, eps, dtype = context.model.norm, context.model.norm_eps, context.phase.dtype
+        return Operator(name, "norm", (norm(name, context.chip, rows, weights, rows, norm=kind, eps=eps, dtype=dtype),))
 
     def _rotate(self, name: str, x: Tensor, out: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Operator:
-        phase, table = self.phase, self.builder.buffers.rope
-        assert table is not None
+        phase = self.context.phase
         program = rotate_heads(
             name,
-            self.builder.chip,
+            self.context.chip,
             x,
             out,
-            table,
-            heads=self.heads,
+            self._table,
+            heads=self.context.shard.q_heads,
             source=source,
             target=target,
             q_len=phase.q_len,
@@ -174,9 +296,12 @@ class _LatentPart:
     def _product(
         self, name: str, shape: GemmShape, a: Operand, b: Operand, outputs: list[Output], *, transpose_b: bool = False
     ) -> Operator:
-        space, dtype = self.builder.buffers.space, self.phase.dtype
+        space, dtype = self.context.space, self.context.phase.dtype
 
         def build(mapping: GemmMapping) -> TileProgram:
             return gemm(name, shape, a, b, outputs, mapping, space, dtype=dtype, transpose_b=transpose_b)
 
-        return Operator(name, "gemm", (build(self.builder.mapper.gemm(shape, build)),))
+        return Operator(name, "gemm", (build(self.context.mapper.gemm(shape, build)),))
+
+
+LATENT_ATTENTION = LatentPart()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.attention.streamed import FlashMapping
+from kernels.attention.attention import FlashMapping
 from kernels.gemm.gemm import GemmMapping
 from kernels.mapping.mapper import Search
 from kernels.program.tile_program import TileProgram

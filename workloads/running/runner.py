@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.gemm.weights import weight_format
 from kernels.mapping.mapper import Mapper
-from kernels.masks.score_masks import PagesMask
+from kernels.program.address_space import AddressSpace
 from results.analysis.rollup import rollup
 from results.trace.schema import Table, layer_table
 from results.trace.trace import Trace
@@ -22,9 +22,12 @@ from uarch.engine.l2 import L2State
 from uarch.errors import InputError
 from uarch.version import __version__
 from workloads.layers.buffers import allocate
-from workloads.layers.builder import OperatorBuilder, attention_shape
-from workloads.layers.expert_exchange import route
-from workloads.models.capacity import check_fits
+from workloads.layers.builder import OperatorBuilder
+from workloads.layers.capacity import check_fits
+from workloads.layers.context import LayerContext
+from workloads.layers.layout import Layout
+from workloads.layers.registry import refuse
+from workloads.models.footprint import Footprint
 from workloads.models.layer_plan import simulated_layers, stand_ins
 from workloads.models.model import Model
 from workloads.models.parallel import check_parallel
@@ -34,7 +37,6 @@ from workloads.running.overlap import overlap_all_reduces
 from workloads.running.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.running.timeline import Sink, limit_of, open_timeline
 from workloads.settings.context_lengths import context_lengths
-from workloads.settings.expert_load import parse_load
 from workloads.settings.phase import Phase, PhaseOptions, check_positive
 from workloads.settings.stack import Stack, load_stack
 
@@ -108,7 +110,7 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
     """What makes the operators of one chip's part of the work, if that is possible and fits its memory."""
     shard = check_parallel(model, work.tp, work.ep)
     check_pipeline(model, work.pp, work.batch // work.ep, work.micro_batches)
-    _check_attention(model, work)
+    refuse(model, work)
     form = weight_format(
         chip,
         work.dtype,
@@ -121,29 +123,30 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
     check_fits(
         chip,
         model,
-        batch=group.batch,
-        kv_len=part.mean_kv_len,
-        tokens=part.tokens,
-        tp=work.tp,
-        dtype_bits=part.element_bits,
-        unfused=part.unfused,
-        logit_tokens=part.logit_tokens,
-        ep=work.ep,
-        weights=form,
-        kv_bits=datatype(part.stored_dtype).bits,
-        pp=work.pp,
+        Footprint(
+            batch=group.batch,
+            kv_len=part.mean_kv_len,
+            tokens=part.tokens,
+            logit_tokens=part.logit_tokens,
+            tp=work.tp,
+            dtype_bits=part.element_bits,
+            unfused=part.unfused,
+            ep=work.ep,
+            weights=form,
+            kv_bits=datatype(part.stored_dtype).bits,
+            pp=work.pp,
+        ),
     )
-    routing = route(model, shard, part.tokens, parse_load(work.expert_load), work.seed)
-    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
+    layout = Layout(AddressSpace(), model, shard, part, form)
     mapper = mapper or Mapper(chip, work.dtype, on_engine=work.fidelity in ENGINE_FIDELITIES)
-    return OperatorBuilder(chip, model, shard, part, stack, buffers, mapper, routing)
+    return OperatorBuilder(LayerContext(chip, stack, mapper, layout, allocate(layout)))
 
 
 def _rolled_up(
     builder: OperatorBuilder, work: Phase, stages: list[list[tuple[int, Row]]]
 ) -> tuple[Table, dict[str, float | int | str]]:
     """The table of all operators in the order of the critical path, and the chip-level numbers."""
-    chip, shard = builder.chip, builder.shard
+    chip, shard = builder.context.chip, builder.context.shard
     peaks = peaks_of(chip, work.dtype)
     layers = layer_table(in_sequence(critical_path(stages, work.micro_batches, peaks), chip.clock.tensor_hz))
     rolled_up = rollup(
@@ -170,7 +173,8 @@ def _execute(
     builder: OperatorBuilder, executor: Executor, progress: Callable[[str], None]
 ) -> list[list[tuple[int, Row]]]:
     """(layer, trace fields) of every operator instance of each pipeline stage, in order."""
-    work, kinds = builder.phase, builder.model.layer_kinds
+    context = builder.context
+    work, kinds = context.phase, context.model.layer_kinds
     progress("embedding")
     before, l2 = executor.run(builder.before_layers(), L2State.empty())
     simulated: dict[int, tuple[list[Row], L2State]] = {}
@@ -179,9 +183,9 @@ def _execute(
     for layer, stand_in in enumerate(stand_ins(kinds)):
         if stand_in == layer:
             progress(f"layer {layer}")
-            operators = builder.layer(kinds[layer], builder.buffers.layers[layer], first=layer == 0)
+            operators = builder.layer(context.buffers.layers[layer], first=layer == 0)
             rows, l2 = executor.run(operators, l2, placed)
-            simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, builder.chip, builder.stack), l2
+            simulated[layer] = overlap_all_reduces(rows, work.overlap_chunks, context.chip, context.stack), l2
         of_layer, l2 = simulated[stand_in]
         layers.append(of_layer)
         placed += len(of_layer)
@@ -191,25 +195,12 @@ def _execute(
     return stages_of(before, layers, after, transfer, work.pp)
 
 
-def _check_attention(model: Model, work: Phase) -> None:
-    """Scores through memory are there for plain attention only; a table of learned positions has no rows beyond the last
-    one, while other encodings only lose quality there."""
-    if model.positions == "learned" and model.max_positions is not None and work.kv_len > model.max_positions:
-        raise InputError(f"seq = {work.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
-    special = model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}
-    if work.unfused and special:
-        raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
-    if model.latent is not None and (isinstance(work.score_mask, PagesMask) or work.native_sparse):
-        raise InputError(f"mask = {work.mask!r}: nothing can be selected from the latent cache of {model.name}")
-
-
 def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:
     """``seq``, or the longest of ``contexts``; :class:`InputError` unless one of them is given."""
-    if (seq is None) == (contexts is None):
-        raise InputError("seq: give either seq or contexts")
-    if seq is not None:
+    if seq is not None and contexts is None:
         return seq
-    assert contexts is not None
+    if contexts is None or seq is not None:
+        raise InputError("seq: give either seq or contexts")
     (batch,) = check_positive(batch=batch)
     return int(context_lengths(contexts, batch, seed).context.max())
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from kernels.attention.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse
+from kernels.masks.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse
 from kernels.masks.score_masks import (
     BlockSparseMask,
     CausalMask,

@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from kernels.attention.native_sparse import NativeSparse
 from kernels.masks.key_ranges import IntArray
+from kernels.masks.native_sparse import NativeSparse
 from kernels.masks.score_masks import ScoreMask
 from uarch.datatypes import check_matrix_datatype, datatype
 from uarch.errors import InputError, unknown

@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from kernels.attention.native_sparse import NativeSparse
+from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.native_sparse_steps import compressed_cache
-from kernels.attention.shape import AttentionShape, FlashMapping
+from kernels.attention.page_selection import page_bounds, select_pages
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import allocate_attention
 from kernels.attention.unfused import UnfusedAttention, scores_tensor
 from kernels.mapping.mapper import Mapper
 from kernels.masks.key_ranges import IntArray
+from kernels.masks.native_sparse import NativeSparse
+from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.datatypes import datatype
 from uarch.errors import InputError
-from workloads.layers.attention_job import PACKINGS, AttentionJob
-from workloads.layers.native_sparse_job import NativeSparseJob
+from workloads.layers.native_sparse import NativeSparseAttention
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
 from workloads.running.residency import initial_l2
 from workloads.settings.context_lengths import context_lengths
@@ -30,6 +32,7 @@ from workloads.settings.phase import LARGEST_SIZE, SCHEDULES, check_cache, check
 from workloads.single.gemm import check_options, check_space, mapper_for
 
 ATTENTION_PHASES = ("prefill", "decode")
+PACKINGS = ("packed", "padded")
 
 
 @dataclass(frozen=True)
@@ -105,31 +108,43 @@ def simulate_attention(
     check_known("pack", pack, PACKINGS)
     check_cache(kv_dtype or dtype, page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
-    shape = AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal, value_dim, latent)
-    shape = check_shape(shape, phase)
-    padded = pack == "padded" and lengths is not None
-    job, pattern = _masked(
-        AttentionJob(shape, dtype, None, kv_dtype, page_size, lengths, padded, seed=seed), mask, phase
+    attention = Attention(
+        batch,
+        q_heads,
+        kv_heads,
+        head_dim,
+        q_len,
+        kv_len,
+        causal,
+        value_dim,
+        latent,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        lengths=lengths,
+        padded=pack == "padded" and lengths is not None,
+        seed=seed,
     )
+    attention, pattern = _masked(check_sizes(attention, phase), mask, phase)
     setting = _Setting(chip, mapper_for(chip, dtype, fidelity), fidelity, residency)
     if schedule == "unfused":
-        return AttentionRun(**vars(setting.run_unfused(job, mask)))
-    run, programs = setting.run_native_sparse(job, pattern) if pattern else setting.run_streamed(job)
+        return AttentionRun(**vars(setting.run_unfused(attention, mask)))
+    run, programs = setting.run_native_sparse(attention, pattern) if pattern else setting.run_streamed(attention)
     if mask is None:
         return AttentionRun(**vars(run))
-    dense, _ = setting.run_streamed(replace(job, mask=None))
-    return AttentionRun(**vars(run), mask=_report(job, programs, mask, run.seconds, dense.seconds))
+    dense, _ = setting.run_streamed(replace(attention, mask=None))
+    return AttentionRun(**vars(run), mask=_report(attention, programs, mask, run.seconds, dense.seconds))
 
 
-def _masked(job: AttentionJob, mask: str | None, phase: str) -> tuple[AttentionJob, NativeSparse | None]:
-    """The job under a mask, or the pattern of native sparse attention, which is no mask."""
+def _masked(attention: Attention, mask: str | None, phase: str) -> tuple[Attention, NativeSparse | None]:
+    """The attention under a mask, or the pattern of native sparse attention, which is no mask."""
     score_mask = parse_mask(mask) if mask is not None else None
-    check_mask(score_mask, mask, job.shape.q_len, job.shape.kv_len, phase)
+    check_mask(score_mask, mask, attention.q_len, attention.kv_len, phase)
     if not isinstance(score_mask, NativeSparse):
-        return replace(job, mask=score_mask), None
-    if not (job.is_plain and job.shape.causal) or job.shape.value_dim:
+        return replace(attention, mask=score_mask), None
+    if not (attention.is_plain and attention.causal) or attention.value_dim:
         raise InputError(f"mask = {mask!r}: has no contexts, pages, kv_dtype or value_dim, and is causal")
-    return job, score_mask
+    return attention, score_mask
 
 
 @dataclass(frozen=True)
@@ -141,59 +156,62 @@ class _Setting:
     fidelity: str
     residency: str
 
-    def run_streamed(self, job: AttentionJob) -> tuple[KernelRun, list[TileProgram]]:
+    def run_streamed(self, attention: Attention) -> tuple[KernelRun, list[TileProgram]]:
         """Run a streamed attention, after the selection of pages if its mask has one; also its program."""
-        mapped, queries = streamed(self.chip, job, self.mapper, AddressSpace())
-        return self._run(job.shape, mapped, queries), [mapped[-1][0]]
+        mapped, queries = streamed(self.chip, attention, self.mapper, AddressSpace())
+        return self._run(attention, mapped, queries), [mapped[-1][0]]
 
-    def run_native_sparse(self, job: AttentionJob, pattern: NativeSparse) -> tuple[KernelRun, list[TileProgram]]:
+    def run_native_sparse(self, attention: Attention, pattern: NativeSparse) -> tuple[KernelRun, list[TileProgram]]:
         """Run all programs of a native sparse attention; also those of its three attentions."""
-        space, sparse = AddressSpace(), NativeSparseJob(job.shape, pattern, job.dtype, job.seed)
-        operands = AttentionJob(job.shape, job.dtype).allocate(space)
-        cache = compressed_cache(space, job.shape, pattern, datatype(job.dtype).bits)
+        space, sparse = AddressSpace(), NativeSparseAttention(attention, pattern)
+        tensors = allocate_attention(attention, space)
+        cache = compressed_cache(attention, pattern, space)
         buffers = sparse.allocate(space)
-        check_space(self.chip, f"attention {job.shape}", space)
-        mapped = [build() for _, build in sparse.steps(self.chip, self.mapper, operands, cache, buffers, space)]
-        run = self._run(job.shape, mapped, operands.q)
+        check_space(self.chip, f"attention {attention}", space)
+        mapped = [build() for _, build in sparse.steps(self.chip, self.mapper, tensors, cache, buffers, space)]
+        run = self._run(attention, mapped, tensors.q)
         return run, [program for program, search in mapped if search is not None]
 
-    def run_unfused(self, job: AttentionJob, mask: str | None) -> KernelRun:
+    def run_unfused(self, attention: Attention, mask: str | None) -> KernelRun:
         """Run scores, softmax and weighted sums, the scores in memory between them."""
-        shape = job.shape
-        if mask is not None or not job.is_plain or shape.value_dim:
+        if mask is not None or not attention.is_plain or attention.value_dim:
             raise InputError("schedule = 'unfused': has no masks, contexts, pages, kv_dtype or value_dim; use 'flash'")
-        space, bits = AddressSpace(), datatype(job.dtype).bits
-        tensors = AttentionJob(shape, job.dtype).allocate(space)
-        scores, probabilities = (scores_tensor(space, name, shape, bits) for name in ("scores", "probabilities"))
-        check_space(self.chip, f"attention {shape}", space)
-        q, k, v, out = tensors.q, tensors.k, tensors.v, tensors.out
-        attention = UnfusedAttention(shape, q, k, v, scores, probabilities, out, space, job.dtype)
-        qk, pv = self.mapper.search_unfused(attention)
-        softmax = attention.softmax(self.chip)
-        return self._run(shape, [(attention.qk(qk.mapping), qk), (softmax, None), (attention.pv(pv.mapping), pv)], q)
+        space = AddressSpace()
+        tensors = allocate_attention(attention, space)
+        scores, probabilities = (scores_tensor(space, name, attention) for name in ("scores", "probabilities"))
+        check_space(self.chip, f"attention {attention}", space)
+        unfused = UnfusedAttention(attention, tensors, scores, probabilities, space)
+        qk, pv = self.mapper.search_unfused(unfused)
+        softmax = unfused.softmax(self.chip)
+        mapped: Mapped = [(unfused.qk(qk.mapping), qk), (softmax, None), (unfused.pv(pv.mapping), pv)]
+        return self._run(attention, mapped, tensors.q)
 
-    def _run(self, shape: AttentionShape, mapped: Mapped, queries: Tensor) -> KernelRun:
+    def _run(self, attention: Attention, mapped: Mapped, queries: Tensor) -> KernelRun:
         l2 = initial_l2(self.chip, self.residency, self.fidelity, [queries], [program for program, _ in mapped])
-        return run_programs(self.chip, "attention", str(shape), self.fidelity, mapped, l2)
+        return run_programs(self.chip, "attention", str(attention), self.fidelity, mapped, l2)
 
 
-def streamed(chip: Chip, job: AttentionJob, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
+def streamed(chip: Chip, attention: Attention, mapper: Mapper, space: AddressSpace) -> tuple[Mapped, Tensor]:
     """The programs of a streamed attention, the last with the search for its mapping, and its queries."""
-    tensors = job.allocate(space)
-    selection = job.selection(tensors.q, job.page_metadata(space), space)
-    check_space(chip, f"attention {job.shape}", space)
+    tensors, mask = allocate_attention(attention, space), attention.mask
+    selection: Mapped = []
+    if isinstance(mask, PagesMask):
+        bounds = page_bounds(attention, mask.page, space)
+        programs = select_pages(attention, tensors.q, bounds, mask.budget // mask.page, space)
+        selection = [(program, None) for program in programs]
+    check_space(chip, f"attention {attention}", space)
 
     def build(mapping: FlashMapping) -> TileProgram:
-        return job.program("attention", tensors, mapping, space)
+        return flash_attention("attention", attention, tensors, mapping, space)
 
-    search = mapper.search_attention(job.shape, build, job.load())
-    return [*((program, None) for program in selection), (build(search.mapping), search)], tensors.q
+    search = mapper.search_attention(attention, build)
+    return [*selection, (build(search.mapping), search)], tensors.q
 
 
 def _report(
-    job: AttentionJob, programs: Sequence[TileProgram], mask: str, seconds: float, dense_seconds: float
+    attention: Attention, programs: Sequence[TileProgram], mask: str, seconds: float, dense_seconds: float
 ) -> MaskReport:
-    per_score, dense_scores = job.shape.flops_of(1), job.dense_scores()
+    per_score, dense_scores = attention.flops_of(1), attention.dense_scores
     kept = sum(program.useful_flops for program in programs) // per_score
     computed = sum(2 * program.macs for program in programs) // per_score
     return MaskReport(
@@ -212,11 +230,10 @@ def _lengths(
     phase: str, batch: int, q_len: int | None, kv_len: int | None, contexts: str | None, seed: int
 ) -> tuple[tuple[IntArray, IntArray] | None, int, int]:
     """Lengths of a ragged batch, or None, and the largest ``q_len`` and ``kv_len``."""
-    if (kv_len is None) == (contexts is None):
-        raise InputError("kv_len: give either kv_len or contexts")
-    if contexts is None:
-        assert kv_len is not None
+    if contexts is None and kv_len is not None:
         return None, (kv_len if phase == "prefill" else 1) if q_len is None else q_len, kv_len
+    if contexts is None or kv_len is not None:
+        raise InputError("kv_len: give either kv_len or contexts")
     (batch,) = check_positive(batch=batch)
     lengths = context_lengths(contexts, batch, seed)
     keys = lengths.context
@@ -226,21 +243,23 @@ def _lengths(
     return (queries, keys), int(queries.max()), int(keys.max())
 
 
-def check_shape(shape: AttentionShape, phase: str) -> AttentionShape:
-    """The shape in plain integers; raises :class:`InputError` for sizes that do not go together."""
-    sizes = {name: getattr(shape, name) for name in ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")}
+def check_sizes(attention: Attention, phase: str) -> Attention:
+    """The attention with its sizes in plain integers; raises :class:`InputError` for sizes that do not go together."""
+    sizes = {name: getattr(attention, name) for name in ("batch", "q_heads", "kv_heads", "head_dim", "q_len", "kv_len")}
     plain: dict[str, Any] = dict(zip(sizes, check_positive(**sizes), strict=True))
-    shape = replace(shape, **plain)
-    if shape.q_heads % shape.kv_heads:
-        raise InputError(f"kv_heads = {shape.kv_heads}: must divide q_heads = {shape.q_heads}")
-    if shape.q_len > shape.kv_len:
+    attention = replace(attention, **plain)
+    if attention.q_heads % attention.kv_heads:
+        raise InputError(f"kv_heads = {attention.kv_heads}: must divide q_heads = {attention.q_heads}")
+    if attention.q_len > attention.kv_len:
         raise InputError(
-            f"q_len = {shape.q_len}: must be at most kv_len = {shape.kv_len}, which includes the new tokens"
+            f"q_len = {attention.q_len}: must be at most kv_len = {attention.kv_len}, which includes the new tokens"
         )
-    if phase == "decode" and shape.q_len > 1:
-        raise InputError(f"q_len = {shape.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
-    if shape.latent and not 1 <= shape.value_dim <= shape.head_dim:
-        raise InputError(f"value_dim = {shape.value_dim}: must be from 1 to head_dim = {shape.head_dim} if latent")
-    if not 0 <= shape.value_dim <= LARGEST_SIZE:
-        raise InputError(f"value_dim = {shape.value_dim}: must be at least 0 and at most {LARGEST_SIZE}")
-    return shape
+    if phase == "decode" and attention.q_len > 1:
+        raise InputError(f"q_len = {attention.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
+    if attention.latent and not 1 <= attention.value_dim <= attention.head_dim:
+        raise InputError(
+            f"value_dim = {attention.value_dim}: must be from 1 to head_dim = {attention.head_dim} if latent"
+        )
+    if not 0 <= attention.value_dim <= LARGEST_SIZE:
+        raise InputError(f"value_dim = {attention.value_dim}: must be at least 0 and at most {LARGEST_SIZE}")
+    return attention

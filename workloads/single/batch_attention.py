@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kernels.attention.shape import AttentionShape
+from kernels.attention.attention import Attention
 from kernels.mapping.mapper import Search
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
@@ -15,10 +16,9 @@ from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import datatype
 from uarch.errors import InputError
-from workloads.layers.attention_job import AttentionJob
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
-from workloads.single.attention import check_shape, streamed
+from workloads.single.attention import check_sizes, streamed
 from workloads.single.gemm import check_options, mapper_for
 
 
@@ -52,10 +52,10 @@ def simulate_batch_attention(
     if not kinds:
         raise InputError("attention: the batch has no sequences; at least one prefill or decode is needed")
     for batch, q_len, kv_len in kinds:
-        check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal), "prefill")
-    job = _job(kinds, (q_heads, kv_heads, head_dim), causal, dtype)
+        check_sizes(Attention(batch, q_heads, kv_heads, head_dim, q_len, kv_len, causal), "prefill")
+    mixed = _mixed(kinds, (q_heads, kv_heads, head_dim), causal, dtype)
     space = AddressSpace()
-    attention, queries = streamed(chip, job, mapper_for(chip, dtype, fidelity), space)
+    attention, queries = streamed(chip, mixed, mapper_for(chip, dtype, fidelity), space)
     name = " + ".join(f"b {batch}, q {q_len}, kv {kv_len}" for batch, q_len, kv_len in kinds)
     mapped: list[tuple[TileProgram, Search[Any] | None]] = list(attention)
     inputs = [queries]
@@ -72,15 +72,13 @@ def simulate_batch_attention(
     return run_programs(chip, "attention", name, fidelity, mapped, l2)
 
 
-def _job(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal: bool, dtype: str) -> AttentionJob:
+def _mixed(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal: bool, dtype: str) -> Attention:
     """Equal sequences as a plain operator, those of two kinds as a ragged batch."""
-    batch = sum(kind[0] for kind in kinds)
-    shape = AttentionShape(batch, *heads, max(kind[1] for kind in kinds), max(kind[2] for kind in kinds), causal)
+    counts, q_lens, kv_lens = zip(*kinds, strict=True)
+    attention = Attention(sum(counts), *heads, max(q_lens), max(kv_lens), causal, dtype=dtype)
     if len(kinds) == 1:
-        return AttentionJob(shape, dtype)
-    counts = [kind[0] for kind in kinds]
-    q_len, kv_len = (np.repeat([kind[part] for kind in kinds], counts) for part in (1, 2))
-    return AttentionJob(shape, dtype, lengths=(q_len, kv_len))
+        return attention
+    return replace(attention, lengths=(np.repeat(q_lens, counts), np.repeat(kv_lens, counts)))
 
 
 def _copy(chip: Chip, space: AddressSpace, name: str, rows: int, cols: int, dtype: str) -> tuple[TileProgram, Tensor]:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from kernels.gemm.weights import plain, weight_format
 from kernels.mapping.mapper import Mapper
+from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.layers.buffers import allocate
-from workloads.layers.builder import OperatorBuilder, attention_shape
-from workloads.layers.expert_exchange import route
-from workloads.layers.experts import expert_operators
+from workloads.layers.context import LayerContext
+from workloads.layers.experts import EXPERTS
+from workloads.layers.layout import Layout
 from workloads.models.model import Experts, Model
 from workloads.models.parallel import check_parallel
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
-from workloads.settings.expert_load import parse_load
 from workloads.settings.phase import Phase, check_positive
 from workloads.settings.stack import load_stack
 from workloads.single.gemm import check_options, check_space
@@ -74,18 +74,16 @@ def simulate_moe(
     model = _model(Experts(experts, top_k, ffn, shared_ffn, 0, False), hidden, tp)
     shard = check_parallel(model, tp, ep)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
-    part = Phase("decode", tokens, 1, tp, dtype, fidelity=fidelity, ep=ep).of_group()
-    routing = route(model, shard, part.tokens, parse_load(expert_load), seed)
-    assert routing is not None
-    buffers = allocate(model, shard, part, attention_shape(model, shard, part), form, routing)
+    work = Phase("decode", tokens, 1, tp, dtype, fidelity=fidelity, ep=ep, expert_load=expert_load, seed=seed)
+    layout = Layout(AddressSpace(), model, shard, work.of_group(), form)
+    buffers = allocate(layout)
     mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
-    builder = OperatorBuilder(chip, model, shard, part, load_stack("graph"), buffers, mapper, routing)
-    tensors = buffers.layers[0].experts
-    assert tensors is not None
+    context = LayerContext(chip, load_stack("graph"), mapper, layout, buffers)
+    routing = buffers.of(EXPERTS).routing
     shape = f"{tokens} x top {top_k} of {experts} x {hidden} x {ffn}"
     shape += f", weights {form}" if form != plain(dtype) else ""
     check_space(chip, f"moe {shape}", buffers.space)
-    operators = expert_operators(builder, tensors, buffers.delta)
+    operators = EXPERTS.operators_into(context, buffers.layers[0], buffers.delta)
     mapped: Mapped = [(program, None) for operator in operators for program in operator.programs]
     return MoeRun(run_programs(chip, "moe", shape, fidelity, mapped), routing.rows, routing.imbalance)
 

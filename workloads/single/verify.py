@@ -7,19 +7,18 @@ from math import ceil
 
 import numpy as np
 
+from kernels.attention.attention import Attention
 from kernels.attention.piece_packing import PiecePacking, key_tiles_of_blocks, pack_pieces
-from kernels.attention.shape import AttentionShape
 from kernels.masks.score_masks import CausalMask
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from workloads.layers.attention_job import AttentionJob
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.settings.context_lengths import context_lengths
 from workloads.settings.masks import parse_draft
 from workloads.settings.phase import check_cache, check_known
-from workloads.single.attention import check_shape, streamed
+from workloads.single.attention import check_sizes, streamed
 from workloads.single.gemm import check_options, mapper_for
 
 VERIFY_PACKINGS = ("padded", "decomposed")
@@ -80,19 +79,26 @@ def simulate_verify(
     check_cache(kv_dtype or dtype, page_size)
     drafted = parse_draft(draft)
     q_len = drafted.q_len
-    shape = check_shape(AttentionShape(batch, q_heads, kv_heads, head_dim, q_len, q_len), "prefill")
-    context = context_lengths(contexts, shape.batch, seed).context
+    sizes = check_sizes(Attention(batch, q_heads, kv_heads, head_dim, q_len, q_len), "prefill")
+    context = context_lengths(contexts, sizes.batch, seed).context
     kv_len = context + q_len
-    shape = replace(shape, kv_len=int(kv_len.max()))
-    lengths, row_tile = (np.full(shape.batch, q_len), kv_len), _row_tile(q_len, shape.group)
-    mask = drafted.tree or CausalMask()
-    job = AttentionJob(shape, dtype, mask, kv_dtype, page_size, lengths, row_tile=row_tile, seed=seed)
+    attention = replace(
+        sizes,
+        kv_len=int(kv_len.max()),
+        dtype=dtype,
+        mask=drafted.tree or CausalMask(),
+        kv_dtype=kv_dtype,
+        page_size=page_size,
+        lengths=(np.full(sizes.batch, q_len), kv_len),
+        row_tile=_row_tile(q_len, sizes.group),
+        seed=seed,
+    )
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
     for name in dict.fromkeys((pack, *VERIFY_PACKINGS)):  # what was asked for first: that is what is traced
-        mapped, _ = streamed(chip, replace(job, padded=name == "padded"), mapper, AddressSpace())
+        mapped, _ = streamed(chip, replace(attention, padded=name == "padded"), mapper, AddressSpace())
         programs[name] = mapped[0][0]
-        runs[name] = run_programs(chip, "verify", str(shape), fidelity, mapped)
+        runs[name] = run_programs(chip, "verify", str(attention), fidelity, mapped)
     return VerifyRun(
         **vars(runs[pack]),
         pack=pack,

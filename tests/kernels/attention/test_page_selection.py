@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.page_selection import page_bounds, select_pages
-from kernels.attention.sequences import uniform
-from kernels.attention.streamed import AttentionShape, FlashMapping, flash_attention
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import AttentionTensors, KvCache
 from kernels.masks.kept_keys import KeptKeys
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import pages_kept
@@ -42,11 +45,11 @@ def test_selection_then_attention(
     batch: int, heads: tuple[int, int], page: int, kv_len: int, budget: int, seed: int
 ) -> None:
     """Quest from end to end: bounds, choice, attention on the chosen pages, all replayed."""
-    shape = AttentionShape(batch, *heads, 8, 1, kv_len, causal=False)
+    shape = Attention(batch, *heads, 8, 1, kv_len, causal=False)
     space = AddressSpace()
     q, out = (space.allocate(name, 1, heads[0] * 8, 16, batch=batch) for name in ("q", "out"))
     k, v = (space.allocate(name, kv_len, heads[1] * 8, 16, batch=batch) for name in ("k", "v"))
-    bounds = page_bounds(space, shape, page, "fp16")
+    bounds = page_bounds(shape, page, space)
     n_pages = bounds.smallest.rows
     budget = min(budget, n_pages)
     x = matrix(seed, batch, 1, heads[0], 8)
@@ -60,7 +63,7 @@ def test_selection_then_attention(
         "page_smallest": by_page.min(axis=2).reshape(batch * n_pages, -1),
         "page_largest": by_page.max(axis=2).reshape(batch * n_pages, -1),
     }
-    for program in select_pages(shape, q, bounds, uniform(batch, 1, kv_len), space, pages=budget):
+    for program in select_pages(shape, q, bounds, budget, space):
         counts = replay(program, memory)
         assert all((count == 1).all() for count in counts.values())
 
@@ -81,7 +84,8 @@ def test_selection_then_attention(
     best = np.sort(np.take_along_axis(expected, chosen.reshape(-1, budget), 1), axis=1)
     np.testing.assert_allclose(best, np.sort(expected, axis=1)[:, n_pages - budget :], rtol=1e-10)
     mask = ChosenPages(page, chosen)
-    program = flash_attention("f", shape, q, k, v, out, FlashMapping(1, 16, 2), space, mask=mask)
+    tensors = AttentionTensors(q, KvCache(k, v, shape.sequences), out)
+    program = flash_attention("f", replace(shape, mask=mask), tensors, FlashMapping(1, 16, 2), space)
     replay(program, memory)
     for s in range(batch):
         kept = [mask.kept(1, kv_len, (s, h)).elements(0, 1, np.arange(kv_len)) for h in range(heads[1])]
@@ -91,11 +95,11 @@ def test_selection_then_attention(
 
 def test_metadata_is_read_once() -> None:
     """Two values of each channel for every page: 1/8 of the keys and values for pages of 16."""
-    shape = AttentionShape(2, 8, 2, 64, 1, 4096)
+    shape = Attention(2, 8, 2, 64, 1, 4096)
     space = AddressSpace()
     q = space.allocate("q", 1, 8 * 64, 16, batch=2)
-    bounds = page_bounds(space, shape, 16, "fp16")
-    first, second = select_pages(shape, q, bounds, uniform(2, 1, 4096), space, pages=64)
+    bounds = page_bounds(shape, 16, space)
+    first, second = select_pages(shape, q, bounds, 64, space)
     boxes = first.operands
     metadata = [first.tensor_names.index(name) for name in ("page_smallest", "page_largest")]
     elements = (boxes["n_rows"] * boxes["n_cols"] * np.isin(boxes["tensor"], metadata)).sum()

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kernels.attention.streamed import AttentionShape, FlashMapping, flash_attention
+from kernels.attention.attention import Attention, FlashMapping
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import AttentionTensors, allocate_attention
 from kernels.attention.unfused import UnfusedAttention, scores_tensor
 from kernels.gemm.gemm import GemmMapping
-from kernels.program.address_space import AddressSpace, Tensor
+from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from kernels.replay.interpreter import replay
 from kernels.vector.softmax import softmax
@@ -30,27 +32,23 @@ class Case(NamedTuple):
     """Tensors of an attention operator with their values."""
 
     space: AddressSpace
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    out: Tensor
+    tensors: AttentionTensors
     memory: dict[str, Matrix]
     expected: Matrix
 
 
-def case(shape: AttentionShape, seed: int) -> Case:
+def case(shape: Attention, seed: int) -> Case:
     space = AddressSpace()
+    tensors = allocate_attention(shape, space)
     q_width, kv_width = shape.q_heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    q, out = (space.allocate(name, shape.q_len, q_width, 16, batch=shape.batch) for name in ("q", "out"))
-    k, v = (space.allocate(name, shape.kv_len, kv_width, 16, batch=shape.batch) for name in ("k", "v"))
     x = matrix(seed, shape.batch, shape.q_len, shape.q_heads, shape.head_dim) * 2
     y, z = (matrix(seed + i, shape.batch, shape.kv_len, shape.kv_heads, shape.head_dim) for i in (1, 2))
     memory = {"q": x.reshape(-1, q_width), "k": y.reshape(-1, kv_width), "v": z.reshape(-1, kv_width)}
-    return Case(space, q, k, v, out, memory, naive_attention(shape, x, y, z).reshape(-1, q_width))
+    return Case(space, tensors, memory, naive_attention(shape, x, y, z).reshape(-1, q_width))
 
 
-def flash(case: Case, shape: AttentionShape, mapping: FlashMapping) -> TileProgram:
-    return flash_attention("flash", shape, case.q, case.k, case.v, case.out, mapping, case.space)
+def flash(case: Case, shape: Attention, mapping: FlashMapping) -> TileProgram:
+    return flash_attention("flash", shape, case.tensors, mapping, case.space)
 
 
 def matrix_tiles(program: TileProgram) -> int:
@@ -81,7 +79,7 @@ def test_prefill(
     seed: int,
 ) -> None:
     """Query tiles one by one, after ``past`` tokens of cache; only score tiles with a kept score are computed."""
-    shape = AttentionShape(batch, *heads, head_dim, q_len, q_len + past, causal)
+    shape = Attention(batch, *heads, head_dim, q_len, q_len + past, causal)
     data = case(shape, seed)
     program = flash(data, shape, FlashMapping(tile_q, tile_k, stages=2))
     assert_replayed(program, data.memory, {"out": data.expected})
@@ -127,7 +125,7 @@ def test_decode_packed_and_split(
     seed: int,
 ) -> None:
     """One query, or a few as in speculative verification, against a cache that several blocks share."""
-    shape = AttentionShape(batch, *heads, head_dim, q_len, q_len + past, causal)
+    shape = Attention(batch, *heads, head_dim, q_len, q_len + past, causal)
     assume(splits <= -(-shape.kv_len // tile_k))
     data = case(shape, seed)
     mapping = FlashMapping(q_len, tile_k, stages=2, pack=shape.group if packed else 1, splits=splits)
@@ -154,10 +152,10 @@ def test_unfused(
     batch: int, heads: tuple[int, int], head_dim: int, q_len: int, past: int, causal: bool, tile: int, seed: int
 ) -> None:
     """Scores, softmax and weighted sum, each through memory; masked scores are computed like all others."""
-    shape = AttentionShape(batch, *heads, head_dim, q_len, q_len + past, causal)
+    shape = Attention(batch, *heads, head_dim, q_len, q_len + past, causal)
     data = case(shape, seed)
-    scores, weights = (scores_tensor(data.space, name, shape, 16) for name in ("scores", "weights"))
-    attention = UnfusedAttention(shape, data.q, data.k, data.v, scores, weights, data.out, data.space)
+    scores, weights = (scores_tensor(data.space, name, shape) for name in ("scores", "weights"))
+    attention = UnfusedAttention(shape, data.tensors, scores, weights, data.space)
     tile_m = attention.pack * max(1, tile // attention.pack)
     soft = softmax(
         "softmax",
@@ -182,7 +180,7 @@ def test_unfused(
 
 def test_loads_of_packed_heads_are_shared() -> None:
     """Eight query heads of a group: without packing each loads K and V for itself, packed all of them once."""
-    shape = AttentionShape(2, 8, 1, 16, 1, 64)
+    shape = Attention(2, 8, 1, 16, 1, 64)
     data = case(shape, 0)
 
     def loaded_elements(pack: int) -> int:
@@ -196,7 +194,7 @@ def test_loads_of_packed_heads_are_shared() -> None:
 
 
 def test_mappings_that_cannot_be_built() -> None:
-    shape = AttentionShape(1, 8, 2, 8, 40, 40)
+    shape = Attention(1, 8, 2, 8, 40, 40)
     data = case(shape, 0)
     with pytest.raises(ValueError, match="pack 8; 4 query heads share a K/V head"):
         flash(data, shape, FlashMapping(1, 16, 2, pack=8))
@@ -204,7 +202,7 @@ def test_mappings_that_cannot_be_built() -> None:
 
 def test_short_lists_of_keys_are_split_less() -> None:
     """Of 40 causal queries the first 16 see one block of 16 keys, which is left whole; the others are cut in two."""
-    shape = AttentionShape(1, 2, 1, 8, 40, 40)
+    shape = Attention(1, 2, 1, 8, 40, 40)
     data = case(shape, 0)
     program = flash(data, shape, FlashMapping(8, 16, 2, splits=2))
     assert_replayed(program, data.memory, {"out": data.expected})

@@ -6,14 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.attention.shape import AttentionShape
+from kernels.attention.attention import Attention
 from kernels.attention.steps import OPS_PER_RESCALED, OPS_PER_SCORE
 from kernels.mapping.tile_menu import library_menu
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from uarch.chip_file import load_chip
 from uarch.program.records import NONE, Function
-from workloads.layers.attention_job import AttentionJob
 from workloads.single.attention import streamed
 from workloads.single.batch_attention import simulate_batch_attention
 from workloads.single.gemm import mapper_for
@@ -23,10 +22,10 @@ lengths = st.lists(st.tuples(st.integers(1, 200), st.integers(0, 300)), min_size
 
 
 def library_program(q_len: list[int], kv_len: list[int]) -> TileProgram:
-    shape = AttentionShape(len(q_len), *HEADS, HEAD_DIM, max(q_len), max(kv_len))
-    job = AttentionJob(shape, lengths=(np.array(q_len), np.array(kv_len)))
+    lengths = np.array(q_len), np.array(kv_len)
+    attention = Attention(len(q_len), *HEADS, HEAD_DIM, max(q_len), max(kv_len), lengths=lengths)
     chip = load_chip("rtx-4090")
-    ((program, _),), _ = streamed(chip, job, mapper_for(chip, "fp16", "tile"), AddressSpace())
+    ((program, _),), _ = streamed(chip, attention, mapper_for(chip, "fp16", "tile"), AddressSpace())
     return program
 
 

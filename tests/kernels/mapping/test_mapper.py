@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.attention.streamed import AttentionShape, FlashMapping
+from kernels.attention.attention import Attention, FlashMapping
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.mapping import store as mapping_store
 from kernels.mapping.mapper import Mapper, rank_attention, rank_gemm
@@ -88,7 +88,7 @@ def test_every_proposed_gemm_mapping_fits(m: int, n: int, k: int, chip_name: str
 def test_every_proposed_attention_mapping_fits(
     batch: int, heads: tuple[int, int], q_len: int, past: int, chip_name: str, l1: str
 ) -> None:
-    shape = AttentionShape(batch, *heads, 64, q_len, q_len + past)
+    shape = Attention(batch, *heads, 64, q_len, q_len + past)
     try:
         ranked = rank_attention(small_chip(chip_name, l1), shape)
     except InputError:
@@ -114,7 +114,7 @@ def test_nothing_fits() -> None:
     with pytest.raises(InputError, match="gemm 64 x 64 x 64: no tile fits into 1024 bytes of L1 of h100"):
         rank_gemm(tiny, GemmShape(64, 64, 64))
     with pytest.raises(InputError, match="no tile fits into 1024 bytes of L1 of h100"):
-        rank_attention(tiny, AttentionShape(1, 1, 1, 64, 64, 64))
+        rank_attention(tiny, Attention(1, 1, 1, 64, 64, 64))
 
 
 @needs_jit
@@ -176,7 +176,7 @@ def test_the_choice_is_the_best_of_those_tried() -> None:
 def test_decode_attention_is_packed_and_split_over_cores() -> None:
     """One sequence and one group of 8 heads would be a single block."""
     chip = small_chip()
-    shape = AttentionShape(1, 8, 1, 64, 1, 4096)
+    shape = Attention(1, 8, 1, 64, 1, 4096)
     best = rank_attention(chip, shape)[0].mapping
     assert (best.pack, best.tile_q) == (8, 1)
     assert best.splits > 1
@@ -284,7 +284,7 @@ def test_writers_at_the_same_time_leave_one_whole_file(store: Path) -> None:
 
 @needs_jit
 def test_flash_mapping_of_a_prefill_is_near_the_best_candidate() -> None:
-    chip, shape = SEARCHING, AttentionShape(1, 4, 2, 64, 512, 512)
+    chip, shape = SEARCHING, Attention(1, 4, 2, 64, 512, 512)
 
     def build(mapping: FlashMapping) -> TileProgram:
         return flash_program(shape, mapping)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.attention.streamed import AttentionShape, FlashMapping
+from kernels.attention.attention import Attention, FlashMapping
+from kernels.attention.streamed import flash_attention
 from kernels.masks.score_masks import BlockSparseMask, CausalMask, ScoreMask, WindowMask
 from kernels.replay.interpreter import replay
-from tests.support.attention_cases import job_case, masks
+from tests.support.attention_cases import attention_case, masks
 from tests.support.replayed import assert_replayed
 from uarch.datatypes import datatype
 from uarch.program.records import NONE, A, B, Op
-from workloads.layers.attention_job import AttentionJob
 
 groups = st.sampled_from([(1, 1), (4, 2), (6, 2), (3, 1)])
 pages = st.sampled_from([0, 0, 2, 8, 16])
@@ -23,7 +25,7 @@ seeds = st.integers(0, 2**16)
 
 
 @st.composite
-def jobs(draw: st.DrawFn) -> AttentionJob:
+def attentions(draw: st.DrawFn) -> Attention:
     """Any combination of lengths, mask, pages, stored datatype and packing that can be asked for."""
     heads, head_dim = draw(groups), draw(st.sampled_from([2, 8]))
     batch = draw(st.integers(1, 3))
@@ -35,9 +37,14 @@ def jobs(draw: st.DrawFn) -> AttentionJob:
     mask = draw(masks(int(q_len[0]))) if (q_len == q_len[0]).all() else CausalMask()
     latent = draw(st.booleans()) and heads[1] == 1
     value_dim = draw(st.sampled_from([0, head_dim // 2])) if not latent else head_dim // 2
-    shape = AttentionShape(batch, *heads, head_dim, int(q_len.max()), int(kv_len.max()), True, value_dim, latent)
-    return AttentionJob(
-        shape,
+    return Attention(
+        batch,
+        *heads,
+        head_dim,
+        int(q_len.max()),
+        int(kv_len.max()),
+        value_dim=value_dim,
+        latent=latent,
         mask=mask,
         kv_dtype=draw(st.sampled_from([None, "fp8", "int8", "int4"])),
         page_size=draw(pages),
@@ -47,34 +54,32 @@ def jobs(draw: st.DrawFn) -> AttentionJob:
     )
 
 
-@given(jobs(), tiles, st.booleans(), st.sampled_from([1, 1, 2, 5]), st.booleans(), seeds)
+@given(attentions(), tiles, st.booleans(), st.sampled_from([1, 1, 2, 5]), st.booleans(), seeds)
 def test_every_combination(
-    job: AttentionJob, tile: tuple[int, int], packed: bool, splits: int, as_grid: bool, seed: int
+    attention: Attention, tile: tuple[int, int], packed: bool, splits: int, as_grid: bool, seed: int
 ) -> None:
     """The result is the definition's, every score is computed once, and useful work is what the masks keep."""
-    case = job_case(job, seed)
-    shape = job.shape
-    mapping = FlashMapping(*tile, stages=2, pack=shape.group if packed else 1, splits=splits, as_grid=as_grid)
-    program = job.program("attention", case.tensors, mapping, case.space)
+    case = attention_case(attention, seed)
+    mapping = FlashMapping(*tile, stages=2, pack=attention.group if packed else 1, splits=splits, as_grid=as_grid)
+    program = flash_attention("attention", attention, case.tensors, mapping, case.space)
     expected = case.expected
-    if job.padded:
+    if attention.padded:
         state = dict(case.memory)
         replay(program, state)
         real = ~np.isnan(expected)
         np.testing.assert_allclose(state["out"][real], expected[real], rtol=1e-10, atol=1e-10)
     else:
         assert_replayed(program, case.memory, {"out": expected})
-        computed = 2 * program.macs // shape.flops_of(1)
-        assert program.useful_flops <= shape.flops_of(computed)
+        computed = 2 * program.macs // attention.flops_of(1)
+        assert program.useful_flops <= attention.flops_of(computed)
 
 
 @given(st.integers(1, 4), st.integers(1, 300), st.sampled_from([None, "fp8", "int8", "int4", "fp4"]), pages)
 def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtype: str | None, page_size: int) -> None:
     """Each K/V head's keys and values are loaded once, in whole pages; MACs are those of the loaded rows."""
-    shape = AttentionShape(batch, 8, 2, 16, 1, kv_len)
-    job = AttentionJob(shape, kv_dtype=kv_dtype, page_size=page_size)
-    case = job_case(job, 0)
-    program = job.program("attention", case.tensors, FlashMapping(1, 32, 2, pack=4), case.space)
+    attention = Attention(batch, 8, 2, 16, 1, kv_len, kv_dtype=kv_dtype, page_size=page_size)
+    case = attention_case(attention, 0)
+    program = flash_attention("attention", attention, case.tensors, FlashMapping(1, 32, 2, pack=4), case.space)
     rows = batch * (-(-kv_len // page_size) * page_size if page_size else kv_len)
     operands = program.operands[:, [A, B]]
     loaded = {}
@@ -82,7 +87,7 @@ def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtyp
         elements = operands["n_batch"] * operands["n_rows"] * operands["n_cols"] * (operands["tensor"] == number)
         loaded[name] = int((elements.sum(axis=1) * program.executions()).sum())
     assert loaded["k"] == loaded["v"] == rows * 2 * 16
-    assert case.tensors.k.element_bits == datatype(kv_dtype or "fp16").bits
+    assert case.tensors.cache.k.element_bits == datatype(kv_dtype or "fp16").bits
     if kv_dtype in ("int8", "int4", "fp4"):
         assert loaded["kv.k_scales"] == loaded["kv.v_scales"] == rows * 2
     if page_size:
@@ -95,23 +100,21 @@ def test_bytes_of_decode_are_those_of_the_cache(batch: int, kv_len: int, kv_dtyp
 
 def test_a_window_that_sees_all_is_causal() -> None:
     """Dense shapes through a mask give the very program that they give without one."""
-    shape = AttentionShape(2, 4, 2, 16, 70, 100)
+    plain = Attention(2, 4, 2, 16, 70, 100)
     mapping = FlashMapping(16, 16, 2)
 
     def program(mask: ScoreMask | None) -> bytes:
-        job = AttentionJob(shape, mask=mask)
-        case = job_case(job, 0)
-        return job.program("attention", case.tensors, mapping, case.space).key()
+        attention = replace(plain, mask=mask)
+        case = attention_case(attention, 0)
+        return flash_attention("attention", attention, case.tensors, mapping, case.space).key()
 
     all_blocks = BlockSparseMask(10, tuple(np.arange(r + 1) for r in range(10)))
     assert program(None) == program(CausalMask()) == program(WindowMask(100)) == program(all_blocks)
 
 
 def test_a_query_without_keys_is_refused() -> None:
-    shape = AttentionShape(1, 1, 1, 8, 8, 8)
+    attention = Attention(1, 1, 1, 8, 8, 8)
     empty = BlockSparseMask(4, (np.array([0]), np.array([], np.int64)))
-    job = AttentionJob(shape, mask=empty)
-    space_case = AttentionJob(shape)
-    tensors = job_case(space_case, 0)
+    case = attention_case(attention, 0)
     with pytest.raises(ValueError, match="the mask leaves some query without a key"):
-        job.program("attention", tensors.tensors, FlashMapping(8, 8, 2), tensors.space)
+        flash_attention("attention", replace(attention, mask=empty), case.tensors, FlashMapping(8, 8, 2), case.space)

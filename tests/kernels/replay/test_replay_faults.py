@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kernels.attention.streamed import AttentionShape, FlashMapping, flash_attention
+from kernels.attention.attention import Attention, FlashMapping
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import allocate_attention
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
@@ -174,12 +176,10 @@ def test_a_step_whose_size_is_not_that_of_its_boxes(field: str) -> None:
 
 
 def causal_attention() -> tuple[TileProgram, dict[str, Matrix], Matrix]:
-    shape = AttentionShape(1, 2, 1, 4, 12, 20)
+    shape = Attention(1, 2, 1, 4, 12, 20)
     space = AddressSpace()
-    q, out = (space.allocate(name, 12, 8, 16) for name in ("q", "out"))
-    k, v = (space.allocate(name, 20, 4, 16) for name in ("k", "v"))
     x, y, z = matrix(1, 1, 12, 2, 4), matrix(2, 1, 20, 1, 4), matrix(3, 1, 20, 1, 4)
-    program = flash_attention("f", shape, q, k, v, out, FlashMapping(4, 4, 2), space)
+    program = flash_attention("f", shape, allocate_attention(shape, space), FlashMapping(4, 4, 2), space)
     memory = {"q": x.reshape(12, 8), "k": y.reshape(20, 4), "v": z.reshape(20, 4)}
     return program, memory, naive_attention(shape, x, y, z).reshape(12, 8)
 

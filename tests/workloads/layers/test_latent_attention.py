@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from kernels.attention.streamed import AttentionShape, FlashMapping, flash_attention
-from kernels.gemm.weights import weight_format
+from kernels.attention.attention import FlashMapping
+from kernels.attention.streamed import flash_attention
+from kernels.attention.tensors import allocate_attention
+from kernels.gemm.weights import plain, weight_format
 from kernels.program.address_space import AddressSpace
 from tests.support.small_programs import small_chip
 from uarch.chip_file import load_chip
 from uarch.engine.roofline import compulsory_traffic
 from uarch.errors import InputError
-from workloads.layers.builder import attention_shape
-from workloads.models.capacity import Footprint, check_fits, memory_use
+from workloads.layers.capacity import check_fits, memory_use
+from workloads.layers.latent_attention import absorbed_attention, expanded_attention
+from workloads.layers.layout import Layout
+from workloads.models.footprint import Footprint
 from workloads.models.parallel import check_parallel
 from workloads.models.presets import load_model
 from workloads.settings.phase import Phase
@@ -22,13 +26,13 @@ from workloads.settings.phase import Phase
 DEEPSEEK = load_model("deepseek-v3")
 
 
-def shape_of(phase: str, tp: int) -> AttentionShape:
-    return attention_shape(DEEPSEEK, check_parallel(DEEPSEEK, tp), Phase(phase, 4, 512, tp))
+def layout_of(phase: str, tp: int) -> Layout:
+    return Layout(AddressSpace(), DEEPSEEK, check_parallel(DEEPSEEK, tp), Phase(phase, 4, 512, tp), plain("fp16"))
 
 
 def test_shapes_of_both_phases() -> None:
     """Expanded: 192 columns of keys, 128 of values; absorbed: one head of 512 + 64, of which 512 are values."""
-    expanded, absorbed = shape_of("prefill", 8), shape_of("decode", 8)
+    expanded, absorbed = expanded_attention(layout_of("prefill", 8)), absorbed_attention(layout_of("decode", 8))
     assert (expanded.q_heads, expanded.kv_heads, expanded.head_dim, expanded.value_width) == (16, 16, 192, 128)
     assert (absorbed.q_heads, absorbed.kv_heads, absorbed.head_dim, absorbed.value_width) == (16, 1, 576, 512)
     assert expanded.softmax_scale == absorbed.softmax_scale == 192**-0.5
@@ -38,11 +42,9 @@ def test_shapes_of_both_phases() -> None:
 
 def test_the_cache_is_read_once_as_keys_and_values() -> None:
     """4 sequences x 512 tokens x 576 elements, queries of 16 heads and nothing for values."""
-    shape, space = shape_of("decode", 8), AddressSpace()
-    q = space.allocate("q", 1, 16 * 576, 16, batch=4)
-    cache = space.allocate("cache", 512, 576, 16, batch=4)
-    out = space.allocate("out", 1, 16 * 512, 16, batch=4)
-    program = flash_attention("a", shape, q, cache, cache, out, FlashMapping(1, 64, 2, pack=16), space)
+    attention, space = absorbed_attention(layout_of("decode", 8)), AddressSpace()
+    tensors = allocate_attention(attention, space)
+    program = flash_attention("a", attention, tensors, FlashMapping(1, 64, 2, pack=16), space)
     assert compulsory_traffic(program).read_bytes == 4 * (512 * 576 + 16 * 576) * 2
     assert program.macs == 4 * 16 * 512 * (576 + 512)
 
@@ -76,10 +78,9 @@ def test_memory_of_experts_latents_and_stored_weights() -> None:
 
 
 def test_what_does_not_fit_names_both_degrees() -> None:
-    sizes: dict[str, Any] = {"batch": 1, "kv_len": 1, "tokens": 1, "dtype_bits": 16, "unfused": False}
-    check_fits(load_chip("h100"), DEEPSEEK, tp=8, ep=4, **sizes)
+    check_fits(load_chip("h100"), DEEPSEEK, footprint(ep=4))
     with pytest.raises(InputError, match=r"tp = 8, ep = 2, batch = 1, kv_len = 1: deepseek-v3 does not fit on h100"):
-        check_fits(load_chip("h100"), DEEPSEEK, tp=8, ep=2, **sizes)
+        check_fits(load_chip("h100"), DEEPSEEK, footprint(ep=2))
 
 
 def test_many_copies_of_tokens_take_memory() -> None:

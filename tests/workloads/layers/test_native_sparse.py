@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.attention.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse, SelectedMask
+from kernels.attention.attention import Attention
 from kernels.attention.native_sparse_steps import CompressedCache, compressed_cache
-from kernels.attention.shape import AttentionShape
+from kernels.attention.tensors import AttentionTensors, allocate_attention
 from kernels.mapping.mapper import Mapper
+from kernels.masks.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, NativeSparse, SelectedMask
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from kernels.replay.interpreter import replay
@@ -21,8 +22,7 @@ from tests.support.attention_cases import all_elements
 from tests.support.replayed import matrix
 from tests.support.small_programs import small_chip
 from uarch.program.records import A, B
-from workloads.layers.attention_job import AttentionJob, JobTensors
-from workloads.layers.native_sparse_job import NativeSparseBuffers, NativeSparseJob
+from workloads.layers.native_sparse import BranchBuffers, NativeSparseAttention
 
 patterns = st.builds(
     NativeSparse,
@@ -36,36 +36,36 @@ groups = st.sampled_from([(1, 1), (4, 2), (3, 1)])
 
 
 class Case(NamedTuple):
-    """A job's tensors and its programs."""
+    """Tensors and programs of a native sparse attention."""
 
-    operands: JobTensors
+    operands: AttentionTensors
     cache: CompressedCache
-    buffers: NativeSparseBuffers
+    buffers: BranchBuffers
     programs: list[TileProgram]
 
 
-def case_of(job: NativeSparseJob) -> Case:
+def case_of(sparse: NativeSparseAttention) -> Case:
     space, chip = AddressSpace(), small_chip()
-    operands = AttentionJob(job.shape).allocate(space)
-    cache = compressed_cache(space, job.shape, job.pattern, 16)
-    buffers = job.allocate(space)
-    steps = job.steps(chip, Mapper(chip, on_engine=False), operands, cache, buffers, space)
+    operands = allocate_attention(sparse.attention, space)
+    cache = compressed_cache(sparse.attention, sparse.pattern, space)
+    buffers = sparse.allocate(space)
+    steps = sparse.steps(chip, Mapper(chip, on_engine=False), operands, cache, buffers, space)
     return Case(operands, cache, buffers, [build()[0] for _, build in steps])
 
 
 def inputs(case: Case, seed: int) -> dict[str, Matrix]:
     """All operands but the compressed keys and values."""
     operands, cache = case.operands, case.cache
-    given = (operands.q, operands.k, operands.v, cache.w_keys, cache.w_values, case.buffers.gates)
+    given = (operands.q, operands.cache.k, operands.cache.v, cache.w_keys, cache.w_values, case.buffers.gates)
     return {
         tensor.name: matrix(seed + number, tensor.batch * tensor.rows, tensor.cols)
         for number, tensor in enumerate(given)
     }
 
 
-def drawn_blocks(job: NativeSparseJob) -> list[Chosen]:
+def drawn_blocks(sparse: NativeSparseAttention) -> list[Chosen]:
     """What the selected branch reads."""
-    shape, pattern = job.shape, job.pattern
+    shape, pattern = sparse.attention, sparse.pattern
     blocks: list[Chosen] = []
     for s in range(shape.batch):
         of_sequence: Chosen = {}
@@ -82,22 +82,22 @@ def test_all_programs_together(
     pattern: NativeSparse, heads: tuple[int, int], batch: int, q_len: int, past: int, seed: int
 ) -> None:
     """Compression, three branches, selection and sum: as the definition says, each element written once."""
-    job = NativeSparseJob(AttentionShape(batch, *heads, 8, q_len, q_len + past), pattern)
-    case = case_of(job)
+    sparse = NativeSparseAttention(Attention(batch, *heads, 8, q_len, q_len + past), pattern)
+    case = case_of(sparse)
     memory = inputs(case, seed)
-    _compress_the_past(job, case.cache, memory)
+    _compress_the_past(sparse, case.cache, memory)
     for program in case.programs:
         counts = replay(program, memory)
         assert all(count.max() == 1 for count in counts.values())
-    expected, scores = native_sparse_attention(job.shape, pattern, memory, drawn_blocks(job))
+    expected, scores = native_sparse_attention(sparse.attention, pattern, memory, drawn_blocks(sparse))
     np.testing.assert_allclose(memory["out"], expected, rtol=1e-10, atol=1e-10)
     if "block_scores" in memory:
-        _check_choice(job, memory, scores)
+        _check_choice(sparse, memory, scores)
 
 
-def _compress_the_past(job: NativeSparseJob, cache: CompressedCache, memory: dict[str, Matrix]) -> None:
+def _compress_the_past(sparse: NativeSparseAttention, cache: CompressedCache, memory: dict[str, Matrix]) -> None:
     """Fill the compressed cache with what earlier tokens have left."""
-    shape, pattern = job.shape, job.pattern
+    shape, pattern = sparse.attention, sparse.pattern
     old = pattern.summaries(shape.kv_len - shape.q_len)
     for tokens, weights, summary in (("k", cache.w_keys, cache.keys), ("v", cache.w_values, cache.values)):
         rows = memory[tokens].reshape(shape.batch, shape.kv_len, shape.kv_heads, shape.head_dim)
@@ -109,9 +109,9 @@ def _compress_the_past(job: NativeSparseJob, cache: CompressedCache, memory: dic
         memory[summary.name] = filled.reshape(shape.batch * summary.rows, -1)
 
 
-def _check_choice(job: NativeSparseJob, memory: dict[str, Matrix], expected: Matrix) -> None:
+def _check_choice(sparse: NativeSparseAttention, memory: dict[str, Matrix], expected: Matrix) -> None:
     """Blocks before the local ones have their scores, and the best of them are chosen."""
-    shape, pattern = job.shape, job.pattern
+    shape, pattern = sparse.attention, sparse.pattern
     for row, scores in enumerate(expected):
         position = row % shape.q_len + shape.kv_len - shape.q_len
         first, end = INITIAL_BLOCKS, position // pattern.selection - LOCAL_BLOCKS + 1
@@ -128,7 +128,9 @@ def _check_choice(job: NativeSparseJob, memory: dict[str, Matrix], expected: Mat
 @given(patterns, st.integers(1, 40), st.integers(0, 100))
 def test_selected_blocks(pattern: NativeSparse, q_len: int, past: int) -> None:
     """The first, the query's own and the one before it, and as many others as there are, up to the number."""
-    for i, blocks in drawn_blocks(NativeSparseJob(AttentionShape(1, 1, 1, 8, q_len, q_len + past), pattern))[0].items():
+    for i, blocks in drawn_blocks(NativeSparseAttention(Attention(1, 1, 1, 8, q_len, q_len + past), pattern))[
+        0
+    ].items():
         own = (i[0] + past) // pattern.selection
         assert {0, own, max(0, own - 1)} <= blocks
         assert len(blocks) == min(pattern.selected, own + 1)
@@ -138,8 +140,8 @@ def test_selected_blocks(pattern: NativeSparse, q_len: int, past: int) -> None:
 def test_work_of_a_decode_step_by_closed_forms(kv_len: int, completes: int) -> None:
     """The paper's sizes at 4096 keys: 255 compressed keys, 16 blocks of 64, a window of 512; MACs and loaded rows."""
     batch, q_heads, kv_heads, dim = 2, 8, 2, 64
-    job = NativeSparseJob(AttentionShape(batch, q_heads, kv_heads, dim, 1, kv_len), NativeSparse())
-    by_name = {program.name: program for program in case_of(job).programs}
+    sparse = NativeSparseAttention(Attention(batch, q_heads, kv_heads, dim, 1, kv_len), NativeSparse())
+    by_name = {program.name: program for program in case_of(sparse).programs}
     blocks, last = -(-kv_len // 64), kv_len - (-(-kv_len // 64) - 1) * 64
     scores = {"compressed": 255, "selected": 15 * 64 + last, "window": 512}
     for branch, keys in scores.items():

@@ -9,18 +9,21 @@ import pytest
 
 from kernels.gemm.weights import plain
 from kernels.mapping.mapper import Mapper
+from kernels.program.address_space import AddressSpace
 from kernels.replay.interpreter import replay
 from tests.oracles.naive_layer import NaiveLayer
 from tests.support.replayed import matrix
 from tests.support.small_programs import small_chip
 from workloads.layers.buffers import allocate
-from workloads.layers.builder import OperatorBuilder, attention_shape
-from workloads.layers.expert_exchange import route
-from workloads.layers.layer_tensors import LayerTensors
+from workloads.layers.builder import OperatorBuilder
+from workloads.layers.context import LayerContext
+from workloads.layers.experts import EXPERTS
+from workloads.layers.key_values import KEY_VALUES
+from workloads.layers.latent_attention import LATENT_ATTENTION
+from workloads.layers.layout import Layer, Layout
 from workloads.models.architectures import model_of_config
 from workloads.models.model import Model
 from workloads.models.parallel import check_parallel
-from workloads.settings.expert_load import parse_load
 from workloads.settings.phase import Phase
 from workloads.settings.stack import load_stack
 
@@ -62,6 +65,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+ROUTING: dict[str, Any] = {"expert_load": "zipf:1", "seed": 5}
+
+
 def model_of(architecture: str) -> Model:
     config = {**COMMON, **CONFIGS[architecture], "architectures": [architecture]}
     return model_of_config(config, "tiny", architecture)
@@ -70,7 +76,7 @@ def model_of(architecture: str) -> Model:
 @pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
-    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None))
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **ROUTING))
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode", "verify"])
@@ -78,27 +84,25 @@ def test_a_layer_of_every_kind(architecture: str, phase: str) -> None:
 @pytest.mark.parametrize("architecture", ["Qwen3ForCausalLM", "MistralForCausalLM", "DeepseekV3ForCausalLM"])
 def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache: dict[str, Any], phase: str) -> None:
     """Paged and narrow caches: what is stored, divided by its scales, is multiplied with them again."""
-    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **cache))
+    assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **ROUTING, **cache))
 
 
 def assert_layers(architecture: str, work: Phase) -> None:
     """Every simulated layer of a tiny model gives what NumPy gives."""
     model, chip = model_of(architecture), small_chip()
-    shard = check_parallel(model, 1)
-    routing = route(model, shard, work.tokens, parse_load("zipf:1"), seed=5)
-    buffers = allocate(model, shard, work, attention_shape(model, shard, work), plain("fp16"), routing)
-    mapper = Mapper(chip, on_engine=False)
-    builder = OperatorBuilder(chip, model, shard, work, load_stack("graph"), buffers, mapper, routing)
+    layout = Layout(AddressSpace(), model, check_parallel(model, 1), work, plain("fp16"))
+    buffers = allocate(layout)
+    builder = OperatorBuilder(LayerContext(chip, load_stack("graph"), Mapper(chip, on_engine=False), layout, buffers))
+    experts = buffers.of(EXPERTS).routing.own.experts if model.experts else None
     assert len(buffers.layers) > 1
     for index, tensors in buffers.layers.items():
-        kind = model.layer_kinds[index]
-        operators = builder.layer(kind, tensors, first=False)
+        operators = builder.layer(tensors, first=False)
         programs = [program for operator in operators for program in operator.programs]
         memory = _memory_of(programs)
         caches = _unpaged(tensors, work, memory)
         layer = NaiveLayer(
-            *(model, kind, index, {name: values.copy() for name, values in (memory | caches).items()}),
-            *(work.batch, work.q_len, work.kv_len, routing.own.experts if routing else None),
+            *(model, tensors.kind, index, {name: values.copy() for name, values in (memory | caches).items()}),
+            *(work.batch, work.q_len, work.kv_len, experts),
         )
         for program in programs:
             replay(program, memory)
@@ -120,18 +124,17 @@ def _memory_of(programs: list[Any]) -> dict[str, Any]:
     return memory
 
 
-def _unpaged(tensors: LayerTensors, work: Phase, memory: dict[str, Any]) -> dict[str, Any]:
+def _unpaged(tensors: Layer, work: Phase, memory: dict[str, Any]) -> dict[str, Any]:
     """Caches as the layer in NumPy has them: keys of every sequence one after the other, scales multiplied in."""
-    sequences, storage = tensors.sequences, tensors.storage
-    if sequences is None:
-        return {}
+    cache = (tensors.of(LATENT_ATTENTION) if LATENT_ATTENTION in tensors.tensors else tensors.of(KEY_VALUES)).cache
+    sequences, storage = cache.sequences, cache.storage
     keys = np.arange(work.kv_len)
     rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, keys) for s in range(work.batch)])
     caches = {}
-    of_values = [] if tensors.latent else [(tensors.v_cache, storage.v_scales)]
-    for cache, scales in ((tensors.k_cache, storage.k_scales), *of_values):
-        values = memory[cache.name][rows]
+    of_values = [] if cache.v is cache.k else [(cache.v, storage.v_scales)]
+    for tensor, scales in ((cache.k, storage.k_scales), *of_values):
+        values = memory[tensor.name][rows]
         if scales is not None:
-            values = values * memory[scales.name][rows].repeat(cache.cols // scales.cols, axis=1)
-        caches[cache.name] = values
+            values = values * memory[scales.name][rows].repeat(tensor.cols // scales.cols, axis=1)
+        caches[tensor.name] = values
     return caches

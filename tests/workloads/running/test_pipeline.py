@@ -16,7 +16,8 @@ from results.trace.schema import text
 from tests.support.tiny_model import LAYERS, write_tiny_llama
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.models.capacity import Footprint, memory_use
+from workloads.layers.capacity import memory_use
+from workloads.models.footprint import Footprint
 from workloads.models.model import stage_sizes
 from workloads.models.presets import load_model
 from workloads.running.execution import peaks_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.attention.streamed import AttentionShape, FlashMapping
+from kernels.attention.attention import Attention, FlashMapping
 from tests.support.small_programs import flash_program, small_chip
 from uarch.engine.execute import execute
 from uarch.engine.l2 import L2State
@@ -25,7 +25,7 @@ def executions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def run(executions: list[int], *, kv_len: int = 64, l2: L2State | None = None, launch_seconds: float = 0.0) -> Outcome:
     chip, state = small_chip(), l2 or L2State.empty()
-    program = flash_program(AttentionShape(1, 2, 1, 16, 32, kv_len), FlashMapping(16, 16, 2))
+    program = flash_program(Attention(1, 2, 1, 16, 32, kv_len), FlashMapping(16, 16, 2))
 
     def engine() -> Outcome:
         executions.append(1)

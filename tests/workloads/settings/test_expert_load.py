@@ -10,9 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uarch.errors import InputError
-from workloads.layers.expert_exchange import route
-from workloads.models.parallel import check_parallel
-from workloads.models.presets import load_model
 from workloads.settings.expert_load import ExpertLoad, parse_load
 
 
@@ -74,17 +71,3 @@ def test_what_is_refused(
     with pytest.raises(InputError) as caught:
         parse_load(text).routing(8, 4, 2, 0)
     assert expected in str(caught.value)
-
-
-def test_the_busiest_chip_is_the_one_that_is_simulated() -> None:
-    model = load_model("qwen3-30b-a3b")
-    routing = route(model, check_parallel(model, 1, 4), 100, parse_load("zipf:1"), seed=1)
-    assert routing is not None
-    received = [sum(routing.exchange.rows(rank)) for rank in range(4)]
-    assert sum(routing.rows) == max(received)
-    assert sum(received) == 4 * 100 * 8
-    assert routing.imbalance == max(received) / 800
-    assert (
-        route(load_model("llama-3-8b"), check_parallel(load_model("llama-3-8b"), 1), 1, parse_load("uniform"), 0)
-        is None
-    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernels.mapping.mapper
-from kernels.attention.streamed import AttentionShape
+from kernels.attention.attention import Attention
 from uarch.chip_file import load_chip
 from uarch.energy.per_event import static_power
 from uarch.errors import InputError
@@ -61,7 +61,7 @@ def test_attention_adds_up(schedule: str, phase: str, q_len: int) -> None:
 
 @pytest.mark.parametrize(("phase", "q_len"), [("prefill", 96), ("decode", 1)])
 def test_new_tokens_if_not_told(phase: str, q_len: int) -> None:
-    assert simulate_attention(SMALL_CHIP, phase, **SMALL_ATTENTION).shape == str(AttentionShape(2, 4, 2, 32, q_len, 96))
+    assert simulate_attention(SMALL_CHIP, phase, **SMALL_ATTENTION).shape == str(Attention(2, 4, 2, 32, q_len, 96))
 
 
 def test_scores_stay_in_l2_from_one_kernel_to_the_next() -> None:

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
-from workloads.models.capacity import GIB, Footprint, MemoryUse, check_fits, memory_use
+from workloads.layers.capacity import GIB, MemoryUse, check_fits, memory_use
+from workloads.models.footprint import Footprint
+from workloads.models.model import Model
 from workloads.models.parallel import check_parallel
 from workloads.models.presets import load_model
 
@@ -23,9 +26,14 @@ PREFILL = load_chip("spad-prefill")
 FP16: dict[str, Any] = {"dtype_bits": 16, "unfused": False}
 
 
-def message_of(*positional: Any, **sizes: Any) -> str:
+def fits(chip: Chip, model: Model, **sizes: Any) -> MemoryUse:
+    """Check a phase of which all tokens have logits unless ``logit_tokens`` says otherwise."""
+    return check_fits(chip, model, Footprint(**{"logit_tokens": sizes["tokens"], **FP16, **sizes}))
+
+
+def message_of(chip: Chip, model: Model, **sizes: Any) -> str:
     with pytest.raises(InputError) as caught:
-        check_fits(*positional, **{**FP16, **sizes})
+        fits(chip, model, **sizes)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -41,13 +49,13 @@ def test_kv_cache_of_bloom_on_eight_chips(chip: Any, expected: int) -> None:
     use = memory_use(chip, BLOOM, Footprint(1, 1, 1, 1, tp=8, **FP16))
     tokens = (use.usable_bytes - use.weight_bytes) // use.kv_cache_bytes
     assert tokens == expected
-    check_fits(chip, BLOOM, batch=1, kv_len=tokens, tokens=1, tp=8, **FP16)
+    fits(chip, BLOOM, batch=1, kv_len=tokens, tokens=1, tp=8)
     assert "too much" in message_of(chip, BLOOM, batch=1, kv_len=tokens + 1, tokens=1, tp=8)
 
 
 @pytest.mark.parametrize(("chip", "batch"), [(H100, 64), (PREFILL, 32), (H100, 32)])
 def test_the_decode_batches_that_fit(chip: Any, batch: int) -> None:
-    use = check_fits(chip, BLOOM, batch=batch, kv_len=1025, tokens=batch, tp=8, dtype_bits=16, unfused=True)
+    use = fits(chip, BLOOM, batch=batch, kv_len=1025, tokens=batch, tp=8, dtype_bits=16, unfused=True)
     assert use.excess_bytes == 0
     assert use.kv_cache_bytes == batch * 1025 * BLOOM.kv_bytes_per_token(16, 8)
 
@@ -69,8 +77,8 @@ def test_a_decode_batch_of_64_does_not_fit_on_prefill_chips() -> None:
 def test_the_other_demo_runs_fit() -> None:
     for chip in (H100, PREFILL, load_chip("spad-decode")):
         for model, tp in ((BLOOM, 8), (LLAMA, 4)):
-            prefill = check_fits(chip, model, batch=2, kv_len=1024, tokens=2048, tp=tp, dtype_bits=16, unfused=True)
-            decode = check_fits(chip, model, batch=32, kv_len=1025, tokens=32, tp=tp, dtype_bits=16, unfused=False)
+            prefill = fits(chip, model, batch=2, kv_len=1024, tokens=2048, tp=tp, dtype_bits=16, unfused=True)
+            decode = fits(chip, model, batch=32, kv_len=1025, tokens=32, tp=tp, dtype_bits=16, unfused=False)
             assert prefill.excess_bytes == decode.excess_bytes == 0
             assert decode.kv_cache_bytes > prefill.kv_cache_bytes
 
@@ -94,13 +102,13 @@ def test_activations_use_what_weights_and_kv_cache_leave() -> None:
     Those of 4 sequences of 8192 are 14 GiB, next to 32768 tokens of stream and QKV, (14336 + 3 x 14 x 128) x 2 B each.
     """
     sizes: dict[str, Any] = {"batch": 64, "kv_len": 1024, "tokens": 65536, "tp": 8, "dtype_bits": 16}
-    fused = check_fits(H100, BLOOM, **sizes, unfused=False, logit_tokens=64)
+    fused = fits(H100, BLOOM, **sizes, unfused=False, logit_tokens=64)
     unfused = memory_use(H100, BLOOM, Footprint(64, 1024, 65536, 64, tp=8, dtype_bits=16, unfused=True))
     assert unfused.activation_bytes > 3.5 * GIB
     assert fused.activation_bytes < unfused.activation_bytes
     assert fused.weight_bytes + fused.kv_cache_bytes < fused.usable_bytes < fused.total_bytes
     longer: dict[str, Any] = {"batch": 4, "kv_len": 8192, "tokens": 32768, "tp": 8, "logit_tokens": 4}
-    check_fits(H100, BLOOM, **longer, **FP16)
+    fits(H100, BLOOM, **longer)
     assert "activations 15.20 GiB; " in message_of(PREFILL, BLOOM, **longer, unfused=True)
 
 
@@ -113,9 +121,9 @@ def test_the_worse_of_both_limits_counts() -> None:
 
 def test_logits_of_all_tokens_can_be_the_largest_buffers() -> None:
     """4096 rows of 32064 logits, next to the stream and the normed rows, 2 B each."""
-    use = check_fits(H100, LLAMA, batch=1, kv_len=4096, tokens=4096, tp=4, **FP16)
+    use = fits(H100, LLAMA, batch=1, kv_len=4096, tokens=4096, tp=4)
     assert use.activation_bytes == 2 * 4096 * (8192 + 8192 + 32064)
-    last = check_fits(H100, LLAMA, batch=1, kv_len=4096, tokens=4096, tp=4, logit_tokens=1, **FP16)
+    last = fits(H100, LLAMA, batch=1, kv_len=4096, tokens=4096, tp=4, logit_tokens=1)
     assert last.activation_bytes == 2 * 4096 * (2 * 8192 + 2 * 7168)  # stream, normed stream, gate and up
 
 
@@ -192,7 +200,7 @@ def test_the_degree_in_the_message_fits_and_smaller_ones_do_not(batch: int, kv_l
     message = message_of(PREFILL, BLOOM, **sizes, tp=tp)
     found = re.search(r"smallest tp that fits: (\d+)$", message)
     if found:
-        check_fits(PREFILL, BLOOM, **sizes, tp=int(found[1]), **FP16)
+        fits(PREFILL, BLOOM, **sizes, tp=int(found[1]))
     assert found or message.endswith("no tp of 1, 2, 4, 8, 16 fits")
     largest_that_does_not = int(found[1]) // 2 if found else 16
     assert largest_that_does_not >= tp

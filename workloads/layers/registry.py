@@ -1,0 +1,50 @@
+"""Which variants of the parts of a layer there are: a line for each."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+from uarch.errors import InputError
+from workloads.layers.experts import EXPERTS
+from workloads.layers.feed_forward import FEED_FORWARD
+from workloads.layers.key_values import KEY_VALUES
+from workloads.layers.latent_attention import LATENT_ATTENTION
+from workloads.layers.native_sparse import NATIVE_SPARSE
+from workloads.layers.part import LayerPart
+from workloads.layers.streamed import STREAMED_ATTENTION
+from workloads.layers.unfused import UNFUSED_ATTENTION
+from workloads.models.model import LayerKind, Model
+from workloads.settings.phase import Phase
+
+Part = LayerPart[Any, Any]
+
+INPUTS: tuple[Part, ...] = (KEY_VALUES, LATENT_ATTENTION)
+"""What begins an attention, and has its cache; latent attention is whole in itself."""
+SCHEDULES: tuple[Part, ...] = (STREAMED_ATTENTION, NATIVE_SPARSE, UNFUSED_ATTENTION)
+"""What attends to the keys and values of such a cache."""
+FEED_FORWARDS: tuple[Part, ...] = (FEED_FORWARD, EXPERTS)
+
+
+def parts_of(model: Model, phase: Phase, kind: LayerKind) -> tuple[list[Part], list[Part]]:
+    """Parts of the attention and of the feed-forward network of a kind of layers, in order of execution."""
+    attention = [part for part in chain(INPUTS, SCHEDULES) if part.serves(model, phase, kind)]
+    return attention, [part for part in FEED_FORWARDS if part.serves(model, phase, kind)]
+
+
+def every_part(model: Model, phase: Phase) -> list[Part]:
+    """Parts that some layer of a model has in a phase, in order of execution."""
+    parts = (part for kind in model.layer_kinds for part in chain(*parts_of(model, phase, kind)))
+    order = list(chain(INPUTS, SCHEDULES, FEED_FORWARDS))
+    return sorted(set(parts), key=order.index)
+
+
+def refuse(model: Model, phase: Phase) -> None:
+    """Raise :class:`uarch.InputError` for a phase that some part of a model's layers cannot execute.
+
+    A table of learned positions has no rows beyond the last one, while other encodings only lose quality there.
+    """
+    if model.positions == "learned" and model.max_positions is not None and phase.kv_len > model.max_positions:
+        raise InputError(f"seq = {phase.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
+    for part in every_part(model, phase):
+        part.refuse(model, phase)
