@@ -36,11 +36,8 @@ WAITER = np.dtype(
     [
         ("context", np.int64),
         ("stage", np.int64),
-        (
-            "rows",
-            np.int64,
-        ),  # which part of the granule: rows; first column (from bit 16 on) and bytes; whether L1 keeps it
-        ("part", np.int64),
+        ("rows", np.int64),  # the set of the granule's rows that the stage waits for
+        ("part", np.int64),  # what of these rows: bytes, from bit 16 on the first column, bit 48 whether L1 keeps them
         ("remote", np.int64),
         ("next", np.int64),
     ]
@@ -49,8 +46,8 @@ WAITER = np.dtype(
 RESPONSE = np.dtype(
     [
         ("key", np.int64),  # granule and cluster of cores
-        ("rows", np.int64),  # which part of the granule: rows, and first column and bytes
-        ("part", np.int64),
+        ("rows", np.int64),  # the set of the granule's rows that it carries
+        ("part", np.int64),  # what of these rows: bytes, and from bit 16 on the first column
         ("until_ps", np.int64),
     ]
 )
@@ -80,7 +77,7 @@ class Program(NamedTuple):
 
 
 class ChipState(NamedTuple):
-    """State of one kernel's execution."""
+    """Everything on the chip that changes while one kernel executes, and the timings by which it does."""
 
     machine: Machine
     dram_timing: DramTiming
@@ -89,21 +86,21 @@ class ChipState(NamedTuple):
     groups: StructArray
     contexts: StructArray
     walks: StructArray
-    """Shape ``(contexts, 2)``."""
+    """Records ``WALK``, shape ``(contexts, 2)``: where each context executes and where it loads."""
     stages: StructArray
-    """Shape ``(contexts, MAX_STAGES)``."""
+    """Records ``STAGE``, shape ``(contexts, MAX_STAGES)``: operands in L1 or on their way there."""
     wake: IntArray
     cores: StructArray
     fetches: StructArray
     waiters: StructArray
     responses: StructArray
     l1_cache: StructArray
-    """Of ``LINE``, shape ``(cores, sets, ways)``."""
+    """Records ``LINE``, shape ``(cores, sets, ways)``: what L1 keeps of cached loads."""
     counters: IntArray
-    """Of the program: what blocks wait for and signal."""
+    """Counters of the program, which its blocks wait for and signal."""
     events: IntArray
     shared: StructArray
-    """One record."""
+    """One record ``SHARED``: what all cores have in common."""
     recorder: AnyRecorder
 
 
@@ -169,7 +166,7 @@ def charge(chip: ChipState, core: int, now_ps: int) -> None:
 
 @inline
 def set_cause(chip: ChipState, c: int, cause: int, now_ps: int) -> None:
-    """From now on the context's time belongs to ``cause``."""
+    """Charge the context's time up to now, and let what follows belong to ``cause``."""
     if chip.contexts[c]["cause"] != cause:
         charge(chip, c % chip.machine.cores, now_ps)
         chip.contexts[c]["cause"] = cause

@@ -37,7 +37,7 @@ _MACS, _VECTOR_OPS, _SPECIAL_OPS = int(Event.MACS), int(Event.VECTOR_OPS), int(E
 _L1_BYTES, _STEPS = int(Event.L1_BYTES), int(Event.STEPS)
 
 DEADLOCK, PAUSED = -1, -2
-"""Results of :func:`run` that are no time."""
+"""Values that :func:`run` returns instead of a time: blocks wait for each other, the recorder's buffer is full."""
 
 
 @inline
@@ -176,7 +176,7 @@ def _continues(program: Program, walk: StructArray, end_pc: int) -> bool:
 
 @inline
 def _charge_l1(chip: ChipState, c: int, cause: int, excess_ps: int, now_ps: int) -> None:
-    """Of the time charged to a unit, what it spent waiting for L1 belongs to L1."""
+    """Move the time that a unit spent waiting for L1 from the unit's cause to the cause L1."""
     core = chip.cores[c % chip.machine.cores]
     charge(chip, c % chip.machine.cores, now_ps)
     moved_ps = min(excess_ps, core["cause_ps"][cause])
@@ -186,7 +186,7 @@ def _charge_l1(chip: ChipState, c: int, cause: int, excess_ps: int, now_ps: int)
 
 @inline
 def _finish_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
-    """The step has been executed: store its result if it has a box, then free its stage."""
+    """Store the result of a step that has been executed, if it has a box, and free its stage."""
     context, walk = chip.contexts[c], chip.walks[c, EXECUTE]
     pc = walk["pc"]
     if context["phase"] == EXECUTING:
@@ -213,7 +213,7 @@ def _finish_step(chip: ChipState, program: Program, c: int, now_ps: int) -> None
 
 @inline
 def _progress(chip: ChipState, program: Program, c: int, now_ps: int) -> None:
-    """A context's phase is over: go on to the next one."""
+    """Take a context whose phase is over to the next one."""
     context = chip.contexts[c]
     if context["phase"] == STARTING:
         context["phase"] = READY

@@ -26,18 +26,18 @@ from uarch.program.records import NONE, LinkUse, Op, StructArray
 from uarch.wake_tree import NEVER
 
 FEWEST_WAVES = 1024
-"""Shorter kernels are not worth extrapolating."""
+"""Least number of waves of a kernel that is worth extrapolating."""
 _RESUME = -1
-"""Instead of a launch time: go on where the loop paused."""
+"""Launch time that tells the event loop to go on where it paused."""
 ENGINE_FIDELITIES = ("tile", "burst")
 
 
 class TileProgramArrays(Protocol):
-    """What the engine needs of a tile program; see :mod:`uarch.program.records` for the arrays."""
+    """Protocol of a tile program, as the engine reads it; :mod:`uarch.program.records` describes the arrays."""
 
     @property
     def name(self) -> str:
-        """Of the operator, for messages."""
+        """Name of the operator, for messages."""
 
     @property
     def dtype(self) -> str:
@@ -77,7 +77,7 @@ class TileProgramArrays(Protocol):
 
     @property
     def launch_seconds(self) -> float | None:
-        """What starting it takes on the device; None: as the chip says."""
+        """Seconds that its start takes on the device; None: what the chip says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class KernelResult:
     events: IntArray
     tensor_hz: float
     extrapolated_ps: int = 0
-    """Part of ``total_ps`` that stands for repeated waves, which were not executed."""
+    """Part of ``total_ps``, in picoseconds, that stands for repeated waves, which were not executed."""
     point: OperatingPoint = NOMINAL
     """Clock and voltage, if the power cap chose them (:mod:`uarch.power.capped_execution`)."""
 
@@ -104,7 +104,7 @@ class KernelResult:
 
     @property
     def cycles(self) -> int:
-        """The same in tensor-clock cycles."""
+        """Time from the launch to the end of the last block, in tensor-clock cycles."""
         return round(self.seconds * self.tensor_hz)
 
     def count(self, event: Event) -> int:
@@ -112,7 +112,7 @@ class KernelResult:
         return int(self.events[event])
 
     def cause_seconds(self, cause: Cause) -> float:
-        """Time of a cause, as the mean over cores."""
+        """Seconds that went to a cause, as the mean over cores."""
         return float(self.causes_ps[:, cause].mean()) / PS_PER_SECOND
 
     @property
@@ -200,7 +200,7 @@ def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:
 
 
 def device_launch_ps(machine: Machine, program: TileProgramArrays) -> int:
-    """What the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.schema.Launch`.
+    """Picoseconds that the device itself adds to a kernel, whoever launches it: see :class:`uarch.chip.schema.Launch`.
 
     Blocks that wait for others are a kernel of their own.
     """
@@ -229,7 +229,7 @@ def resident_blocks(machine: Machine, program: TileProgramArrays, chip_name: str
 
 
 def _l1_cache_bytes(machine: Machine, program: TileProgramArrays, resident: int) -> int:
-    """What the resident blocks leave of a core's L1, if the program has loads that look there."""
+    """Bytes of a core's L1 that the resident blocks leave free, if the program has loads that look there, else 0."""
     left_bytes = machine.l1_bytes - resident * int(program.blocks["l1_bytes"].max())
     return left_bytes if program.operands["cached"].any() else 0
 

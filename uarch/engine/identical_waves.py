@@ -27,34 +27,37 @@ KEPT_WAVES = 3
 """Waves that are executed after the skipped ones, besides what is under way: the end of the kernel."""
 _HISTORY = 2 * PERIOD + 1
 _TOLERANCE = 200
-"""Two periods are equal if they differ by less than one part in so many: batches of writes do not keep step with waves."""
+"""Two periods count as equal if they differ by less than one part in this number.
+
+Batches of writes do not keep step with waves, so that equal periods differ a little.
+"""
 
 _MASKS = {name for name in STEP.names or () if name.startswith("mask")}
-"""What the engine does not look at."""
+"""Fields of a step that say which scores a mask keeps; the engine does not look at them."""
 _IDLE = int(Cause.IDLE)
 _DRAM_READ_BYTES = int(Event.DRAM_READ_BYTES)
 _COORDINATES = ("batch", "row", "col", "table")
 
 
 class Waves(NamedTuple):
-    """What has been observed: a ring of snapshots, one at the end of each wave."""
+    """Observations of the waves so far: a ring of snapshots, one at the end of each wave."""
 
     blocks_per_wave: int
     first_block: int
-    """First of the run of identical blocks."""
+    """Index of the first block of the run of identical blocks."""
     end_block: int
     per_block: IntArray
-    """Shape ``(events,)``: what every block of the run counts, where that is known from its steps, else -1."""
+    """Counts of each event in every block of the run, where its steps tell them, else -1; shape ``(events,)``."""
     time_ps: IntArray
     events: IntArray
     cause_ps: IntArray
-    """Shape ``(_HISTORY, cores, causes)``."""
+    """Picoseconds of each core by cause at the end of each wave, shape ``(_HISTORY, cores, causes)``."""
     taken: IntArray
-    """Shape ``(2,)``: snapshots taken, picoseconds skipped."""
+    """Snapshots taken and picoseconds skipped, shape ``(2,)``."""
 
 
 def watch_waves(blocks_per_wave: int, cores: int, program: Program, run: tuple[int, int]) -> Waves:
-    """Nothing observed yet; ``run`` is the range of identical blocks."""
+    """Observations at the start, when there are none; ``run`` is the range of identical blocks."""
     return Waves(
         blocks_per_wave,
         run[0],

@@ -15,7 +15,7 @@ from uarch.dram.standards.standard import load_standard
 from uarch.program.records import GRANULE_ROW_BYTES, NONE, OUT, A, B, Op, StructArray, executions
 
 _STEPS = 64
-"""Shares of programs are rounded to one in so many: channels are measured for each."""
+"""Number of steps to which a program's share of check bytes is rounded, since channels are measured for each share."""
 
 Runs = int | npt.NDArray[np.int64]
 
@@ -29,7 +29,7 @@ def check_share(memory: Memory, run_bytes: Runs) -> npt.NDArray[np.float64]:
 
 
 def data_bytes_per_second(memory: Memory, run_bytes: int = GRANULE_ROW_BYTES) -> float:
-    """What the bus moves of data in runs of so many bytes, check bytes left out."""
+    """Bytes of data a second that the bus moves in runs of a length, check bytes left out."""
     return memory.bandwidth_bytes_per_second / (1 + float(check_share(memory, run_bytes)))
 
 

@@ -32,7 +32,7 @@ def open_l1_cache(cores: int, capacity_bytes: int) -> StructArray:
 
 @inline
 def arrival_in_l1(cache: StructArray, core: int, granule: int, first: int, count: int, now_ps: int) -> int:
-    """When ``count`` rows of a granule from ``first`` on are all here; ABSENT if one neither is nor has been sent."""
+    """Picosecond at which ``count`` rows of a granule from ``first`` on are in L1; ABSENT if one is not on its way either."""
     arrival_ps = now_ps
     for row in range(first, first + count):
         way = _way_of(cache, core, granule, row)
@@ -46,7 +46,7 @@ def arrival_in_l1(cache: StructArray, core: int, granule: int, first: int, count
 
 @inline
 def keep_in_l1(cache: StructArray, core: int, granule: int, rows: int, arrival_ps: int, now_ps: int) -> None:
-    """A set of rows of a granule comes at ``arrival_ps``, in the place of lines that were used longest ago."""
+    """Put a set of rows of a granule that arrives at ``arrival_ps`` in the place of lines that were used longest ago."""
     if cache.shape[1] == 0:
         return
     for row in range(GRANULE_ROWS):
@@ -68,7 +68,7 @@ def _key(granule: int, row: int) -> int:
 
 @inline
 def _set_of(cache: StructArray, granule: int, row: int) -> int:
-    """A multiplicative hash, so that no pitch of rows meets few sets only."""
+    """Set of a line, by a multiplicative hash, so that no pitch of rows meets few sets only."""
     return int((((_key(granule, row) * 2654435769) & 0xFFFFFFFF) * cache.shape[1]) >> 32)
 
 

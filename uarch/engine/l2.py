@@ -47,7 +47,7 @@ GROUP = np.dtype(
 )
 
 NO_FETCH = 0
-"""Numbers of fetches begin at 1, so that untouched records have none."""
+"""Number that stands for no fetch; those of fetches begin at 1, so that untouched records have none."""
 
 FETCH = np.dtype(
     [
@@ -80,7 +80,7 @@ class L2State:
         return L2State(np.zeros(0, np.int64), np.zeros(0, GRANULE))
 
     def key(self) -> bytes:
-        """Equal for equal contents: what identifies the residency under which a kernel ran."""
+        """Digest that is equal for equal contents, by which the residency under which a kernel ran is known."""
         parts = [self.records[name].tobytes() for name in ("valid", "dirty", "first_users", "second_users")]
         return self.granules.tobytes() + b"".join(parts)
 
@@ -151,7 +151,7 @@ def touch(granules: StructArray, groups: StructArray, granule: int, group: int) 
 
 @inline
 def add_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int) -> None:
-    """Rows of a granule have arrived or been written; it becomes the most recently used."""
+    """Enter rows of a granule that have arrived or been written; it becomes the most recently used."""
     record = granules[granule]
     if record["valid"] == 0:
         _append_newest(granules, groups, granule, group)
@@ -165,7 +165,7 @@ def add_rows(granules: StructArray, groups: StructArray, granule: int, group: in
 
 @inline
 def use_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
-    """Cores of a partition read rows: a copy of those present takes a place on their side if the other side has one."""
+    """Note that cores of a partition read rows: those present take a place on their side too if the other side has them."""
     record = granules[granule]
     rows &= record["valid"]
     twice = record["first_users"] & record["second_users"]
@@ -180,7 +180,7 @@ def use_rows(granules: StructArray, groups: StructArray, granule: int, group: in
 
 @inline
 def own_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
-    """A core of a partition has written rows that are present: the other side's copies are void."""
+    """Note that a core of a partition has written rows that are present: copies on the other side become void."""
     record = granules[granule]
     void = record["first_users"] & record["second_users"] & rows
     if void != 0:

@@ -22,7 +22,11 @@ from uarch.systolic.cycles import Dataflow
 
 
 class Machine(NamedTuple):
-    """A chip as the engine sees it, for one datatype of the systolic arrays."""
+    """A chip as the engine sees it, for one datatype of the systolic arrays.
+
+    Times end in ``_ps``. Fields named after one unit of work (``array_cycle``, ``vector_op``, ``l1_byte`` ...) are the time
+    that one takes, as a rate of :mod:`uarch.picoseconds`.
+    """
 
     cores: int
     max_resident_blocks: int
@@ -38,9 +42,9 @@ class Machine(NamedTuple):
     dataflow: int
     mac_stages: int
     array_cycle: int
-    """A cycle in which every PE does one MAC of the program's datatype."""
+    """Time of a cycle in which every PE does one MAC of the program's datatype."""
     vector_op: int
-    """One lane-operation of the whole core."""
+    """Time of one lane-operation of the whole core."""
     special_op: int
     l1_bytes: int
     l1_byte: int
@@ -51,15 +55,15 @@ class Machine(NamedTuple):
     multicast_cores: int
     """Neighbouring cores that share one response of L2 when they ask for the same granule."""
     multicast_ps: int
-    """How long after it was sent a response still serves a neighbour."""
+    """Picoseconds for which a response still serves a neighbour after it was sent."""
     l2_groups: int
     l2_group_bytes: int
     l2_partitions: int
-    """1 or 2."""
+    """Parts of L2, each of which serves the cores of its half of the chip: 1 or 2."""
     l2_group_byte: int
     l2_latency_ps: int
     l2_eager: int
-    """1: granules are written back as soon as they are complete."""
+    """Whether granules are written back as soon as they are complete, 0 or 1."""
     link_byte: int
     link_latency_ps: int
 

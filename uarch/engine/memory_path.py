@@ -3,7 +3,7 @@
 Tiles are moved granule by granule. Rows of a granule that are in L2 are read through its group of slices and the core's
 port; those that are absent are asked from DRAM; those that are on their way are waited for with whoever asked first.
 Neighbouring cores that ask for the same part of a granule while a response with it is under way to one of them share it.
-What a core's cache holds of the loads that go by way of it is not asked for again.
+Loads that go through a core's L1 cache ask for those rows only that the cache does not hold.
 
 A remote tensor stands for the same tensor of a peer. All chips of a tensor-parallel group run the same program at the
 same time, so that for every granule this chip reads from a peer, a peer reads one of this chip's: the granule at the
@@ -46,16 +46,20 @@ _L1_BYTES = int(Event.L1_BYTES)
 _L2_HITS, _L2_MISSES, _LINK_BYTES = int(Event.L2_HITS), int(Event.L2_MISSES), int(Event.LINK_BYTES)
 
 _CACHED_BIT = 48
-"""Of a ``part``, which has the first column from bit 16 on, and bytes below."""
+"""Bit of a request's ``part`` that says that L1 keeps the rows.
+
+The bits below hold the bytes that are asked for (0 to 15) and the first column (from 16 on).
+"""
 
 
 @inline
 def move_box(
     chip: ChipState, program: Program, operand: StructArray, iteration: int, c: int, stage: int | None, now_ps: int
 ) -> int:
-    """Load the granules of an operand's box for a stage, or store them if ``stage`` is None: which, is known to the compiler.
+    """Load the granules of an operand's box for a stage, or store them if ``stage`` is None.
 
-    A load changes the stage's ready time and pending count; a store returns when the core's port has accepted all.
+    Numba compiles loads and stores apart, by the type of ``stage``. A load changes the stage's ready time and pending count;
+    a store returns when the core's port has accepted all.
     """
     tensor = program.tensors[operand["tensor"]]
     row_shift, col_shift = tensor["row_shift"], tensor["col_shift"]
@@ -84,7 +88,7 @@ def move_box(
 
 @inline
 def fill(chip: ChipState, fetch_number: int, now_ps: int) -> None:
-    """DRAM has delivered what a fetch asked for: put it into L2 and pass it to all who wait."""
+    """Put what DRAM has delivered for a fetch into L2, and pass it to all who wait for it."""
     fetch, shared = chip.fetches[fetch_number], chip.shared[0]
     granule = fetch["granule"]
     group = l2_group(granule, chip.machine.l2_groups)
@@ -130,7 +134,7 @@ def _remove_fetch(chip: ChipState, granule: int, fetch_number: int) -> None:
 
 @inline
 def _open_granule(chip: ChipState, tensor: StructArray, granule: int, local: int, j: int) -> None:
-    """Address and row size of a granule that L2 did not hold: granules are stored one after the other."""
+    """Note address and row size of a granule that L2 did not hold; granules are stored one after the other."""
     record = chip.granules[granule]
     slot_bytes = (tensor["element_bits"] << (tensor["row_shift"] + tensor["col_shift"])) >> 3
     cols = min(1 << tensor["col_shift"], tensor["cols"] - (j << tensor["col_shift"]))
@@ -142,7 +146,7 @@ def _open_granule(chip: ChipState, tensor: StructArray, granule: int, local: int
 def _in_l1(
     chip: ChipState, tensor: StructArray, i: int, j: int, first: int, rows: int, c: int, stage_number: int, now_ps: int
 ) -> bool:
-    """Whether the core's cache has rows of a granule, or is being sent them: then the stage waits for that."""
+    """Whether the core's cache has rows of a granule or is being sent them; if so, make the stage wait for their arrival."""
     granule = int(tensor["first_granule"] + i * tensor["granules_across"] + j)
     arrival_ps = arrival_in_l1(chip.l1_cache, c % chip.machine.cores, granule, first, rows, now_ps)
     if arrival_ps == ABSENT:
@@ -232,7 +236,7 @@ def _fetch(chip: ChipState, tensor: StructArray, i: int, j: int, granule: int, r
 
 @inline
 def _row_address(tensor: StructArray, row: int, j: int) -> int:
-    """Where few rows of a granule begin in the row-major matrix: beside the same rows of its neighbours.
+    """Address at which few rows of a granule begin in the row-major matrix, beside the same rows of its neighbours.
 
     Kernels that go by rows read whole rows at a time, and DRAM pages see that; tiles are taken to lie together.
     """
@@ -258,7 +262,7 @@ def _wait_for(chip: ChipState, fetch_number: int, rows: int, part: int, remote: 
 
 @inline
 def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, remote: bool, c: int, now_ps: int) -> int:
-    """Through the group of slices, the link if the reader is a peer's, and the core's port; returns the arrival in L1."""
+    """Send rows through the group of slices, the link to a peer's reader, and the core's port; returns the arrival in L1."""
     machine = chip.machine
     size_bytes = part & 0xFFFF
     core = c % machine.cores

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class OperatingPoint(NamedTuple):
-    """Clock, and what its voltage does to energy."""
+    """The clock at which a kernel ran, and what the voltage of that clock does to energy."""
 
     clock_ratio: float = 1.0
-    """Core clocks over those of the chip file."""
+    """Ratio of the core clocks to those of the chip file."""
     core_energy: float = 1.0
-    """Dynamic energy of the core's supply over the energy table's: (V / nominal V)^2."""
+    """Ratio of the dynamic energy of the core's supply to the energy table's: (V / nominal V)^2."""
     static_power: float = 1.0
-    """Static power over that of the chip file."""
+    """Ratio of the static power to that of the chip file."""
 
 
 NOMINAL = OperatingPoint()

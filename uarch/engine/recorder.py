@@ -21,9 +21,9 @@ from uarch.program.records import NONE, OUT, A, B, Op, StructArray
 IntArray = npt.NDArray[np.int64]
 
 BUFFER_INTERVALS = 1 << 16
-"""Least size of the buffer."""
+"""Least number of intervals that the buffer holds."""
 _PER_EVENT = 64
-"""More than one event of the loop can record."""
+"""Bound of the intervals that one event of the loop can record for a core."""
 
 INTERVAL = np.dtype(
     [
@@ -39,7 +39,7 @@ INTERVAL = np.dtype(
 
 
 class Track(IntEnum):
-    """What an interval is."""
+    """Kind of an interval."""
 
     CORE = 0
     """The core's time by cause; waiting for L1 during a step counts as the unit's work here."""
@@ -58,24 +58,24 @@ _MATMUL = int(Op.MATMUL)
 
 
 class NoRecorder(NamedTuple):
-    """Nothing is recorded: the event loop compiled with it has no trace of a recorder."""
+    """Recorder that records nothing: the event loop compiled with it has no trace of a recorder."""
 
     intervals: int = 0
 
 
 class Recorder(NamedTuple):
-    """Where intervals go."""
+    """Buffer of recorded intervals, and what is known of those that have not ended."""
 
     rows: StructArray
-    """Shape ``(buffer,)``, dtype ``INTERVAL``."""
+    """Recorded intervals, dtype ``INTERVAL``, shape ``(buffer,)``."""
     state: IntArray
-    """Shape ``(2,)``: rows in use, intervals that may still be recorded."""
+    """Rows in use, and intervals that may still be recorded; shape ``(2,)``."""
     block_start_ps: IntArray
-    """Shape ``(contexts,)``."""
+    """Picosecond at which each context's block began, shape ``(contexts,)``."""
     load_start_ps: IntArray
-    """Shape ``(contexts, MAX_STAGES)``."""
+    """Picosecond at which the operands of each stage were asked for, shape ``(contexts, MAX_STAGES)``."""
     load_bytes: IntArray
-    """Shape ``(contexts, MAX_STAGES)``."""
+    """Bytes that each stage was asked for, shape ``(contexts, MAX_STAGES)``."""
 
 
 AnyRecorder = NoRecorder | Recorder
@@ -160,7 +160,7 @@ def _core_time(recorder: Recorder, core: int, cause: int, start_ps: int, end_ps:
 
 @by_type({NoRecorder: _no_core_time, Recorder: _core_time})
 def record_core_time(recorder: Any, core: int, cause: int, start_ps: int, end_ps: int) -> None:
-    """A core's time has gone to a cause."""
+    """Record that a core's time has gone to a cause."""
 
 
 @inline
@@ -175,7 +175,7 @@ def _block_start(recorder: Recorder, c: int, now_ps: int) -> None:
 
 @by_type({NoRecorder: _no_block_start, Recorder: _block_start})
 def record_block_start(recorder: Any, c: int, now_ps: int) -> None:
-    """A context launches a block."""
+    """Note when a context launches a block."""
 
 
 @inline
@@ -190,7 +190,7 @@ def _block(recorder: Recorder, core: int, c: int, block: int, now_ps: int) -> No
 
 @by_type({NoRecorder: _no_block, Recorder: _block})
 def record_block(recorder: Any, core: int, c: int, block: int, now_ps: int) -> None:
-    """A context's block has ended."""
+    """Record a context's block, which has ended."""
 
 
 @inline
@@ -206,7 +206,7 @@ def _request(recorder: Recorder, program: Any, pc: int, c: int, stage: int, now_
 
 @by_type({NoRecorder: _no_request, Recorder: _request})
 def record_request(recorder: Any, program: Any, pc: int, c: int, stage: int, now_ps: int) -> None:
-    """A context asks for the operands of a step, for one of its stages."""
+    """Note when a context asks for the operands of a step, for one of its stages."""
 
 
 @inline
@@ -233,7 +233,7 @@ def _step(recorder: Recorder, chip: Any, program: Any, c: int, end_ps: int) -> N
 
 @by_type({NoRecorder: _no_step, Recorder: _step})
 def record_step(recorder: Any, chip: Any, program: Any, c: int, end_ps: int) -> None:
-    """A context's next step has its operands, and its unit works on it until ``end_ps``."""
+    """Record the loads of a step that has its operands, and the work of its unit on it until ``end_ps``."""
 
 
 @inline
@@ -248,4 +248,4 @@ def _store(recorder: Recorder, program: Any, pc: int, core: int, block: int, now
 
 @by_type({NoRecorder: _no_store, Recorder: _store})
 def record_store(recorder: Any, program: Any, pc: int, core: int, block: int, now_ps: int, end_ps: int) -> None:
-    """A step's result is accepted by ``end_ps``."""
+    """Record the store of a step's result, which is accepted by ``end_ps``."""

@@ -27,10 +27,10 @@ class Traffic(NamedTuple):
     """Bytes that a program must move however it is scheduled: each row of a granule, the L2's line, counts once."""
 
     read_bytes: int
-    """Of local tensors that it reads before it writes them."""
+    """Bytes of local tensors that the program reads before it writes them."""
     written_bytes: int
     remote_bytes: int
-    """Read from peers, every load counted: remote data is not kept."""
+    """Bytes read from peers; every load counts, since remote data is not kept."""
 
 
 def compulsory_traffic(program: TileProgramArrays) -> Traffic:

@@ -49,7 +49,7 @@ def _lane_reads(machine: Machine, lanes_m: int, m: int, n: int, k: int) -> tuple
 
 @inline
 def _best_split(machine: Machine, m: int, n: int, k: int) -> tuple[int, int, int]:
-    """(array cycles, elements of A, elements of B read from L1) of a tile that is split over the lanes along m and n."""
+    """Array cycles, and elements of A and B read from L1, of a tile that is split over the lanes along m and n."""
     best_cycles, best_a, best_b = -1, 0, 0
     lanes_m = 1
     while lanes_m <= machine.lanes:

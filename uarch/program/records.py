@@ -40,6 +40,7 @@ class LinkUse(NamedTuple):
     wire_bytes_per_byte: float
     """Bytes for which the link is occupied, headers and pauses included, per byte of the tensors."""
     latency_seconds: float
+    """Seconds from a request to the first byte of its answer."""
 
 
 GRANULE_ROWS = 64
@@ -52,7 +53,7 @@ A, B, OUT = 0, 1, 2
 
 
 class Op(IntEnum):
-    """Which unit of the core executes a step."""
+    """Opcode of a step: the unit of the core that executes it."""
 
     MATMUL = 0
     """``OUT (+)= A @ B`` on the systolic arrays; adds to what the slot holds if ``accumulate``."""
@@ -62,7 +63,7 @@ class Op(IntEnum):
 
 @unique
 class Function(IntEnum):
-    """What a vector step computes, row by row; ``p`` is the step's ``parameter``, ``state`` its third slot."""
+    """Function that a vector step computes, row by row; ``p`` is the step's ``parameter``, ``state`` its third slot."""
 
     IDENTITY = 0
     """A."""
@@ -123,14 +124,18 @@ class Function(IntEnum):
     PROBABILITIES = 27
     """exp(p * A - max) / sum of the kept scores, B being (max, sum) columns."""
     OVERLAP_SUMS = 28
-    """``OUT[i, j]``: the sum of A over row i's equal share of A's rows, of columns ``p * j + x + y`` for all x below p and y
-    below e, where A has ``p * n + e - 1`` columns: blocks of p strides, and what of e strides' length overlaps with them."""
+    """Sums of the scores of compressed keys by block, as native sparse attention adds them.
+
+    ``OUT[i, j]`` is the sum of A over row i's equal share of A's rows and over columns ``p * j + x + y`` for all x below p
+    and y below e, where A has ``p * n + e - 1`` columns. A block has p strides; a compressed key spans e strides, and counts
+    once for each pair of a stride of the block and a stride of its own that coincide.
+    """
     GATE_ROWS = 29
     """A * sigmoid(B), with B one column."""
 
 
 class MaskKind(IntEnum):
-    """Which scores are kept; the rest count as minus infinity."""
+    """Form of a mask, which says which scores are kept; the rest count as minus infinity."""
 
     CAUSAL = 0
     """Keep key j of query i if ``j <= i + diagonal``."""
@@ -140,11 +145,11 @@ class MaskKind(IntEnum):
 
 
 class Residence(IntEnum):
-    """On which chip a tensor lies."""
+    """Chip in whose memory a tensor lies: this one or a peer."""
 
     LOCAL = 0
     REMOTE = 1
-    """In the memory of a peer: reached over the chip-to-chip link."""
+    """The memory of a peer, reached over the chip-to-chip link."""
 
 
 TENSOR = np.dtype(

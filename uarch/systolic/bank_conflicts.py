@@ -19,7 +19,7 @@ from uarch.systolic.cycles import Dataflow, ceil_div
 
 
 class Layout(IntEnum):
-    """Where element (row, col) of a tile lies; the tile is row-major, one row after the other."""
+    """Place of element (row, col) of a tile, which is row-major, one row after the other."""
 
     PLAIN = 0
     """Rows without gaps."""
@@ -39,17 +39,17 @@ class Scratchpad(NamedTuple):
 
     banks: int
     bank_bytes: int
-    """Bytes of a word: what a port delivers per cycle."""
+    """Bytes of a word, which a port delivers per cycle."""
     ports: int = 1
 
 
 class Vectors(NamedTuple):
-    """How one operand is read: vectors of at most ``length`` elements that cover a ``rows x cols`` tile once."""
+    """Reads of one operand: vectors of at most ``length`` elements that cover a ``rows x cols`` tile once."""
 
     rows: int
     cols: int
     along_rows: bool
-    """A vector is a piece of a row (contiguous), else of a column."""
+    """Whether a vector is a piece of a row, whose elements lie together, or of a column."""
     length: int
 
 
@@ -65,7 +65,7 @@ def check_scratchpad(pad: Scratchpad, layout: Layout, element_bytes: int) -> Non
 
 
 def operand_vectors(dataflow: Dataflow, rows: int, cols: int, m: int, n: int, k: int) -> tuple[Vectors, Vectors]:
-    """How an array reads A (m, k) and B (k, n), both row-major: what enters an edge in one cycle, skew apart."""
+    """Vectors of A (m, k) and B (k, n), both row-major, that enter an edge of the array in one cycle, but for skew."""
     if dataflow == Dataflow.OS:
         return Vectors(m, k, False, rows), Vectors(k, n, True, cols)
     if dataflow == Dataflow.WS:

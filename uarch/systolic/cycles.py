@@ -28,7 +28,7 @@ from uarch.jit import inline, kernel
 
 
 class Dataflow(IntEnum):
-    """Which operand stays in the PEs."""
+    """Operand that stays in the PEs, and thereby the mapping of m, n and k to rows, columns and time."""
 
     OS = 0
     """Outputs: m on rows, n on columns, k in time; sums accumulate in the PEs."""
@@ -39,7 +39,7 @@ class Dataflow(IntEnum):
 
 
 class Overlap(IntEnum):
-    """What consecutive folds share."""
+    """Overlap of consecutive folds."""
 
     NONE = 0
     """Nothing: each fold pays load, fill and drain (SCALE-Sim's convention)."""
@@ -48,7 +48,7 @@ class Overlap(IntEnum):
 
 
 class Feed(IntEnum):
-    """How a streamed operand reaches the PEs of a row (and in OS, of a column)."""
+    """Way in which a streamed operand reaches the PEs of a row (and in OS, of a column)."""
 
     SKEWED = 0
     """Hop by hop, one PE per step."""
@@ -57,7 +57,7 @@ class Feed(IntEnum):
 
 
 class Drain(IntEnum):
-    """How OS results leave the PEs."""
+    """Way in which the results of OS leave the PEs."""
 
     DIRECT = 0
     """Each PE hands over its own result (SCALE-Sim's convention)."""
@@ -66,7 +66,7 @@ class Drain(IntEnum):
 
 
 UNBOUNDED = 1 << 62
-"""Accumulator depth, or stream length, that never limits."""
+"""Value of an accumulator depth, or a stream length, that never limits."""
 
 OS = int(Dataflow.OS)
 WS = int(Dataflow.WS)

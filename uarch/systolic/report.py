@@ -17,25 +17,28 @@ _ACCUMULATOR_BITS = 32
 
 
 class TileReport(NamedTuple):
-    """Result of :func:`report`; fractions are of 1."""
+    """Report of one tile on one array, made by :func:`report`; fractions are between 0 and 1."""
 
     cycles: int
     folds: int
     utilization: float
-    """As each convention defines it. ``Overlap.NONE``: SCALE-Sim's, the operator's MACs (skipped ones included) over
-    those possible in ``last_cycle_index`` cycles. ``Overlap.FULL``: the same over ``cycles``."""
+    """Utilisation as each convention of overlap defines it.
+
+    ``Overlap.NONE``: SCALE-Sim's, the operator's MACs (skipped ones included) over those possible in ``last_cycle_index``
+    cycles. ``Overlap.FULL``: these MACs over those possible in ``cycles``.
+    """
     pe_utilization: float
-    """Executed MACs over those possible in ``cycles``: never above 1."""
+    """Executed MACs over those possible in ``cycles``; never above 1."""
     mapping_efficiency: float
     """Share of PEs with work, averaged over folds."""
     macs: int
-    """Executed; N:M sparsity skips the others."""
+    """Multiply-accumulates that are executed; N:M sparsity skips the others."""
     traffic: Traffic
-    """Elements between L1 and array."""
+    """Elements that pass between L1 and the array."""
     l1_read_bytes: int
-    """Operands, indices of N:M weights and partial sums (4 bytes)."""
+    """Bytes of operands, indices of N:M weights and partial sums (4 bytes each) that are read."""
     l1_write_bytes: int
-    """Partial sums and outputs (4 bytes): the array writes what it accumulates."""
+    """Bytes of partial sums and outputs (4 bytes each) that are written: the array writes what it accumulates."""
 
     @property
     def last_cycle_index(self) -> int:
@@ -67,7 +70,7 @@ def check_array(array: SystolicArray, m: int, n: int, k: int) -> None:
 def report(
     array: SystolicArray, m: int, n: int, k: int, sparsity: Structure = DENSE, element_bits: int = 16
 ) -> TileReport:
-    """Everything about ``m x n x k`` on its own on ``array``, with weights B sparse along k.
+    """Report on a tile of ``m x n x k`` on its own on ``array``, with weights B sparse along k.
 
     Raises:
         InputError: a size is below 1.
@@ -112,7 +115,7 @@ def utilization_over_shapes(
 def utilization_over_arrays(
     array: SystolicArray, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64], shape: tuple[int, int, int]
 ) -> npt.NDArray[np.float64]:
-    """The same for one ``(m, n, k)`` on arrays of each size, float64 ``(len(rows), len(cols))``."""
+    """Share of MAC slots in use for one ``(m, n, k)`` on arrays of each size, float64 ``(len(rows), len(cols))``."""
     m, n, k = shape
     ms, ns = np.array([m]), np.array([n])
     return np.array(

@@ -26,7 +26,7 @@ COMPUTE_REPORT_HEADER = (
 
 
 class LayerReport(NamedTuple):
-    """One line of the compute report; percentages are computed as there, so that their last digit is the same."""
+    """Line of the compute report for one layer; percentages are computed as SCALE-Sim does, to equal the last digit."""
 
     layer: Layer
     folds: int

@@ -35,7 +35,7 @@ _UNSUPPORTED = ("IfmapCustomLayout", "FilterCustomLayout", "OptimizedMapping", "
 
 
 class Config(NamedTuple):
-    """What a configuration says about the array and its three SRAMs (ifmap, filter, ofmap)."""
+    """Array and its three SRAMs (ifmap, filter, ofmap), as a configuration file describes them."""
 
     rows: int
     cols: int

@@ -16,7 +16,7 @@ from uarch.systolic.cycles import IS, OS, SystolicArray, Traffic, ceil_div, tile
 
 
 class Structure(NamedTuple):
-    """``kept`` of every ``group`` weights along k; 1:1 is dense."""
+    """N:M structure of weights: ``kept`` of every ``group`` weights along k are not zero; 1:1 is dense."""
 
     kept: int
     group: int
