@@ -1,26 +1,26 @@
 """The one owner of Numba's options: every jitted function of the project is made by :func:`kernel` or :func:`inline`.
 
-Compiled code is cached on disk, in the directory that ``NUMBA_CACHE_DIR`` names or else in the user's cache directory,
-under a key of all simulator sources: Numba itself looks only at the file that a function stands in, and would go on
-using stale machine code after a change in a function that it calls.
+Compiled code is cached on disk in a directory of this user alone, under a key of all sources from which it is made: Numba
+itself looks only at the file that a function stands in, and would go on using stale machine code after a change in a
+function that it calls.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, wraps
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
 import numpy as np
-import platformdirs
-from numba.core import config
+from numba.core import caching, config
+
+from uarch.files.cache_directory import cache_directory
+from uarch.files.derived import say_damaged, sealed, unsealed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,57 +28,84 @@ _njit: Any = numba.njit  # its stubs do not have the option _nrt
 _overload: Any = numba.extending.overload
 _intrinsic: Any = numba.extending.intrinsic
 _numba_config: Any = config
+_Files: Any = caching.IndexDataCacheFile
+_Cache: Any = caching.FunctionCache
 
-_PACKAGE = Path(__file__).parent
 _CALLED_BY_KERNELS = {
-    "nogil": True,
-    "error_model": "numpy",
     "_nrt": False,
     # What unpacks arguments for a call from outside would take a third of the time to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-_INLINE = _CALLED_BY_KERNELS | {"forceinline": True}
-_NOT_COMPILED = {"cli.py", "commands", "__main__.py"}
+_INLINE = _CALLED_BY_KERNELS | {"nogil": True, "error_model": "numpy", "forceinline": True}
 
 
-@cache
-def sources_key() -> str:
-    """Hash (hex, 16 digits) of the sources from which machine code is made, and of Numba's version."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        relative = path.relative_to(_PACKAGE)
-        if relative.parts[0] not in _NOT_COMPILED:
-            digest.update(relative.as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+class _CheckedFiles(_Files):  # type: ignore[misc]  # Numba has no types
+    """Numba's files of one function, each with a checksum at its end, which its reader does not look at."""
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save machine code; where there is no space, this process alone has it."""
+        with suppress(OSError):
+            super().save(key, data)
+
+    def _load_index(self) -> Any:
+        return super()._load_index() if self._intact(self._index_path) else {}
+
+    def _load_data(self, name: str) -> Any:
+        if not self._intact(self._data_path(name)):
+            raise FileNotFoundError(name)  # as if it had been removed: compiled again
+        return super()._load_data(name)
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        with super()._open_for_write(filepath) as file:
+            content = io.BytesIO()
+            yield content
+            file.write(sealed(content.getvalue()))
+
+    def _intact(self, path: str) -> bool:
+        """Whether a file is as it was written, or is not there; a damaged one is removed."""
+        try:
+            unsealed(Path(path).read_bytes())
+        except OSError:
+            return True
+        except ValueError:
+            say_damaged(Path(path))
+            with suppress(OSError):
+                Path(path).unlink()
+            return False
+        return True
 
 
-@cache
-def cache_directory() -> Path:
-    """Directory of compiled code and other derived data; a temporary one if the user's cache cannot be written."""
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    base = Path(named) if named else Path(platformdirs.user_cache_dir("uarch"))
-    directory = base / f"uarch-{sources_key()}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(directory)
-    except OSError:
-        directory = Path(tempfile.gettempdir()) / f"uarch-{os.getuid() if hasattr(os, 'getuid') else 0}-{sources_key()}"
-        directory.mkdir(parents=True, exist_ok=True)
-    return directory
+class _CheckedCache(_Cache):  # type: ignore[misc]
+    """Numba's cache of one function in :func:`uarch.files.cache_directory.cache_directory`."""
+
+    def __init__(self, function: Callable[..., Any], directory: Path) -> None:
+        before = _numba_config.CACHE_DIR  # read when a function is decorated: other users of Numba keep their own
+        _numba_config.CACHE_DIR = str(directory)
+        try:
+            super().__init__(function)
+        finally:
+            _numba_config.CACHE_DIR = before
+        implementation = self._impl
+        self._cache_file = _CheckedFiles(
+            self._cache_path, implementation.filename_base, implementation.locator.get_source_stamp()
+        )
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save machine code if there is space."""
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
-@contextmanager
-def _our_cache_directory() -> Iterator[None]:
-    """Numba reads the directory once, when a function is decorated: other users of Numba keep their own."""
-    before = _numba_config.CACHE_DIR
-    _numba_config.CACHE_DIR = str(cache_directory())
-    try:
-        yield
-    finally:
-        _numba_config.CACHE_DIR = before
+def _compiled(function: F, **options: bool) -> F:
+    """Have Numba compile a function: integer-exact (no fastmath), without the GIL, cached if there is a safe place."""
+    compiled = _njit(nogil=True, error_model="numpy", **options)(function)
+    directory = cache_directory()
+    if directory is not None and not _numba_config.DISABLE_JIT:
+        with suppress(OSError, RuntimeError):  # RuntimeError: no place that can be written
+            compiled._cache = _CheckedCache(function, directory)
+    return cast("F", compiled)
 
 
 def constant(value: int) -> int:
@@ -87,21 +114,18 @@ def constant(value: int) -> int:
 
 
 def kernel(function: F) -> F:
-    """Compile an entry point: integer-exact (no fastmath), without the GIL, cached on disk."""
-    with _our_cache_directory():
-        return cast("F", _njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile an entry point."""
+    return _compiled(function)
 
 
 def loop_kernel(function: F) -> F:
     """Compile an entry point that allocates nothing: without reference counting, which costs far more than the work."""
-    with _our_cache_directory():
-        return cast("F", _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return _compiled(function, _nrt=False)
 
 
 def sub_kernel(function: F) -> F:
     """Compile what several kernels call and that allocates nothing, once for all of them: cached by itself."""
-    with _our_cache_directory():
-        return cast("F", _njit(cache=True, **_CALLED_BY_KERNELS)(function))
+    return _compiled(function, **_CALLED_BY_KERNELS)
 
 
 def inline(function: F) -> F:

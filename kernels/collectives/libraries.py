@@ -79,7 +79,7 @@ def load_library(name_or_path: str) -> Library:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> Library:
+def _load(name_or_path: str, stamp: str) -> Library:
     return validate(Library, read_toml(LIBRARIES.find(name_or_path)), f"collective library {name_or_path}")
 
 

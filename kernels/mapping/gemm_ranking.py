@@ -14,7 +14,7 @@ from kernels.gemm.gemm import fix_up_l1_bytes
 from kernels.gemm.tiles import GemmMapping, ProductShape
 from kernels.gemm.weights import WeightFormat, plain
 from kernels.mapping.ranking import SPLITS, TILE_K_SIZES, TILE_SIZES, Estimate, best_first, for_arrays, refreshed, up_to
-from kernels.mapping.tile_menu import library_mappings, library_menu
+from kernels.mapping.tile_menu import ProductMenu, library_mappings, library_menu
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES, datatype
 from uarch.engine.inline_ecc import data_bytes_per_second
@@ -74,20 +74,26 @@ def rank_gemm(
 
     Raises :class:`InputError` if none fits.
     """
-    return list(_ranked(chip, shape, dtype, pack, packed_columns, weights or plain(dtype)))
+    menu = library_menu(chip.menu).products
+    return list(_ranked(chip, menu, shape, dtype, pack, packed_columns, weights or plain(dtype)))
 
 
 @lru_cache(maxsize=256)
 def _ranked(
-    chip: Chip, shape: ProductShape, dtype: str, pack: int, packed_columns: bool, weights: WeightFormat
+    chip: Chip,
+    menu: ProductMenu,
+    shape: ProductShape,
+    dtype: str,
+    pack: int,
+    packed_columns: bool,
+    weights: WeightFormat,
 ) -> tuple[Estimate[GemmMapping], ...]:
-    """The layers of a model ask for the same products again and again."""
+    """Rank once what the layers of a model ask for again and again."""
     machine = lower(chip, dtype)
     entries, counts = np.unique(shape.entry_rows[shape.entry_rows > 0], return_counts=True)
     rows = dict(zip(entries.tolist(), counts.tolist(), strict=True))
     sizes = _Product(rows, shape.n, shape.k, weights)
     plainly = pack == 1 and sizes.weights == plain(dtype)
-    menu = library_menu(chip.menu).products
     mappings = list(library_mappings(menu, machine, shape, sizes.bits)) if chip.uses_library and plainly else []
     mappings = mappings or list(_mappings(machine, sizes, pack, packed_columns))
     if not mappings:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.unfused import UnfusedAttention
@@ -19,13 +18,13 @@ from kernels.gemm.weights import WeightFormat
 from kernels.mapping.attention_ranking import rank_attention
 from kernels.mapping.gemm_ranking import rank_gemm
 from kernels.mapping.ranking import Estimate
-from kernels.mapping.store import recall, remember, store_key
 from kernels.mapping.tile_menu import library_attention, library_menu
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.engine.execute import execute
 from uarch.engine.machine import lower
 from uarch.errors import InputError
+from uarch.files.derived import Store, json_store
 
 TRIALS = 48
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
@@ -58,6 +57,13 @@ class Search(Generic[M]):
     """Mappings that fit the chip's cores, ranked by the closed form."""
     trials: int
     """How many of them were tried on the engine."""
+
+
+_SEARCHES: dict[type, Store[Any]] = {
+    GemmMapping: json_store("gemm-mappings", Search[GemmMapping], "uarch", "kernels"),
+    FlashMapping: json_store("attention-mappings", Search[FlashMapping], "uarch", "kernels"),
+}
+"""Searches on the engine, by the kind of their mappings."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +149,15 @@ class Mapper:
         if self.exhaustive:
             best, trials = _fastest_of_all(self.chip, ranked, build)
             return Search(best, len(ranked), trials)
-        key = store_key(self.chip, build(ranked[0].mapping).relocated().key(), self.trials)
-        known = recall(key)
-        if known is not None:
-            with suppress(KeyError, TypeError):  # a damaged file: search again
-                mapping = mapping_type(**known["mapping"])
-                if mapping in {estimate.mapping for estimate in ranked}:
-                    return Search(mapping, len(ranked), int(known["trials"]))
-        best, trials = _fastest(self.chip, ranked, build, self.trials)
-        remember(key, {"mapping": asdict(best), "trials": trials})
-        return Search(best, len(ranked), trials)
+        first = build(ranked[0].mapping).relocated()
+        store: Store[Search[Mapping]] = _SEARCHES[mapping_type]
+        key = store.key(self.chip, first.key(), first.masks, first.mask_bits, repr(ranked), self.trials)
+        found = store.recall(key)
+        if found is None:
+            best, trials = _fastest(self.chip, ranked, build, self.trials)
+            found = Search(best, len(ranked), trials)
+            store.remember(key, found)
+        return found
 
 
 def _varied(ranked: Sequence[Estimate[Mapping]], trials: int) -> list[Estimate[Mapping]]:

@@ -72,7 +72,7 @@ def library_menu(name_or_path: str = "library") -> TileMenu:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> TileMenu:
+def _load(name_or_path: str, stamp: str) -> TileMenu:
     return validate(TileMenu, _contents(name_or_path), f"menu {name_or_path}")
 
 

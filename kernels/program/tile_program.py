@@ -154,8 +154,9 @@ class TileProgram:
         return replace(self, tensors=tensors, n_granules=granule)
 
     def key(self) -> bytes:
-        """Hash of 32 bytes: equal for programs that the engine cannot tell apart."""
-        digest = hashlib.sha256(self.dtype.encode())
+        """Hash the program to 32 bytes: equal for programs that the engine cannot tell apart."""
+        digest = hashlib.sha256(repr((self.dtype, self.n_counters, self.n_granules)).encode())
+        digest.update(repr((self.link, self.launch_seconds)).encode())
         for array in (self.tensors, self.blocks, self.steps, self.operands, self.tables):
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)

@@ -61,7 +61,7 @@ def vector_library_names() -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> VectorLibrary:
+def _load(name_or_path: str, stamp: str) -> VectorLibrary:
     return validate(VectorLibrary, read_toml(LIBRARIES.find(name_or_path)), f"vector library {name_or_path}")
 
 

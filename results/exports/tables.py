@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def write_csv(file: IO[str], parts: Iterable[dict[str, Any]]) -> int:
     return rows
 
 
-def write_parquet(path: Path, parts: Iterable[dict[str, Any]]) -> int:
+def write_parquet(file: BinaryIO, parts: Iterable[dict[str, Any]]) -> int:
     """Write a Parquet file; returns the number of rows.
 
     Raises:
@@ -66,7 +65,7 @@ def write_parquet(path: Path, parts: Iterable[dict[str, Any]]) -> int:
     rows, writer = 0, None
     for part in parts:
         table = pyarrow.table(part)
-        writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+        writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
         writer.write_table(table)
         rows += table.num_rows
     if writer is not None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from results.exports import chrome, tables
 from results.exports.tables import TABLES, ExportError
-from results.files import replace_when_complete
 from results.trace.trace import Trace
 from results.trace.trace_file import read_intervals
+from uarch.files.writing import output_file, text_of
 
 FORMATS = {"chrome": ".json", "csv": ".csv", "parquet": ".parquet"}
 """Format -> ending of its files."""
@@ -43,15 +43,13 @@ def export_trace(
     if len(paths) != 1 and to != "chrome":
         raise ExportError(f"--format {to}: takes one trace, got {len(paths)}; several are allowed for chrome")
     traces = [Trace.load(path, with_timeline=False) for path in paths]
-    with replace_when_complete(Path(target)) as temporary:
-        if to == "chrome":
-            with temporary.open("w", encoding="utf-8") as file:
-                return chrome.write(file, traces, [partial(read_intervals, path) for path in paths])
-        parts = _parts(table, traces[0], paths[0])
+    with output_file(Path(target)) as file:
         if to == "parquet":
-            return tables.write_parquet(temporary, parts)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            return tables.write_csv(file, parts)
+            return tables.write_parquet(file, _parts(table, traces[0], paths[0]))
+        with text_of(file) as text:
+            if to == "chrome":
+                return chrome.write(text, traces, [partial(read_intervals, path) for path in paths])
+            return tables.write_csv(text, _parts(table, traces[0], paths[0]))
 
 
 def _parts(table: str, trace: Trace, path: Path) -> Iterable[dict[str, Any]]:

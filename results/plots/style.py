@@ -24,7 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from results.files import replace_when_complete
+from uarch.files.writing import write_output
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,8 +185,7 @@ def save(fig: Figure, path: str | Path) -> None:
     kind = file_format(path)
     buffer = io.BytesIO()
     fig.savefig(buffer, format=kind, metadata=_METADATA[kind])
-    with replace_when_complete(Path(path)) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_output(Path(path), buffer.getvalue())
 
 
 @styled

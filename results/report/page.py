@@ -9,7 +9,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from results.analysis.side_by_side import comparison_rows
-from results.files import replace_when_complete
 from results.plots.of_traces import bandwidth, comparison, energy, gantt, l2, layers, roofline, utilization
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
@@ -19,6 +18,7 @@ from results.report.explain import explain, meanings
 from results.report.figures import inline_svg
 from results.report.tables import OP_COLUMNS, Cell, facts, flat, op_rows, sortable, summary
 from results.trace.trace import Trace
+from uarch.files.writing import write_output
 
 _FOLDER = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -63,8 +63,7 @@ def write_report(traces: Trace | Sequence[Trace], path: str | Path) -> None:
         OSError: the file cannot be written.
     """
     page = report_html([traces] if isinstance(traces, Trace) else traces)
-    with replace_when_complete(Path(path)) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_output(Path(path), page)
 
 
 def _body(traces: Sequence[Trace], numbers: Iterator[int]) -> Iterator[str]:

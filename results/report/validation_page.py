@@ -11,10 +11,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from results.files import replace_when_complete
 from results.plots.of_arrays import agreement
 from results.plots.quantities import quantity
 from results.plots.style import CAUSE_COLOURS, CAUSE_LABELS
+from uarch.files.writing import write_output
 
 Row = Mapping[str, Any]
 """A measured row beside its prediction, as ``uarch validate`` writes it: times in seconds, ``error`` signed."""
@@ -51,8 +51,7 @@ def write_page(
     """
     body = "".join(_page(suites, rows, sources))
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Validation</title><style>{_STYLE}</style>{body}</html>"
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_output(path, page)
 
 
 def _page(suites: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], sources: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from results.files import replace_when_complete
+from results.trace.disk_file import open_disk_file
+from uarch.files.writing import output_file
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[Any]:
@@ -40,8 +41,11 @@ def write(path: Path, attributes: Mapping[str, str], arrays: Mapping[str, npt.ND
     Raises:
         OSError: the file cannot be written; its ``filename`` is ``path``.
     """
-    with replace_when_complete(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
-        for name, value in sorted(attributes.items()):
-            file.attrs[name] = value
-        for name, array in sorted(arrays.items()):
-            file.create_dataset(name, data=array, track_times=False)
+    with output_file(path) as output, open_disk_file(output) as disk:
+        with h5py.File(disk, "w", track_order=False) as file:
+            for name, value in sorted(attributes.items()):
+                file.attrs[name] = value
+            for name, array in sorted(arrays.items()):
+                file.create_dataset(name, data=array, track_times=False)
+        if disk.error is not None:
+            raise disk.error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 
@@ -14,9 +13,9 @@ class _DiskFile(io.RawIOBase):
     ``error`` when HDF5 is done.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: io.BufferedRandom) -> None:
         self.error: OSError | None = None
-        self._file = path.open("x+b", buffering=0)
+        self._file = file.raw
 
     def readable(self) -> bool:
         return True
@@ -53,11 +52,7 @@ class _DiskFile(io.RawIOBase):
             self.error = error
         return len(view)
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
-
-def open_disk_file(path: Path) -> _DiskFile:
-    """A new file for HDF5 to write into; its attribute ``error`` is the first ``OSError`` of a write, or None."""
-    return _DiskFile(path)
+def open_disk_file(file: io.BufferedRandom) -> _DiskFile:
+    """Return a file for HDF5 that writes into ``file``; its ``error`` is the first ``OSError`` of a write, or None."""
+    return _DiskFile(file)

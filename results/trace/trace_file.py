@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from results.files import replace_when_complete
 from results.trace import schema
 from results.trace.disk_file import open_disk_file
+from uarch.files.writing import output_file
 
 _CHUNK_ROWS = 4096
 _TIMELINE_CHUNK_ROWS = 16384
@@ -92,7 +92,7 @@ def open_writer(path: Path) -> Iterator[Writer]:
     Raises:
         OSError: the file cannot be written (no such directory, no permission, full disk); nothing is left behind.
     """
-    with replace_when_complete(path) as temporary, open_disk_file(temporary) as disk:
+    with output_file(path) as output, open_disk_file(output) as disk:
         with h5py.File(disk, "w", track_order=True) as file:
             yield Writer(file, disk)
         if disk.error is not None:

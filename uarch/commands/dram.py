@@ -234,8 +234,10 @@ def _load_curve(
 
 
 def _write(path: Path, lines: list[str]) -> None:
+    from uarch.files.writing import write_output
+
     try:
-        path.write_text("\n".join(lines) + "\n", "utf-8")
+        write_output(path, "\n".join(lines) + "\n")
     except OSError as error:
         raise InputError(f"--commands {path}: cannot be written: {error.strerror}") from None
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="spad-chips, or a TOML file.")]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the results; a second run goes on from there.")
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder of the results."),
 ]
 EngineOption = Annotated[
     bool, typer.Option("--engine/--no-engine", help="Run a part of the points on the engine as well.")
@@ -49,7 +50,7 @@ def experiment(
     make_folder(output)
     points = set(all_points(loaded, engine))
     with progress_bar(len(points)) as show:
-        outcomes = run_points(points, output / "points.jsonl", lambda done: show(loaded.name, done), workers=workers)
+        outcomes = run_points(points, lambda done: show(loaded.name, done), workers=workers)
     comparisons = compare_chips(loaded) + compare(loaded, outcomes)
     files = write_report(loaded, outcomes, comparisons, output)
     result = payload(loaded, outcomes, comparisons, files)

@@ -97,7 +97,6 @@ def accelergy(
 
 def _write(target: Path, text: str) -> None:
     """Raises ``OSError`` if the file cannot be written."""
-    from results.files import replace_when_complete
+    from uarch.files.writing import write_output
 
-    with replace_when_complete(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_output(target, text)

@@ -23,13 +23,13 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Time GEMM, attention, norms, activations, copies and all-reduces on this machine's GPU, with cold and warm L2."""
-    from results.files import check_replaceable
+    from uarch.files.writing import check_output
     from workloads.measuring.plan import measurement_plan
     from workloads.measuring.timing import measure as time_jobs
     from workloads.measuring.timing import write_rows
     from workloads.measuring.torch_backend import open_torch
 
-    check_replaceable(output)
+    check_output(output)
     backend = open_torch()
     device = backend.device()
     jobs = [job for job in measurement_plan(device.count) if suite in (None, job.suite)]

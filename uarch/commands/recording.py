@@ -32,14 +32,14 @@ Simulation = Callable[[int, "Callable[[Table], None] | None"], "Trace"]
 
 def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
     """Run a simulation, and write its trace to ``output`` if there is one: intervals while it runs, all else at its end."""
-    from results.files import check_replaceable
     from results.trace.trace_file import Contents, open_writer
+    from uarch.files.writing import check_output
 
     if output is None:
         if timeline:
             raise InputError(f"--timeline {timeline}: needs --output FILE.h5, where the intervals go")
         return simulation(0, None)
-    check_replaceable(output)
+    check_output(output)
     if not timeline:
         trace = simulation(0, None)
         trace.save(output)

@@ -24,15 +24,15 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write a self-contained HTML page: summary, reasons in words, plots, every op, and how far off such numbers are."""
-    from results.files import check_replaceable
     from results.plots.style import PlotError
     from results.report import write_report
     from results.trace.trace import Trace, TraceError
+    from uarch.files.writing import check_output
 
     target = output or files[0].with_suffix(".html")
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output {target}: unknown ending {target.suffix!r}, allowed: .html, .htm")
-    check_replaceable(target)
+    check_output(target)
     try:
         write_report([Trace.load(file) for file in files], target)
     except (TraceError, PlotError) as error:

@@ -62,11 +62,10 @@ def scalesim(
 
 def _write(target: Path, text: str) -> None:
     """Raises ``OSError`` if the file cannot be written."""
-    from results.files import replace_when_complete
+    from uarch.files.writing import write_output
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replace_when_complete(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_output(target, text)
 
 
 def _payload(report: LayerReport) -> dict[str, Any]:

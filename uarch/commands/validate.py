@@ -61,9 +61,9 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
-    from results.files import check_replaceable
     from uarch.chip_file import load_chip
     from uarch.errors import InputError
+    from uarch.files.writing import check_output
     from workloads.validation.suite import BUILT_IN, Selection, plan_validation, report
 
     if overrides and chip is None:
@@ -71,7 +71,7 @@ def validate(
     model = None if chip is None else load_chip(chip, overrides or ())
     selection = Selection(suite, use, min_us, sample)
     for path in filter(None, (rows_to, page, summary)):
-        check_replaceable(path)
+        check_output(path)
     plan = plan_validation(reference or BUILT_IN, selection, chip=model)
     with progress_bar(len(plan.requests)) as show:
         judged = plan.judge(workers=workers, progress=lambda done: show("kernels", done))
@@ -114,13 +114,13 @@ def _write_page(judged: Sequence[Judged], result: dict[str, Any], path: Path) ->
 def _write_rows(judged: Sequence[Judged], path: Path) -> None:
     import csv
 
-    from results.files import replace_when_complete
+    from uarch.files.writing import output_file, text_of
 
     payloads = [_row_payload(row) for row in judged]
     for payload in payloads:
         payload |= {f"{cause}_share": share for cause, share in payload.pop("cause_shares").items()}
-    with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, payloads[0])
+    with output_file(path) as file, text_of(file) as text:
+        writer = csv.DictWriter(text, payloads[0])
         writer.writeheader()
         writer.writerows(payloads)
 
@@ -128,15 +128,14 @@ def _write_rows(judged: Sequence[Judged], path: Path) -> None:
 def _write_summary(suites: dict[str, Any], path: Path) -> None:
     import json
 
-    from results.files import replace_when_complete
+    from uarch.files.writing import write_output
 
     fields = ("rows", "mape", "p90_ape")
     found = {
         name: {"gpus": len(tables["chips"]), **{field: tables["overall"][field] for field in fields}}
         for name, tables in suites.items()
     }
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_output(path, json.dumps(found, indent=2) + "\n")
 
 
 def _render(result: dict[str, Any], farthest: Sequence[Judged]) -> None:

@@ -46,7 +46,7 @@ class StaticPower(NamedTuple):
     """Part that the clock tree draws, which falls with the clock; the rest is leakage."""
 
 
-_Stamps = tuple[tuple[int, int], tuple[int, int]]
+_Stamps = tuple[str, str]
 
 
 def _stamps(chip: Chip) -> _Stamps:

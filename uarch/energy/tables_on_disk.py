@@ -60,7 +60,7 @@ def load_energy_table(name_or_path: str) -> EnergyTable:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> EnergyTable:
+def _load(name_or_path: str, stamp: str) -> EnergyTable:
     path = TABLES.find(name_or_path, "energy.table")
     source = f"energy table {path.stem}"
     own = read_toml(path)

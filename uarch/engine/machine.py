@@ -127,7 +127,7 @@ def lower_dram(chip: Chip, fidelity: str, check_share: float = 0.0) -> DramTimin
 
 
 @lru_cache(maxsize=256)
-def _lower_dram(memory: Memory, fidelity: str, check_share: float, stamp: tuple[int, int]) -> DramTiming:
+def _lower_dram(memory: Memory, fidelity: str, check_share: float, stamp: str) -> DramTiming:
     lower_channels = lower_burst_channels if fidelity == "burst" else lower_tile_channels
     return lower_channels(
         load_standard(memory.standard),

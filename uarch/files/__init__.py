@@ -1,1 +1,1 @@
-"""Reading and checking input files, keeping derived files, and curves through given points."""
+"""Reading and checking input files, writing output, keeping derived data, and curves through given points."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from uarch.errors import InputError, unknown_name
+from uarch.files.keys import file_key
 from uarch.files.reading import one_line
 
 
@@ -69,18 +70,12 @@ class Presets:
         allowed = unknown_name(name_or_path, [*self.names, *self.more])
         return f"no such preset or {self.suffix.removeprefix('.').upper()} file; {allowed}"
 
-    def stamp(self, name_or_path: str) -> tuple[int, int]:
-        """Modification time (ns) and size (bytes) of a user's file, which tell that what was remembered of it is stale.
+    def stamp(self, name_or_path: str) -> str:
+        """Hash of a user's file and of the files that it names, which tells that what was remembered of it is stale.
 
-        ``(0, 0)`` for the package's own files, and for one that cannot be read: reading it will say why.
+        Empty for the package's own files, and for one that cannot be read: reading it will say why.
         """
-        if name_or_path in self.names:
-            return (0, 0)
-        try:
-            status = Path(name_or_path).stat()
-        except (OSError, ValueError):
-            return (0, 0)
-        return status.st_mtime_ns, status.st_size
+        return "" if name_or_path in self.names else file_key(name_or_path)
 
 
 def is_file(path: Path) -> bool:

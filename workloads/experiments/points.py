@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from uarch.chip_file import load_chip
 from uarch.errors import InputError
+from uarch.files.derived import json_store
+from uarch.files.keys import content_key
 from workloads.layers.capacity import check_fits
 from workloads.models.footprint import Footprint
 from workloads.models.presets import load_model
@@ -23,7 +22,6 @@ from workloads.settings.phase import Phase
 WORKERS = 2
 TRIALS = 4
 """Candidates of a search for tiles on the engine: within 1 % of the times that the mapper's own 16 give, in half the time."""
-_PACKAGES = ("uarch", "kernels", "workloads")
 
 
 @dataclass(frozen=True, order=True)
@@ -54,6 +52,15 @@ class Outcome:
     group_joules_per_token: float
     seconds_by_kind: dict[str, float]
 
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of a point on disk."""
+
+    outcome: Outcome | None
+
+
+_POINTS = json_store("points", _Kept, "uarch", "kernels", "workloads", "results")
 
 _Task = tuple[Point, ...]
 
@@ -104,30 +111,39 @@ def fits(point: Point) -> bool:
 
 def run_points(
     points: Iterable[Point],
-    store: Path,
     progress: Callable[[int], None],
     *,
     workers: int = WORKERS,
     executor: Executor | None = None,
 ) -> Outcomes:
-    """Outcomes of all points; those that ``store`` (JSON lines) holds from equal sources are not run again.
+    """Outcomes of all points; those that are known from an earlier run of equal sources and files are not run again.
 
     ``progress`` is called with the number of points that are done. Points that share GEMMs go to the same process, one of
     ``workers`` new ones (with one worker this one), or wherever ``executor`` runs them.
     """
-    wanted = sorted(set(points))
-    outcomes = {point: outcome for point, outcome in _stored(store) if point in set(wanted)}
+    keys = _keys(sorted(set(points)))
+    known = {point: _POINTS.recall(key) for point, key in keys.items()}
+    outcomes = {point: kept.outcome for point, kept in known.items() if kept is not None}
     progress(len(outcomes))
-    tasks = _tasks([point for point in wanted if point not in outcomes])
-    with store.open("a", encoding="utf-8") as file:
-        for task, found in run_jobs(_run_task, tasks, workers=workers, executor=executor):
-            for point, outcome in zip(task, found, strict=True):
-                outcomes[point] = outcome
-                record = {"sources": _sources(), "point": asdict(point), "outcome": outcome and asdict(outcome)}
-                file.write(json.dumps(record) + "\n")
-            file.flush()
-            progress(len(outcomes))
+    tasks = _tasks([point for point in keys if point not in outcomes])
+    for task, found in run_jobs(_run_task, tasks, workers=workers, executor=executor):
+        for point, outcome in zip(task, found, strict=True):
+            outcomes[point] = outcome
+            _POINTS.remember(keys[point], _Kept(outcome))
+        progress(len(outcomes))
     return outcomes
+
+
+def _keys(points: Sequence[Point]) -> dict[Point, str]:
+    """Keys of outcomes: with the contents of each point's chips and of all files that it names."""
+
+    @cache
+    def chip_key(chip: str, overrides: tuple[str, ...]) -> str:
+        return content_key(load_chip(chip, overrides))
+
+    return {
+        point: _POINTS.key(point, chip_key(point.chip, point.overrides), chip_key(point.chip, ())) for point in points
+    }
 
 
 def _tasks(points: Sequence[Point]) -> list[_Task]:
@@ -146,28 +162,3 @@ def _tasks(points: Sequence[Point]) -> list[_Task]:
 
 def _run_task(points: _Task) -> list[Outcome | None]:
     return [run_point(point) for point in points]
-
-
-def _stored(store: Path) -> Iterator[tuple[Point, Outcome | None]]:
-    """What an earlier run left, up to a line that an interruption cut off."""
-    if not store.is_file():
-        return
-    for line in store.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["sources"] == _sources():
-            point = record["point"] | {"overrides": tuple(record["point"]["overrides"])}
-            yield Point(**point), record["outcome"] and Outcome(**record["outcome"])
-
-
-@cache
-def _sources() -> str:
-    """Hash of everything that a result depends on: code and data of the simulator."""
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in {".py", ".toml", ".json"} and "experiments" not in path.parts:
-                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-from results.files import replace_when_complete
+from uarch.files.writing import output_file, text_of
 from workloads.measuring.plan import Job
 
 WARM_UPS = 3
@@ -103,7 +103,7 @@ def _spread(times: Sequence[float]) -> float:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the CSV, completely or not at all; raises :class:`OSError` if it cannot be written."""
-    with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    with output_file(path) as file, text_of(file) as text:
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

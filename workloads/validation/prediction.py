@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-from results.files import replace_when_complete
 from uarch.chip.schema import Chip
-from uarch.jit import cache_directory
+from uarch.files.derived import json_store
+from uarch.files.keys import content_key
 from workloads.running.kernel_run import KernelRun
 from workloads.running.workers import run_jobs
 from workloads.validation.requests import Request
 
-_PACKAGES = ("uarch", "kernels", "workloads")
 _WORTH_PROCESSES = 16
 """Fewer requests are run by the calling process: another one takes seconds to start."""
-_SAVE_EVERY = 100
 
 Progress = Callable[[int], None]
 
@@ -56,22 +48,18 @@ def predict(
 
     Raises :class:`uarch.InputError` for a request that cannot be run on its chip.
     """
-    stores = {name: _Store(chip, fidelity) for name, chip in chips.items()}
-    found = {}
-    for name, request in requests:
-        known = stores[name].recall(request)
-        if known is not None:
-            found[name, request] = known
-    jobs = [(name, chips[name], request, fidelity) for name, request in requests if (name, request) not in found]
+    chip_keys = {name: content_key(chip) for name, chip in chips.items()}
+    keys = {(name, request): _PREDICTIONS.key(chip_keys[name], request, fidelity) for name, request in requests}
+    known = {asked: _PREDICTIONS.recall(key) for asked, key in keys.items()}
+    found = {asked: prediction for asked, prediction in known.items() if prediction is not None}
+    jobs = [(name, chips[name], request, fidelity) for name, request in keys if (name, request) not in found]
     progress(len(found))
     if executor is None and len(jobs) < _WORTH_PROCESSES:
         workers = 1
     for (name, _, request, _), prediction in run_jobs(_run_one, jobs, workers=workers, executor=executor):
         found[name, request] = prediction
-        stores[name].remember(request, prediction)
+        _PREDICTIONS.remember(keys[name, request], prediction)
         progress(len(found))
-    for store in stores.values():
-        store.save()
     return {asked: found[asked] for asked in requests}
 
 
@@ -97,59 +85,4 @@ def _summary(run: KernelRun) -> Prediction:
     )
 
 
-class _Store:
-    """Predictions of one chip on disk: one file, always whole; of two processes that write it the later one's new entries
-    join those of the earlier.
-    """
-
-    def __init__(self, chip: Chip, fidelity: str) -> None:
-        digest = hashlib.sha256(_sources_key().encode())
-        digest.update(chip.model_dump_json().encode())
-        digest.update(fidelity.encode())
-        self._path = cache_directory() / "predictions" / f"{digest.hexdigest()}.json"
-        self._entries = self._read()
-        self._unsaved = 0
-
-    def recall(self, request: Request) -> Prediction | None:
-        """An earlier prediction, None if there is none or its file is damaged."""
-        with suppress(KeyError, TypeError):
-            return Prediction(**self._entries[repr(request)])
-        return None
-
-    def remember(self, request: Request, prediction: Prediction) -> None:
-        """Keep a prediction; it is written now and then, and by :meth:`save`."""
-        self._entries[repr(request)] = asdict(prediction)
-        self._unsaved += 1
-        if self._unsaved >= _SAVE_EVERY:
-            self.save()
-
-    def save(self) -> None:
-        """Write what is new; without space for it, it is known to this process alone."""
-        if not self._unsaved:
-            return
-        self._entries = self._read() | self._entries
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replace_when_complete(self._path) as temporary:
-                temporary.write_text(json.dumps(self._entries), "utf-8")
-        self._unsaved = 0
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            entries = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return entries if isinstance(entries, dict) else {}
-
-
-@cache
-def _sources_key() -> str:
-    """Hash of everything in the packages that a prediction depends on: code, chip parts, memory standards."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[2]
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".toml"):
-                digest.update(path.relative_to(root).as_posix().encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
+_PREDICTIONS = json_store("predictions", Prediction, "uarch", "kernels", "workloads", "results")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from hypothesis import strategies as st
 
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
-from kernels.mapping import store as mapping_store
-from kernels.mapping.mapper import Mapper, rank_attention, rank_gemm
+from kernels.mapping import tile_menu
+from kernels.mapping.mapper import _SEARCHES, Mapper, Search, rank_attention, rank_gemm
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
+from tests.support.empty_cache import keep_in
 from tests.support.small_programs import flash_program, gemm_program, small_chip
+from uarch.chip.schema import Chip
 from uarch.engine.execute import execute, resident_blocks
 from uarch.engine.machine import lower
 from uarch.engine.resident_blocks import MAX_STAGES
@@ -48,9 +49,14 @@ l1_sizes = st.sampled_from(["core.l1.bytes=16384", "core.l1.bytes=40000", "core.
 def store(tmp_path: Path) -> Iterator[Path]:
     """An empty store of mappings: the folder of its files, and nothing in memory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mapping_store, "_REMEMBERED", {})
-        patch.setattr(mapping_store, "cache_directory", lambda: tmp_path)
-        yield tmp_path / "mappings"
+        keep_in(tmp_path, patch, *_SEARCHES.values())
+        yield tmp_path / "gemm-mappings"
+
+
+def forget() -> None:
+    """Leave searches on disk alone."""
+    for each in _SEARCHES.values():
+        each.known.clear()
 
 
 def build_gemm(shape: GemmShape) -> Callable[[GemmMapping], TileProgram]:
@@ -205,7 +211,7 @@ def test_a_search_is_remembered_wherever_the_operands_lie() -> None:
     again: list[GemmMapping] = []
     elsewhere: list[GemmMapping] = []
     chosen = searched(0, first)
-    mapping_store._REMEMBERED.clear()
+    forget()
     assert searched(0, again) == chosen
     assert searched(640, elsewhere) == chosen
     assert len(first) >= 2
@@ -216,70 +222,51 @@ def test_the_search_itself_does_not_see_where_the_operands_lie(store: Path) -> N
     chosen = searched(0, [])
     for path in store.iterdir():
         path.unlink()
-    mapping_store._REMEMBERED.clear()
+    forget()
     builds: list[GemmMapping] = []
     assert searched(640, builds) == chosen
     assert len(builds) >= 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"mapping": {"tile_m": 16}}', '{"mapping": 3}', "\xff\xfe"])
-def test_a_damaged_file_is_searched_for_anew(content: str, store: Path) -> None:
+def test_a_damaged_file_is_searched_for_anew(store: Path) -> None:
     chosen = searched(0, [])
     (path,) = store.iterdir()
     good = path.read_bytes()
-    path.write_bytes(content.encode("latin-1"))
-    mapping_store._REMEMBERED.clear()
+    path.write_bytes(good.replace(b'"tile_m":', b'"tile_m":1'))
+    forget()
     builds: list[GemmMapping] = []
     assert searched(0, builds) == chosen
     assert len(builds) >= 2
     assert path.read_bytes() == good
 
 
-def test_a_mapping_that_is_not_a_candidate_any_more_is_searched_for_anew(store: Path) -> None:
-    chosen = searched(0, [])
-    (path,) = store.iterdir()
-    text = path.read_text()
-    path.write_text(text.replace(f'"tile_m": {chosen.tile_m}', '"tile_m": 7777'))
-    mapping_store._REMEMBERED.clear()
-    assert searched(0, []) == chosen
-    assert path.read_text() == text
+def test_the_key_tells_kernels_trials_and_candidates_apart(store: Path, tmp_path: Path) -> None:
+    menu = tmp_path / "menu.toml"
+    builds: list[GemmMapping] = []
+
+    def build(mapping: GemmMapping) -> TileProgram:
+        builds.append(mapping)
+        return gemm_program(256, 256, 256, mapping)
+
+    def search(chip: Chip, trials: int = 4) -> Search[GemmMapping]:
+        return Mapper(chip, trials=trials).search_gemm(GemmShape(256, 256, 256), build)
+
+    text = (Path(tile_menu.__file__).parent / "menus" / "library.toml").read_text()
+    menu.write_text(text)
+    chip = small_chip("h100", f"menu={menu}")
+    searches = [search(chip), search(chip, 5), search(small_chip("h100")), search(small_chip("h100", "l2.slices=16"))]
+    menu.write_text(text.replace("tiles = [", "tiles = [\n  [16, 16, 64, 2],", 1))
+    searches.append(search(chip))
+    assert searches[-1].candidates == searches[0].candidates + 1
+    assert len(list(store.iterdir())) == 5
 
 
-def test_the_key_tells_chips_and_kernels_apart() -> None:
-    keys = {
-        mapping_store.store_key(small_chip(*chip), kernel, 16)
-        for chip in (("h100",), ("a100",), ("h100", "l2.slices=16"), ("h100", "memory.standard=hbm3-6400"))
-        for kernel in (b"one program", b"another")
-    }
-    assert len(keys) == 8
-
-
-@pytest.mark.parametrize("blocked", ["mkdir", "replace"])
-def test_a_full_disk_only_costs_the_memory(blocked: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(f"pathlib.Path.{blocked}", refuse)
+def test_without_a_disk_a_search_is_known_to_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uarch.files.derived.cache_directory", lambda: None)
     chosen = searched(0, [])
     builds: list[GemmMapping] = []
     assert searched(0, builds) == chosen
     assert len(builds) == 1
-    assert not store.exists() or not list(store.iterdir())
-
-
-def test_writers_at_the_same_time_leave_one_whole_file(store: Path) -> None:
-    """Eight threads remember the same key; whoever reads meanwhile sees one of the outcomes or none."""
-    outcomes = [{"mapping": {"tile_m": i}, "trials": i} for i in range(40)]
-
-    def write_and_read(outcome: dict[str, object]) -> object:
-        mapping_store.remember("key", outcome)
-        mapping_store._REMEMBERED.pop("key", None)
-        return mapping_store.recall("key")
-
-    with ThreadPoolExecutor(8) as pool:
-        seen = list(pool.map(write_and_read, outcomes))
-    assert all(outcome in outcomes for outcome in seen)
-    assert [path.name for path in store.iterdir()] == ["key.json"]
 
 
 @needs_jit

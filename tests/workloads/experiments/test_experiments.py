@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from tests.support.empty_cache import flip, keep_in
+from tests.support.scaled_table import write_scaled_table
 from tests.support.small_experiment import write_small_experiment
+from uarch import chip_file
 from uarch.cli import run
 from uarch.errors import InputError
+from workloads.experiments import points
 from workloads.experiments.chip_table import compare_chips
 from workloads.experiments.differences import differences
 from workloads.experiments.expand import ENGINE, MODEL, all_points, curve_point, grid_point, mechanism_points
@@ -122,7 +128,7 @@ def test_what_agrees_needs_no_explanation(small: Experiment) -> None:
 def by_lltile(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """Every point of SPAD's figures, by the paper's kind of model."""
     figures = SPAD.model_copy(update={"variant": ()})
-    return run_points(all_points(figures, engine=False), tmp_path_factory.mktemp("spad") / "points", int, workers=1)
+    return run_points(all_points(figures, engine=False), int, workers=1)
 
 
 def test_the_papers_performance_is_reproduced(by_lltile: Outcomes) -> None:
@@ -158,21 +164,53 @@ def test_difference_of_what_is_not_there_is_none() -> None:
     assert Comparison("f", "q", 1.0, 1.5, None).difference == 0.5
 
 
-def test_a_second_run_takes_what_the_first_one_left(small: Experiment, tmp_path: Path) -> None:
+@pytest.fixture
+def empty_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the points that are kept, none yet."""
+    keep_in(tmp_path, monkeypatch, points._POINTS)
+    return tmp_path / "points"
+
+
+def test_a_second_run_takes_what_the_first_one_left(
+    small: Experiment, empty_points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     point = grid_point(small, small.grid[0], "spad-h100", (1, 16), MODEL)
     too_big = grid_point(small, small.grid[0], "spad-h100", (2, 4194304), MODEL)
-    store, done = tmp_path / "points.jsonl", list[int]()
-    first = run_points([point, too_big], store, done.append, workers=1)
+    done = list[int]()
+    first = run_points([point, too_big], done.append, workers=1)
     assert first == {point: run_point(point), too_big: None}
     assert done[-1] == 2
-    records = [json.loads(line) for line in store.read_text().splitlines()]
-    for record in records:
-        if record["outcome"]:
-            record["outcome"]["seconds"] = 1.25
-    store.write_text("\n".join(map(json.dumps, records)) + '\n{"cut off')
-    again = run_points([point, too_big], store, done.append, workers=2)
-    assert again[point] is not None
-    assert again[point].seconds == 1.25
+    points._POINTS.known.clear()
+    monkeypatch.setattr(points, "run_point", lambda _: Outcome(1.25, 1.0, {}))
+    assert run_points([point, too_big], done.append, workers=1) == first
+    for path in empty_points.iterdir():
+        flip(path, 5)
+    points._POINTS.known.clear()
+    assert run_points([point], done.append, workers=1)[point] == Outcome(1.25, 1.0, {})
+
+
+def test_files_that_a_point_names_may_change_between_runs(
+    small: Experiment, empty_points: Path, tmp_path: Path
+) -> None:
+    table, chip = tmp_path / "mine.toml", tmp_path / "chip.toml"
+    preset = Path(chip_file.__file__).parent / "chips" / "spad-h100.toml"
+    chip.write_text(re.sub('table = ".*"', f'table = "{table}"', preset.read_text()))
+    point = replace(grid_point(small, small.grid[0], "spad-h100", (1, 16), MODEL), chip=str(chip))
+
+    def joules_per_token() -> float:
+        outcome = run_points([point], int, workers=1)[point]
+        assert outcome is not None
+        return outcome.group_joules_per_token
+
+    write_scaled_table(table, 1.0)
+    before = joules_per_token()
+    write_scaled_table(table, 1.01)
+    assert joules_per_token() > before
+    write_scaled_table(table, 1.0)
+    assert joules_per_token() == before
+    chip.write_text(chip.read_text().replace(f'table = "{table}"', 'table = "n7"'))
+    assert joules_per_token() != before
+    assert len(list(empty_points.iterdir())) == 3
 
 
 @pytest.mark.compiled("minutes interpreted")

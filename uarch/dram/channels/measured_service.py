@@ -14,13 +14,9 @@ memory and on disk, under a key of the standard, its clock, the mapping, the opt
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +24,7 @@ import numpy.typing as npt
 from uarch.dram.controller.addresses import AddressMapping
 from uarch.dram.controller.options import ControllerOptions, RefreshMode
 from uarch.dram.standards.standard import Standard
-from uarch.jit import cache_directory
+from uarch.files.derived import Arrays, array_store, checked
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -71,29 +67,31 @@ def service_ticks(standard: Standard, mapping: str, options: ControllerOptions) 
 
 @lru_cache(maxsize=256)
 def _service_ticks(standard_text: str, mapping: str, options: ControllerOptions) -> ServiceTicks:
-    key = json.dumps([standard_text, mapping, options.model_dump_json()])
-    path = cache_directory() / f"dram-service-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-    known = _read(path)
+    key = _SERVICE.key(standard_text, mapping, options)
+    known = _SERVICE.recall(key)
     if known is None:
         known = measurer(Standard.model_validate_json(standard_text), mapping, options)
-        _write(path, known)
+        _SERVICE.remember(key, known)
     return known
 
 
-def _read(path: Path) -> ServiceTicks | None:
-    try:
-        fields: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    values: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return ServiceTicks(**values)
+def _to_arrays(ticks: ServiceTicks) -> Arrays:
+    return {name: np.asarray(value, np.float64) for name, value in ticks._asdict().items()}
 
 
-def _write(path: Path, ticks: ServiceTicks) -> None:
-    text = json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in ticks._asdict().items()})
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).replace(path)
+def _from_arrays(arrays: Arrays) -> ServiceTicks:
+    run = checked(arrays["run"], np.float64, (None,))
+    return ServiceTicks(
+        run=run,
+        opening=checked(arrays["opening"], np.float64, (2, len(run))),
+        recovery=checked(arrays["recovery"], np.float64, (2, len(run))),
+        turnaround=checked(arrays["turnaround"], np.float64, (2,)),
+        pipeline=float(checked(arrays["pipeline"], np.float64, ())),
+        refresh=float(checked(arrays["refresh"], np.float64, ())),
+    )
+
+
+_SERVICE = array_store("dram-service", _to_arrays, _from_arrays, "uarch", remembers=False)
 
 
 def measure(standard: Standard, mapping: str, options: ControllerOptions) -> ServiceTicks:

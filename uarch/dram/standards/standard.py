@@ -201,7 +201,7 @@ def load_standard(name_or_path: str) -> Standard:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> Standard:
+def _load(name_or_path: str, stamp: str) -> Standard:
     path = STANDARDS.find(name_or_path)
     return parse_standard(path.stem, read_toml(path))
 

@@ -82,6 +82,6 @@ def load_technology(name_or_path: str) -> Technology:
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, stamp: tuple[int, int]) -> Technology:
+def _load(name_or_path: str, stamp: str) -> Technology:
     path = TECHNOLOGIES.find(name_or_path, "technology")
     return validate(Technology, read_toml(path), f"memory technology {name_or_path}")
