@@ -7,7 +7,6 @@ frozen, hashable and picklable; :mod:`uarch.chip_file` reads them from files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
@@ -19,7 +18,6 @@ from uarch.dram.standards.standard import STANDARDS, load_standard
 from uarch.dram.standards.technology import load_technology
 from uarch.errors import InputError
 from uarch.files.frozen_table import FrozenTable
-from uarch.files.presets import is_file
 from uarch.files.section import Section, Whole
 
 Dataflow = Literal["os", "ws", "is"]
@@ -316,13 +314,6 @@ class Chip(Section):
     unless its arrays are too large for their tiles: such chips (TPUs) have a compiler that searches, as models have."""
     menu: FileName = "library"
     """The library's tiles: name of a menu in ``kernels/mapping/menus``, or path of one."""
-
-    @property
-    def own_files(self) -> tuple[Path, ...]:
-        """Files outside the package that this chip names and that its results therefore depend on."""
-        standard = load_standard(self.memory.standard)
-        named = (self.memory.standard, standard.technology, self.energy.table, self.menu)
-        return tuple(path for path in map(Path, named) if path.suffix == ".toml" or is_file(path))
 
     @property
     def uses_library(self) -> bool:
