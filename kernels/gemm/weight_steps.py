@@ -65,8 +65,7 @@ def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles,
         )
         values, j = _VALUES, j + 1
     indices = None
-    if form.is_sparse:
-        assert b.indices is not None
+    if b.indices is not None:
         box = _kept_rows(b, b.indices, tiles, k_tile)
         if form.skips_zeros:
             grid.vector(j, Function.IDENTITY, box, _INDICES, m=kept, n=n, ops_per_element=0)
@@ -107,8 +106,7 @@ def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles,
 
 def scale_columns(grid: Grid, j: int, b: Weights, tiles: OutputTiles, rows: int) -> None:
     """Step ``j``: ``SUM`` times the scale of every column; ``rows``: of the largest tile."""
-    assert b.scales is not None
-    box = Box(b.scales, n_rows=1, n_cols=tiles.n, col=tiles.col, batch=at_entry(b.entry, tiles.entry))
+    box = Box(b.scale_tensor, n_rows=1, n_cols=tiles.n, col=tiles.col, batch=at_entry(b.entry, tiles.entry))
     grid.vector(j, Function.SCALE, SUM, SUM, b=box, m=tiles.m, n=tiles.n, parameter=float(rows))
 
 
@@ -127,11 +125,9 @@ def _kept_rows(b: Weights, tensor: Tensor, tiles: OutputTiles, k_tile: KTile) ->
 
 def _scales(b: Weights, tiles: OutputTiles, k_tile: KTile) -> Box:
     """The scales of a tile of k, which holds whole groups."""
-    assert b.scales is not None
-    group_size = b.format.group_size
-    assert group_size is not None
+    group_size = b.format.group_size or b.k
     return Box(
-        b.scales,
+        b.scale_tensor,
         n_rows=-(-np.asarray(k_tile.size) // group_size),
         n_cols=tiles.n,
         row=k_tile.first // group_size,

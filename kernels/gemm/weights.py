@@ -204,6 +204,13 @@ class Weights:
     """Which of its matrices each product of a batch takes."""
 
     @property
+    def scale_tensor(self) -> Tensor:
+        """Scales of weights whose format has some; ``ValueError`` if it has none."""
+        if self.scales is None:
+            raise ValueError(f"weights in {self.format} have no scales")
+        return self.scales
+
+    @property
     def size_bytes(self) -> int:
         """Of all tensors."""
         return sum(tensor.size_bytes for tensor in (self.values, self.scales, self.indices) if tensor is not None)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.masks.kept_keys import KeptKeys, from_blocks, from_limits
-from kernels.masks.score_masks import WindowMask, positions
+from kernels.masks.score_masks import WindowMask, WrittenMask, numbers, positions
+from uarch.errors import InputError
+from uarch.files.reading import one_line
 
 INITIAL_BLOCKS = 1
 LOCAL_BLOCKS = 2
@@ -19,7 +21,7 @@ LOCAL_BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class NativeSparse:
+class NativeSparse(WrittenMask):
     """Sizes in tokens; those of the paper's model (section 4.1) if left out.
 
     ``stride`` must divide ``block`` and ``selection``, and ``block`` must not exceed ``selection``.
@@ -34,6 +36,19 @@ class NativeSparse:
     selected: int = 16
     """Selected blocks, those that always are among them."""
     window: int = 512
+
+    @classmethod
+    def written(cls, text: str, arguments: str, names: tuple[str, ...]) -> NativeSparse:
+        """See :class:`WrittenMask`; without arguments it is the paper's."""
+        if not arguments and ":" not in text:
+            return cls()
+        pattern = cls(*numbers(text, arguments, names))
+        if pattern.block % pattern.stride or pattern.selection % pattern.stride:
+            raise InputError(f"mask = {one_line(text)!r}: STRIDE must divide BLOCK and SELECTION")
+        if pattern.block > pattern.selection or pattern.chosen < 0:
+            least = INITIAL_BLOCKS + LOCAL_BLOCKS
+            raise InputError(f"mask = {one_line(text)!r}: BLOCK must be at most SELECTION, and COUNT at least {least}")
+        return pattern
 
     @property
     def lead(self) -> int:
@@ -63,7 +78,7 @@ class NativeSparse:
         return min(q_len, max(0, self.block - 1 - (kv_len - q_len)))
 
     def window_mask(self) -> WindowMask:
-        """Of the third branch."""
+        """The mask of the third branch."""
         return WindowMask(self.window)
 
 

@@ -1,20 +1,23 @@
 """Kinds of attention masks: which scores an operator keeps, whatever schedule computes them.
 
-Query i of ``q_len`` has position ``i + kv_len - q_len``. All masks but ``FullMask`` and the draft part of ``TreeMask`` are
+Query i of ``q_len`` has position ``i + kv_len - q_len``. All masks but ``FullMask`` and the draft part of a tree are
 causal on top of what they say.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from kernels.masks.kept_keys import KeptKeys, from_blocks, from_elements, from_limits
+from kernels.masks.kept_keys import KeptKeys, from_blocks, from_limits
 from kernels.masks.key_ranges import IntArray, KeyRanges
+from uarch.errors import InputError
+from uarch.files.reading import one_line
 
+LARGEST = 1 << 24
+"""Largest number in a mask."""
 SLASH_BLOCK = 64
 """Slashes are kept as whole blocks of so many queries and keys (MInference, arXiv 2407.02490)."""
 
@@ -30,13 +33,41 @@ class ScoreMask(Protocol):
         """Kept keys of the queries of a sequence; ``seed`` tells sequences and K/V heads apart if the mask is drawn."""
 
 
+class WrittenMask:
+    """A mask that users can ask for, by a name and numbers; see :mod:`kernels.masks.registry`."""
+
+    @classmethod
+    def written(cls, text: str, arguments: str, names: tuple[str, ...]) -> Any:
+        """Make the mask of ``text``, in which ``arguments`` stand for ``names``; :class:`uarch.InputError` if they do not.
+
+        This one takes numbers, in the order of the fields of the class.
+        """
+        return cls(*numbers(text, arguments, names))
+
+    def problem(self, q_len: int, kv_len: int, phase: str) -> str:
+        """Say why the mask does not suit sequences of such lengths in a phase; empty if it does."""
+        return ""
+
+
+def numbers(text: str, arguments: str, names: tuple[str, ...]) -> list[int]:
+    """Read a whole number for each of ``names``; :class:`uarch.InputError` shows the mask's ``text`` if there is none."""
+    parts = [part.strip() for part in arguments.split(",")] if names else []
+    found = [int(part) for part in parts if part.isdecimal() and 1 <= int(part) <= LARGEST]
+    if len(found) != len(names) or len(parts) != len(names):
+        kind = text.partition(":")[0]
+        raise InputError(
+            f"mask = {one_line(text)!r}: must be {kind}:{','.join(names)} with numbers from 1 to {LARGEST}"
+        )
+    return found
+
+
 def positions(q_len: int, kv_len: int) -> IntArray:
     """Position of each query in its sequence."""
     return np.arange(kv_len - q_len, kv_len)
 
 
 @dataclass(frozen=True)
-class FullMask:
+class FullMask(WrittenMask):
     """Every query sees every key."""
 
     drawn: bool = False
@@ -47,7 +78,7 @@ class FullMask:
 
 
 @dataclass(frozen=True)
-class CausalMask:
+class CausalMask(WrittenMask):
     """Every query sees the keys up to its own."""
 
     drawn: bool = False
@@ -59,7 +90,7 @@ class CausalMask:
 
 
 @dataclass(frozen=True)
-class WindowMask:
+class WindowMask(WrittenMask):
     """Every query sees the last ``window`` keys, its own included (Mistral 7B: 4096)."""
 
     window: int
@@ -72,7 +103,7 @@ class WindowMask:
 
 
 @dataclass(frozen=True)
-class SinkMask:
+class SinkMask(WrittenMask):
     """The first ``sinks`` keys and the last ``window`` ones (StreamingLLM, arXiv 2309.17453)."""
 
     sinks: int
@@ -91,46 +122,8 @@ class SinkMask:
         return KeptKeys(kv_len, ranges)
 
 
-@dataclass(frozen=True, eq=False)
-class BlockSparseMask:
-    """Blocks of ``block x block`` scores; ``rows[r]``: ascending key blocks of query block r."""
-
-    block: int
-    rows: tuple[IntArray, ...]
-    drawn: bool = False
-
-    def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`; ``ValueError`` if the pattern has no row for some query."""
-        position = positions(q_len, kv_len)
-        if kv_len > self.block * len(self.rows):
-            raise ValueError(f"{len(self.rows)} rows of blocks of {self.block}: fewer than {kv_len} positions need")
-        return from_blocks(kv_len, position // self.block, position + 1, self.block, self._inside(kv_len))
-
-    def _inside(self, kv_len: int) -> list[IntArray]:
-        return [row[row * self.block < kv_len] for row in self.rows]
-
-
 @dataclass(frozen=True)
-class RandomBlocksMask:
-    """Blocks of ``block x block`` scores, each kept with probability ``share``, and those on the diagonal."""
-
-    block: int
-    share: float
-    drawn: bool = True
-
-    def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
-        random, n_blocks = np.random.default_rng(seed), -(-kv_len // self.block)
-        rows = []
-        for r in range(n_blocks):
-            chosen = random.random(r + 1) < self.share
-            chosen[r] = True
-            rows.append(np.flatnonzero(chosen))
-        return BlockSparseMask(self.block, tuple(rows)).kept(q_len, kv_len)
-
-
-@dataclass(frozen=True)
-class VerticalSlashMask:
+class VerticalSlashMask(WrittenMask):
     """``vertical`` keys that all queries see, and ``slashes`` distances at which every query sees a key (MInference).
 
     Vertical keys are drawn evenly, the first key among them. Slashes come in bands: one half are the shortest distances, the
@@ -162,7 +155,7 @@ class VerticalSlashMask:
 
 
 @dataclass(frozen=True)
-class PagesMask:
+class PagesMask(WrittenMask):
     """``budget`` keys on whole pages of ``page`` keys, the newest page among them (Quest, arXiv 2406.10774).
 
     All queries of a sequence share their pages, which are drawn evenly: what a selection pass chooses depends on the values.
@@ -172,6 +165,18 @@ class PagesMask:
     page: int
     budget: int
     drawn: bool = True
+
+    @classmethod
+    def written(cls, text: str, arguments: str, names: tuple[str, ...]) -> PagesMask:
+        """See :class:`WrittenMask`; the budget must be whole pages."""
+        page, budget = numbers(text, arguments, names)
+        if budget % page:
+            raise InputError(f"mask = {one_line(text)!r}: BUDGET must be a multiple of PAGE")
+        return cls(page, budget)
+
+    def problem(self, q_len: int, kv_len: int, phase: str) -> str:
+        """See :class:`WrittenMask`."""
+        return "pages are selected for single new tokens, in decode" if phase == "prefill" else ""
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
         """See :class:`ScoreMask`."""
@@ -186,32 +191,6 @@ def pages_kept(q_len: int, kv_len: int, page: int, chosen: IntArray) -> KeptKeys
     """Queries that see the given pages, as far as they are causal."""
     position = positions(q_len, kv_len)
     return from_blocks(kv_len, np.zeros(q_len, np.int64), position + 1, page, [chosen], gathers=page)
-
-
-@dataclass(frozen=True)
-class TreeMask:
-    """The drafted tokens of a tree see all keys before the draft and their own ancestors in it (Medusa, EAGLE).
-
-    ``parents[i]``: index of the node that node i continues, below i; -1 for the root, the last token that is certain.
-    """
-
-    parents: tuple[int, ...]
-    drawn: bool = False
-
-    def ancestors(self) -> npt.NDArray[np.bool_]:
-        """Whether node i sees node j; shape ``(nodes, nodes)``."""
-        seen = np.eye(len(self.parents), dtype=np.bool_)
-        for i, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[i] |= seen[parent]
-        return seen
-
-    def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`; ``ValueError`` if ``q_len`` is not the number of nodes."""
-        if q_len != len(self.parents):
-            raise ValueError(f"{q_len} queries, but a tree of {len(self.parents)} nodes")
-        context = np.ones((q_len, kv_len - q_len), np.bool_)
-        return from_elements(np.concatenate([context, self.ancestors()], axis=1))
 
 
 def _draw_with_first(random: np.random.Generator, n: int, count: int) -> IntArray:

@@ -18,6 +18,13 @@ Slots = dict[int, Matrix]
 _GELU_SCALE = float(np.sqrt(2 / np.pi))
 
 
+def given(operand: Matrix | None, name: str) -> Matrix:
+    """The values of an operand; ``ValueError`` if the step, which needs it, has none."""
+    if operand is None:
+        raise ValueError(f"a step needs operand {name} and has none")
+    return operand
+
+
 @dataclass(frozen=True)
 class Call:
     """One execution of a vector step: its operands' values and the block's slots."""
@@ -31,10 +38,14 @@ class Call:
     slots: Slots
 
     @property
+    def source(self) -> Matrix:
+        """A as it was read."""
+        return given(self.a, "A")
+
+    @property
     def tile_a(self) -> Matrix:
         """A as ``m x n``."""
-        assert self.a is not None
-        return self.a.reshape(int(self.step["m"]), int(self.step["n"]))
+        return self.source.reshape(int(self.step["m"]), int(self.step["n"]))
 
     @property
     def tile_b(self) -> Matrix:
@@ -44,8 +55,7 @@ class Call:
     @property
     def other(self) -> Matrix:
         """B as it was read."""
-        assert self.b is not None
-        return self.b
+        return given(self.b, "B")
 
     @property
     def parameter(self) -> float:
@@ -145,9 +155,8 @@ def _multiply_add(call: Call) -> Matrix:
 
 
 def _expand(call: Call) -> Matrix:
-    assert call.a is not None
     n = int(call.step["n"])
-    values, indices = call.a.reshape(-1, n), call.other.reshape(-1, n)
+    values, indices = call.source.reshape(-1, n), call.other.reshape(-1, n)
     return _expanded(call.step, values, indices)[: int(call.step["m"])]
 
 
@@ -220,8 +229,7 @@ def _layer_scale(call: Call) -> Matrix:
 
 
 def _largest(call: Call) -> Matrix:
-    assert call.a is not None
-    largest = np.abs(call.a.reshape(int(call.step["m"]), -1)).max(axis=1, keepdims=True)
+    largest = np.abs(call.source.reshape(int(call.step["m"]), -1)).max(axis=1, keepdims=True)
     return np.where(largest == 0, 1.0, largest)
 
 
@@ -230,8 +238,7 @@ def _divide_rows(call: Call) -> Matrix:
 
 
 def _column_maximum(call: Call) -> Matrix:
-    assert call.a is not None
-    return np.asarray(call.a.reshape(-1, int(call.step["n"])).max(axis=0, keepdims=True))
+    return np.asarray(call.source.reshape(-1, int(call.step["n"])).max(axis=0, keepdims=True))
 
 
 def _probabilities(call: Call) -> Matrix:
@@ -240,9 +247,8 @@ def _probabilities(call: Call) -> Matrix:
 
 
 def _overlap_sums(call: Call) -> Matrix:
-    assert call.a is not None
     m, n, stride = int(call.step["m"]), int(call.step["n"]), int(call.parameter)
-    sums = call.a.reshape(m, -1, call.a.shape[1]).sum(axis=1)
+    sums = call.source.reshape(m, -1, call.source.shape[1]).sum(axis=1)
     overlaps = sums.shape[1] - stride * n + 1
     return np.asarray(sum(sums[:, x + y :: stride][:, :n] for x in range(stride) for y in range(overlaps)))
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.program.tile_program import TileProgram
-from kernels.replay.functions import FUNCTIONS, Call, Matrix, Slots, multiply
+from kernels.replay.functions import FUNCTIONS, Call, Matrix, Slots, given, multiply
 from uarch.program.records import NONE, OUT, A, B, Function, Op
 
 Memory = MutableMapping[str, Matrix]
@@ -104,9 +104,7 @@ class _Run:
         b = self._read(operands[B], iteration, slots)
         target = int(operands[OUT]["slot"])
         if step["op"] == Op.MATMUL:
-            assert a is not None
-            assert b is not None
-            result = multiply(step, a, b, slots)
+            result = multiply(step, given(a, "A"), given(b, "B"), slots)
             if step["accumulate"] and target in slots:
                 result = slots[target] + result
         else:

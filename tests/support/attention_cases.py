@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from kernels.attention.attention import Attention
 from kernels.attention.tensors import AttentionTensors, allocate_attention
+from kernels.masks.block_sparse import RandomBlocksMask
+from kernels.masks.draft_tree import TreeMask
 from kernels.masks.kept_keys import KeptKeys
 from kernels.masks.score_masks import (
     CausalMask,
     FullMask,
     PagesMask,
-    RandomBlocksMask,
     ScoreMask,
     SinkMask,
-    TreeMask,
     VerticalSlashMask,
     WindowMask,
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kernels.masks.registry import ALLOWED
 from uarch.datatypes import Datatype
 
 MaskOption = Annotated[
@@ -13,8 +14,7 @@ MaskOption = Annotated[
     typer.Option(
         "--mask",
         metavar="KIND",
-        help="causal, full, window:W, sink:S,W, blocks:FILE, blocks:BLOCK,SHARE, vslash:V,S, topk:PAGE,BUDGET, "
-        "nsa[:BLOCK,STRIDE,SELECTION,COUNT,WINDOW] or tree:FILE.",
+        help=f"Scores that are kept: {ALLOWED}.",
     ),
 ]
 QHeadsOption = Annotated[int, typer.Option("--q-heads", help="Query heads.")]

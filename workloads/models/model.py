@@ -50,6 +50,12 @@ class LatentAttention:
         """Elements that the cache holds for a token."""
         return self.kv_rank + self.rope_dim
 
+    def linear_parameters(self, hidden: int, heads: int) -> int:
+        """Weights of the products of a layer of ``heads`` heads that weight quantisation and sparsity apply to."""
+        q_width = heads * self.head_dim
+        queries = hidden * q_width if self.q_rank is None else self.q_rank * (hidden + q_width)
+        return queries + hidden * (self.cached_dim + heads * self.value_dim)
+
 
 @dataclass(frozen=True)
 class LayerKind:
@@ -143,7 +149,7 @@ class Model:
     def linear_parameters_per_chip(self, tp: int, ep: int, kind: LayerKind) -> int:
         """Of them, the weights of the products that weight quantisation and sparsity apply to."""
         if self.latent is not None:
-            attention = self._latent_linear_parameters(tp)
+            attention = self.latent.linear_parameters(self.hidden, _share(self.q_heads, tp))
         else:
             q_width = _share(self.q_heads, tp) * self.head_dim
             attention = self.hidden * (2 * q_width + 2 * _share(self.kv_heads, tp) * self.head_dim)
@@ -187,15 +193,6 @@ class Model:
     def _cached_elements(self, tp: int) -> int:
         """Of a token in one layer."""
         return self.latent.cached_dim if self.latent else 2 * _share(self.kv_heads, tp) * self.head_dim
-
-    def _latent_linear_parameters(self, tp: int) -> int:
-        assert self.latent is not None
-        latent, heads = self.latent, _share(self.q_heads, tp)
-        q_width = heads * latent.head_dim
-        queries = self.hidden * q_width
-        if latent.q_rank is not None:
-            queries = latent.q_rank * (self.hidden + q_width)
-        return queries + self.hidden * (latent.cached_dim + heads * latent.value_dim)
 
     def _attention_parameters_beside(self, tp: int) -> int:
         """Biases, norms of queries and keys, and what makes keys and values of a latent."""

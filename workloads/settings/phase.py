@@ -11,11 +11,12 @@ import numpy as np
 
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.native_sparse import NativeSparse
+from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import ScoreMask
 from uarch.datatypes import check_matrix_datatype, datatype
 from uarch.errors import InputError, unknown
 from workloads.settings.context_lengths import context_lengths
-from workloads.settings.masks import Draft, check_mask, parse_draft, parse_mask
+from workloads.settings.draft import Draft, parse_draft
 
 PHASES = ("prefill", "decode", "verify")
 SCHEDULES = ("flash", "unfused")
@@ -52,13 +53,13 @@ class PhaseOptions(TypedDict, total=False):
     logits: str
     """One of ``LOGITS``: of the last token of each sequence, or of all."""
     mask: str | None
-    """Of layers without a window of their own: see :func:`workloads.settings.masks.parse_mask`."""
+    """Of layers without a window of their own: see :func:`kernels.masks.registry.parse_mask`."""
     kv_dtype: str | None
     """Of the KV cache."""
     page_size: int
     """Tokens of a page of the KV cache; 0: a sequence lies together."""
     draft: str | None
-    """What is verified of each sequence: see :func:`workloads.settings.masks.parse_draft`."""
+    """What is verified of each sequence: see :func:`workloads.settings.draft.parse_draft`."""
     pp: int
     """Pipeline stages, each of ``tp`` x ``ep`` chips; the trace is their critical path (:mod:`workloads.running.pipeline`)."""
     micro_batches: int

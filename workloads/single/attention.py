@@ -17,6 +17,7 @@ from kernels.attention.unfused import UnfusedAttention, scores_tensor
 from kernels.mapping.mapper import Mapper
 from kernels.masks.key_ranges import IntArray
 from kernels.masks.native_sparse import NativeSparse
+from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
@@ -27,7 +28,6 @@ from workloads.layers.native_sparse import NativeSparseAttention
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
 from workloads.running.residency import initial_l2
 from workloads.settings.context_lengths import context_lengths
-from workloads.settings.masks import check_mask, parse_mask
 from workloads.settings.phase import LARGEST_SIZE, SCHEDULES, check_cache, check_known, check_lengths, check_positive
 from workloads.single.gemm import check_options, check_space, mapper_for
 
@@ -94,7 +94,7 @@ def simulate_attention(
     finding the L2 as the one before it left it. ``chip``, ``fidelity`` and ``residency`` (``inputs`` is Q) as in
     :func:`workloads.single.gemm.simulate_gemm`.
 
-    With ``flash`` only: ``mask`` (see :func:`workloads.settings.masks.parse_mask`); ``kv_dtype`` and ``page_size`` of the
+    With ``flash`` only: ``mask`` (see :func:`kernels.masks.registry.parse_mask`); ``kv_dtype`` and ``page_size`` of the
     cache; ``contexts`` instead of ``kv_len`` for sequences of different lengths (see :func:`context_lengths`), which are
     ``packed``, or ``padded`` to the longest; ``value_dim``, if values are not as wide as keys; ``latent``: values are the
     first ``value_dim`` columns of the keys.

@@ -16,7 +16,7 @@ from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.settings.context_lengths import context_lengths
-from workloads.settings.masks import parse_draft
+from workloads.settings.draft import parse_draft
 from workloads.settings.phase import check_cache, check_known
 from workloads.single.attention import check_sizes, streamed
 from workloads.single.gemm import check_options, mapper_for
@@ -67,7 +67,7 @@ def simulate_verify(
 ) -> VerifyRun:
     """Run the attention that verifies drafted tokens of ``batch`` requests against their contexts.
 
-    ``draft``: see :func:`workloads.settings.masks.parse_draft`; ``contexts``: tokens of each request before its draft, see
+    ``draft``: see :func:`workloads.settings.draft.parse_draft`; ``contexts``: tokens of each request before its draft, see
     :func:`context_lengths`.
     ``pack``: all requests ``padded`` to the longest, or long ones ``decomposed`` into pieces that are merged exactly.
 

@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.masks.block_mask import block_mask
+from kernels.masks.block_sparse import BlockSparseMask, RandomBlocksMask
+from kernels.masks.draft_tree import TreeMask
 from kernels.masks.kept_keys import from_blocks, from_elements
 from kernels.masks.score_masks import (
-    BlockSparseMask,
     CausalMask,
     FullMask,
     PagesMask,
-    RandomBlocksMask,
     ScoreMask,
     SinkMask,
-    TreeMask,
     VerticalSlashMask,
     WindowMask,
 )

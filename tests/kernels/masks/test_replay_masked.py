@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.streamed import flash_attention
-from kernels.masks.score_masks import BlockSparseMask, CausalMask, ScoreMask, WindowMask
+from kernels.masks.block_sparse import BlockSparseMask
+from kernels.masks.score_masks import CausalMask, ScoreMask, WindowMask
 from kernels.replay.interpreter import replay
 from tests.support.attention_cases import attention_case, masks
 from tests.support.replayed import assert_replayed
