@@ -1,1 +1,1 @@
-"""Which operators a model runs in a phase, on which software stack; the runner of whole phases."""
+"""Models, phases and software stacks: the operators that a model runs in a phase, and running them."""

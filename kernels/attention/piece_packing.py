@@ -25,7 +25,7 @@ class PiecePacking:
     pieces: int
     longest_piece_tiles: int
     makespan_tiles: int
-    """Of the busiest core."""
+    """Tiles of keys that the busiest core visits."""
     lower_bound_tiles: int
     """No assignment is shorter: all tiles shared out evenly, or the longest piece."""
 

@@ -63,7 +63,7 @@ def packed(q_len: IntArray, kv_len: IntArray) -> Sequences:
 
 
 def paged(sequences: Sequences, page_size: int, *, seed: int = 0) -> Sequences:
-    """The same sequences with their keys on pages, in the order of a cache that has been in use for long: any."""
+    """Sequences with their keys on pages in a random order, as in a cache that has been in use for long."""
     n_pages = -(-sequences.kv_len // page_size)
     order = np.random.default_rng(seed).permutation(int(n_pages.sum()))
     pages = tuple(np.split(order, np.cumsum(n_pages)[:-1]))

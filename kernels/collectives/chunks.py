@@ -33,7 +33,7 @@ def check_chunks(name: str, x: Tensor, ranks: int) -> None:
 
 
 def add_resources(grid: Grid, chip: Chip, x: Tensor, tiles: Tiles, steps: int) -> None:
-    """All steps' tiles are asked for at the same time, as far as L1 holds them."""
+    """Set a block's stages and L1 bytes so that all its tiles are asked for at the same time, as far as L1 holds them."""
     tile_bytes = -(-tiles.largest * x.element_bits // 8)
     stages = max(1, min(steps, MAX_STAGES, chip.core.l1.bytes // tile_bytes))
     grid.resources(stages=stages, l1_bytes=stages * tile_bytes, register_bytes=tiles.largest * ACCUMULATOR_BYTES)

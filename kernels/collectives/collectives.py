@@ -133,7 +133,7 @@ def point_to_point(name: str, chip: Chip, x: Tensor, *, dtype: str = "fp16") -> 
 def _sum(
     name: str, chip: Chip, x: Tensor, out: Tensor, tiles: Tiles, shifts: dict[int, int], dtype: str
 ) -> TileProgram:
-    """Blocks that each add a tile of all peers' ``x`` and of the local one in fp32, and store it to ``out``."""
+    """Add blocks that each sum a tile of all peers' ``x`` and of the local one in fp32, and store it to ``out``."""
     writer = collective_writer("all_reduce", name, x, len(shifts) + 1, dtype)
     grid = writer.grid(len(tiles.row), len(shifts) + 1)
     sources = [x.at_peer(peer, shift) for peer, shift in shifts.items()] + [x]
@@ -150,5 +150,5 @@ def _own_chunk(name: str, x: Tensor, rank: int, ranks: int) -> tuple[int, int]:
 
 
 def _peers(rank: int, ranks: int) -> Iterable[int]:
-    """The other ranks, from the right neighbour on."""
+    """Other ranks, from the right neighbour on."""
     return ((rank + np.arange(1, ranks)) % ranks).tolist()

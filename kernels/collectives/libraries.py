@@ -28,7 +28,7 @@ Algorithm = Literal["one_shot", "two_phase", "ring", "in_switch"]
 
 
 class Protocol(Section):
-    """How data and the word that it has arrived travel together."""
+    """Protocol by which data and the notice of its arrival travel together."""
 
     start_seconds: Annotated[float, Field(ge=0, le=1)]
     hop_latency: Annotated[float, Field(gt=0, le=10)]
@@ -42,7 +42,7 @@ class Protocol(Section):
 
 
 class Library(Section):
-    """What a library chooses from."""
+    """Communication library: the algorithms and protocols from which it chooses."""
 
     description: str
     source: str
@@ -65,7 +65,7 @@ class Choice:
     protocol: str = ""
     link: LinkUse | None = None
     start_seconds: float | None = None
-    """None: a kernel like any other."""
+    """Seconds that the start takes; None: as long as that of any kernel."""
 
 
 def library_names() -> list[str]:
@@ -84,7 +84,7 @@ def _load(name_or_path: str, stamp: str) -> Library:
 
 
 def choices(library: Library, chip: Chip, size_bytes: int, ranks: int) -> Iterator[Choice]:
-    """What the library chooses from for a message of ``size_bytes``, with times as it would estimate them."""
+    """Choices that a library has for a message of ``size_bytes``, with times as it would estimate them."""
     for algorithm in library.algorithms:
         if algorithm == "one_shot":
             yield Choice(algorithm, one_shot_seconds(chip, size_bytes, ranks))
@@ -97,18 +97,18 @@ def choices(library: Library, chip: Chip, size_bytes: int, ranks: int) -> Iterat
 
 
 def payload_bytes_per_second(chip: Chip) -> float:
-    """What the link carries in one direction besides packet headers, when single lines are pulled."""
+    """Bytes of data a second that the link carries in one direction when single lines are pulled, packet headers left out."""
     link = chip.link
     return link.bandwidth_bytes_per_second * link.payload_bytes / (link.payload_bytes + link.header_bytes)
 
 
 def one_shot_seconds(chip: Chip, size_bytes: int, ranks: int) -> float:
-    """Latency-bandwidth model of one trip with all other ranks' bytes; launches, which the stack knows, left out."""
+    """Seconds of one trip with all other ranks' bytes by latency and bandwidth, without launches, which the stack knows."""
     return chip.link.latency_seconds + (ranks - 1) * size_bytes / payload_bytes_per_second(chip)
 
 
 def two_phase_seconds(chip: Chip, size_bytes: int, ranks: int) -> float:
-    """The same of two trips with ``(ranks - 1) / ranks`` of the bytes each."""
+    """Seconds of two trips with ``(ranks - 1) / ranks`` of the bytes each by latency and bandwidth; launches are left out."""
     return 2 * (chip.link.latency_seconds + (ranks - 1) * size_bytes / ranks / payload_bytes_per_second(chip))
 
 

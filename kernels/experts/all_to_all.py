@@ -31,13 +31,13 @@ class Segments:
     rows: IntArray
 
     def reversed(self) -> Segments:
-        """The same rows on their way back: what peers pull from this rank, as if it pulled them from its peers."""
+        """Segments of the way back: what peers pull from this rank, as if it pulled them from its peers."""
         return Segments(self.peer, self.target, self.source, self.rows)
 
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """Where the copies of every rank's tokens go if ``ranks`` chips hold equally many experts each.
+    """Exchange of the copies of every rank's tokens among ``ranks`` chips that hold equally many experts each.
 
     ``routings``: of each rank's own tokens. Rank p computes experts ``p * experts_per_rank`` on; it receives their rows
     sorted by expert, those of an expert by the rank they come from.
@@ -52,7 +52,7 @@ class Exchange:
 
     @property
     def experts_per_rank(self) -> int:
-        """Experts that each holds."""
+        """Number of experts that each chip holds."""
         return self.routings[0].n_experts // self.ranks
 
     @property
@@ -66,11 +66,11 @@ class Exchange:
 
     @property
     def busiest_rank(self) -> int:
-        """The one that receives most rows, the first of equals."""
+        """Rank that receives most rows, the first of equals."""
         return int(np.argmax([sum(self.rows(rank)) for rank in range(self.ranks)]))
 
     def dispatch(self, rank: int) -> Segments:
-        """What a rank pulls from the permuted matrices of all ranks, its own included, from its right neighbour on."""
+        """Segments that a rank pulls from the permuted matrices of all ranks, its own included, from its right neighbour on."""
         counts, experts = self.counts, self._experts(rank)
         source = (np.cumsum(counts, axis=1) - counts)[:, experts]
         received = counts[:, experts].T  # by expert, then by rank
@@ -78,7 +78,7 @@ class Exchange:
         return _ordered(rank, self.ranks, source, target, counts[:, experts])
 
     def combine(self, rank: int) -> Segments:
-        """What a rank pulls of the results for its own tokens' copies: back to where they were in its permuted matrix."""
+        """Segments that a rank pulls of the results of its own tokens' copies, to where they were in its permuted matrix."""
         parts = []
         for peer in range(self.ranks):
             segments = self.dispatch(peer)
@@ -103,7 +103,9 @@ def _ordered(rank: int, ranks: int, source: IntArray, target: IntArray, rows: In
 def all_to_all(
     name: str, chip: Chip, segments: Segments, x: Tensor, out: Tensor, *, rank: int, ranks: int, dtype: str = "fp16"
 ) -> TileProgram:
-    """Rows of all ranks' ``x`` into this rank's ``out``; both have the same columns, and room for all segments on any rank.
+    """Tile program that copies rows of all ranks' ``x`` into this rank's ``out``.
+
+    Both have the same columns, and room for all segments on any rank.
 
     Raises:
         InputError: a row does not fit into a core.
@@ -138,7 +140,7 @@ def all_to_all(
 
 
 def _cut(segments: Segments, rows_per_piece: int) -> Segments:
-    """The same rows in runs of at most so many."""
+    """Segments cut into runs of at most ``longest`` rows."""
     pieces = -(-segments.rows // rows_per_piece)
     first = (np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * rows_per_piece
     rows = np.minimum(rows_per_piece, np.repeat(segments.rows, pieces) - first)

@@ -17,7 +17,7 @@ from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
 STAGES = 4
-"""Three rows of each block arrive while one is written: more than the bandwidth-delay product of DRAM."""
+"""Rows of a block under way: three arrive while one is written, more than the bandwidth-delay product of DRAM."""
 BLOCKS_PER_CORE = 2
 
 _SUM, _WEIGHTS = Slot(0), Slot(1)

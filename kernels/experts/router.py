@@ -9,9 +9,9 @@ from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
 SELECT_OPS = 1
-"""Per score and chosen expert: comparison with the running maximum, as kernels find the best one by one."""
+"""Operations per score and chosen expert: comparison with the running maximum, as kernels find the best one by one."""
 SOFTMAX_OPS = 3
-"""Per chosen expert: subtract the maximum, add for the sum, multiply by its reciprocal."""
+"""Operations per chosen expert: subtract the maximum, add for the sum, multiply by its reciprocal."""
 
 
 def top_k(name: str, chip: Chip, scores: Tensor, out: Tensor, *, k: int, dtype: str = "fp16") -> TileProgram:

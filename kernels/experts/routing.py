@@ -1,4 +1,4 @@
-"""Which experts tokens visit: the table that permutation, grouped products and exchange are built from."""
+"""Routing of tokens to experts: the table that permutation, grouped products and exchange are built from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """``experts``: int64, shape ``(tokens, top_k)``, different ones in each row; ``n_experts`` in all.
+    """Routing of tokens to experts.
+
+    ``experts``: int64, shape ``(tokens, top_k)``, different ones in each row; ``n_experts`` in all.
 
     The copies of all tokens, sorted by expert and then by token, are the rows of the *permuted* matrix.
     """
@@ -28,7 +30,7 @@ class Routing:
 
     @property
     def top_k(self) -> int:
-        """Experts that each visits."""
+        """Number of experts that each token visits."""
         return int(self.experts.shape[1])
 
     @cached_property

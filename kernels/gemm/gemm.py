@@ -47,7 +47,9 @@ _FIX_UP_ROWS = 32
 
 @dataclass(frozen=True)
 class Output:
-    """Columns ``first_col`` to ``first_col + n_cols - 1`` of C go to ``operand``, whose columns they fill from its own on."""
+    """Destination of columns ``first_col`` to ``first_col + n_cols - 1`` of C.
+
+    They are stored in ``operand``, from its column ``operand.col`` on."""
 
     operand: Operand
     first_col: int
@@ -116,7 +118,7 @@ def grouped_gemm(
     *,
     dtype: str = "fp16",
 ) -> TileProgram:
-    """One launch for all experts: rows of ``a`` and ``out`` are sorted by expert, whose blocks follow each other.
+    """Tile program of one launch for all experts: rows of ``a`` and ``out`` are sorted by expert, as are the blocks.
 
     ``a``: at least ``sum(rows) x k``; ``b``: a ``k x n`` matrix for every expert; ``out``: ``sum(rows) x n``. Experts
     without rows have no blocks.
@@ -133,7 +135,7 @@ def grouped_gemm(
 
 
 def useful_flops(shape: ProductShape, b: Operand | Weights) -> int:
-    """Two per multiply-accumulate with a weight that is not dropped."""
+    """Useful FLOP of a product: two per multiply-accumulate with a weight that is not dropped."""
     if not isinstance(b, Weights):
         return shape.flops
     return shape.flops // shape.k * int(b.format.kept(shape.k))
@@ -145,7 +147,7 @@ def fix_up_l1_bytes(mapping: GemmMapping) -> int:
 
 
 def _check_packing(name: str, shape: ProductShape, a: Operand, outputs: Sequence[Output], mapping: GemmMapping) -> None:
-    """Packed rows are whole in every tile, and a tile covers all of their width."""
+    """Raise ``ValueError`` unless packed rows are whole in every tile and a tile covers all of their width."""
     packs = [a.pack, *(output.operand.pack for output in outputs)]
     if any(mapping.tile_m % pack or np.any(shape.entry_rows % pack) for pack in packs):
         rows = int(shape.entry_rows.max())
@@ -203,7 +205,7 @@ def _product_grid(
 
 
 def _occupy(grid: Grid, a: Operand, b: Operand | Weights, mapping: GemmMapping) -> None:
-    """L1 for all stages; registers for accumulators and, of weights, what has been made of a tile."""
+    """Set a block's L1 bytes for all stages, and its registers for accumulators and for the converted tile of weights."""
     tile_bits = mapping.tile_k * mapping.tile_m * a.tensor.element_bits
     register_bytes = mapping.tile_m * mapping.tile_n * ACCUMULATOR_BYTES
     if isinstance(b, Weights):

@@ -16,23 +16,23 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GemmMapping:
-    """How a GEMM is cut up."""
+    """Mapping of a matrix product: its tiles, splits and stages."""
 
     tile_m: int
     tile_n: int
     tile_k: int
     stages: int
-    """Tiles of k whose operands L1 holds."""
+    """Number of tiles of k whose operands L1 holds."""
     split_k: int = 1
     raster_rows: int = 1
-    """Rows of tiles that are walked together, column by column: blocks that run at a time share rows of A and columns of B."""
+    """Rows of tiles walked together, column by column: blocks that run at a time share rows of A and columns of B."""
     whole_tiles: bool = False
-    """The arrays compute whole tiles at the edges too, as kernels of libraries do; what lies beyond C is dropped."""
+    """Whether the arrays compute whole tiles at the edges too, as kernels of libraries do; what lies beyond C is dropped."""
 
 
 @dataclass(frozen=True)
 class Operand:
-    """Where the matrices of a batch lie: entry i begins at ``(batch[i], row[i], col[i])`` of a tensor.
+    """Place of the matrices of a batch: entry i begins at ``(batch[i], row[i], col[i])`` of a tensor.
 
     With ``pack`` p, one tensor row holds p matrix rows side by side (the query heads of a group): a tile of rows is a
     box of ``rows / p`` tensor rows that is read in row-major order.
@@ -68,7 +68,7 @@ class ProductShape(Protocol):
         """Two per multiply-accumulate."""
 
     def __hash__(self) -> int:
-        """Shapes are values."""
+        """Hash of the shape's values."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ class GroupedShape:
 
     @property
     def entry_rows(self) -> IntArray:
-        """``rows``."""
+        """Rows of A and C of every entry: ``rows``."""
         return np.array(self.rows, np.int64)
 
     @property
     def first_rows(self) -> IntArray:
-        """Where the rows of every entry begin if they lie one after the other."""
+        """First row of every entry if they lie one after the other."""
         return np.cumsum(self.entry_rows) - self.entry_rows
 
     @property
@@ -142,12 +142,12 @@ class OutputTiles:
         return len(self.entry)
 
     def repeated(self, times: int) -> OutputTiles:
-        """Every tile so many times in a row."""
+        """Tiles with each one repeated a number of times in a row."""
         return OutputTiles(*(np.repeat(getattr(self, field.name), times) for field in fields(self)))
 
 
 def tile_order(shape: ProductShape, mapping: GemmMapping) -> OutputTiles:
-    """Entries one after the other; within one, groups of ``raster_rows`` rows of tiles, column by column."""
+    """Order of tiles: entries one after the other; within one, groups of ``raster_rows`` rows of tiles, column by column."""
     orders = {rows: _tiles_of_entry(rows, shape.n, mapping) for rows in set(shape.entry_rows.tolist()) - {0}}
     entries = [(i, orders[rows]) for i, rows in enumerate(shape.entry_rows.tolist()) if rows]
     row, col, m, n = (np.concatenate([tiles[part] for _, tiles in entries]) for part in range(4))

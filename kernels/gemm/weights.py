@@ -22,55 +22,55 @@ CONVERT_OPS = 1.0
 """Lane-operations that turn a quantised value into one that the arrays take: four 8-bit or eight 4-bit values at a time cost
 about as many instructions (byte permutes, masks, packed subtractions: Kim et al., arXiv 2211.10017)."""
 SCALE_OPS = 0.5
-"""Multiplication by the scale: two packed fp16 values a lane-operation."""
+"""Lane-operations per value that is multiplied by its scale: one for two packed fp16 values."""
 EXPAND_OPS = 1.0
-"""Per value of the dense matrix: placing a kept value or a zero; assumed, 0.5 to 2."""
+"""Lane-operations per value of the dense matrix, for placing a kept value or a zero; assumed, 0.5 to 2."""
 
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """How weights are stored, and how a kernel uses them."""
+    """Form in which weights are stored, and in which a kernel uses them."""
 
     dtype: str
-    """Of the values in memory."""
+    """Datatype of the values in memory."""
     matrix_dtype: str
-    """Of the matrix work: if it is another one, values are converted by the vector units before they are used."""
+    """Datatype of the matrix work; if it differs from ``dtype``, the vector units convert values before they are used."""
     scaled: bool = False
-    """Values have scales: of a group of rows, or one a column."""
+    """Whether values have scales: one for a group of rows, or one a column."""
     group_size: int | None = None
     """Rows of a column that share a scale; None: all of them."""
     structure: Structure = DENSE
     skips_zeros: bool = False
-    """The chip's arrays work on kept values only; if not, the vector units put the zeros back."""
+    """Whether the chip's arrays work on kept values only; if not, the vector units put the zeros back."""
 
     @property
     def is_converted(self) -> bool:
-        """Values go through the vector units on their way to the arrays."""
+        """Whether values go through the vector units on their way to the arrays."""
         return self.dtype != self.matrix_dtype
 
     @property
     def is_sparse(self) -> bool:
-        """Only the kept values are stored."""
+        """Whether only the kept values are stored."""
         return self.structure.kept < self.structure.group
 
     @property
     def is_expanded(self) -> bool:
-        """Zeros are put back before the matrix product."""
+        """Whether zeros are put back before the matrix product."""
         return self.is_sparse and not self.skips_zeros
 
     @property
     def has_group_scales(self) -> bool:
-        """Scales change along k, so that they cannot wait for the sum."""
+        """Whether scales change along k, so that they cannot wait for the sum."""
         return self.group_size is not None
 
     @property
     def scales_columns(self) -> bool:
-        """The finished sums of a column are multiplied by its scale."""
+        """Whether the finished sums of a column are multiplied by its scale."""
         return self.scaled and self.group_size is None
 
     @property
     def scales_sums(self) -> bool:
-        """The arrays take the values as they are: partial sums of each group are scaled and added by the vector units."""
+        """Whether the arrays take values as they are, and the vector units scale and add the partial sums of each group."""
         return self.has_group_scales and not self.is_converted
 
     @property
@@ -80,17 +80,17 @@ class WeightFormat:
 
     @property
     def value_bits(self) -> int:
-        """Of one stored value."""
+        """Bits of one stored value."""
         return datatype(self.dtype).bits
 
     @property
     def scale_bits(self) -> int:
-        """Of one scale."""
+        """Bits of one scale."""
         return datatype(self.dtype).scale_bits
 
     @property
     def index_bits(self) -> int:
-        """Of one stored index: a power of two."""
+        """Bits of one stored index, a power of two."""
         return 1 << (index_bits(self.structure.group) - 1).bit_length() if self.is_sparse else 0
 
     def kept(self, k: Ints) -> Ints:
@@ -201,7 +201,7 @@ class Weights:
     k: int
     n: int
     entry: Ints = 0
-    """Which of its matrices each product of a batch takes."""
+    """Number of the matrix that each product of a batch takes."""
 
     @property
     def scale_tensor(self) -> Tensor:
@@ -212,11 +212,11 @@ class Weights:
 
     @property
     def size_bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors of the weights."""
         return sum(tensor.size_bytes for tensor in (self.values, self.scales, self.indices) if tensor is not None)
 
     def for_entries(self, entry: Ints) -> Weights:
-        """The same weights, with the matrix that each product of a batch takes."""
+        """Weights with the number of the matrix that each product of a batch takes."""
         return replace(self, entry=entry)
 
 

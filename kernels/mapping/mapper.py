@@ -30,17 +30,19 @@ TRIALS = 48
 """Candidates that are tried on the engine, of each tile shape at most ``TRIALS_PER_TILE``."""
 TRIALS_PER_TILE = 2
 TRIAL_STEPS = 400_000
-"""Trials execute no more steps than this,"""
+"""Most steps that a trial may execute."""
 _CHEAP_STEPS = 20_000
-"""and no more than this once the estimates are above the best time found."""
+"""Most steps of a trial whose estimate is above the best time found so far."""
 MOST_EXHAUSTIVE_STEPS = 20_000_000
 """Steps of all candidates together that an exhaustive search may execute."""
 
 _EQUALLY_FAST = 1.005
 _HOPEFUL = 1.3
-"""A candidate is worth a trial if its estimate is less than so much above the best time found, or the best estimate."""
+"""Ratio of a candidate's estimate to the best time found, or to the best estimate, up to which it is worth a trial."""
 _NEARLY_THE_BEST = 1.1
-"""By the closed form, which does not see how well cores share responses of L2: fewer, larger steps need less of it."""
+"""Ratio of closed-form times up to which candidates are nearly the best: among these the one with the fewest, largest steps is
+taken, since the closed form does not see how well cores share responses of L2, of which large steps need fewer.
+"""
 
 __all__ = ["Mapper", "Search", "rank_attention", "rank_gemm"]
 
@@ -50,13 +52,13 @@ Mapping = TypeVar("Mapping", GemmMapping, FlashMapping)
 
 @dataclass(frozen=True)
 class Search(Generic[M]):
-    """What a search for a mapping came to."""
+    """Outcome of a search for a mapping."""
 
     mapping: M
     candidates: int
     """Mappings that fit the chip's cores, ranked by the closed form."""
     trials: int
-    """How many of them were tried on the engine."""
+    """Number of mappings that were tried on the engine."""
 
 
 _SEARCHES: dict[type, Store[Any]] = {
@@ -68,7 +70,7 @@ _SEARCHES: dict[type, Store[Any]] = {
 
 @dataclass(frozen=True)
 class Mapper:
-    """Chooses mappings for a chip; with ``on_engine`` off by the closed form alone, with ``exhaustive`` by trying all.
+    """Chooser of mappings for a chip; with ``on_engine`` off by the closed form alone, with ``exhaustive`` by trying all.
 
     An exhaustive search raises :class:`uarch.InputError` where that is too much work.
     """
@@ -161,7 +163,7 @@ class Mapper:
 
 
 def _varied(ranked: Sequence[Estimate[Mapping]], trials: int) -> list[Estimate[Mapping]]:
-    """The first candidates, but few of any one tile shape: the closed form tells its variants (stages) least apart."""
+    """First candidates, but few of any one tile shape, whose variants (stages) the closed form tells least apart."""
     taken: Counter[tuple[int, ...]] = Counter()
     varied = []
     for estimate in ranked:
@@ -181,7 +183,7 @@ def _tile_of(mapping: GemmMapping | FlashMapping) -> tuple[int, ...]:
 def _fastest(
     chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram], trials: int
 ) -> tuple[Mapping, int]:
-    """The fastest on the engine among the best few, wherever the operands lie, and how many were tried.
+    """Find the candidate that is fastest on the engine among the best few, wherever the operands lie, and how many were tried.
 
     Of those that are within ``_EQUALLY_FAST`` of the fastest, the one with the fewest steps. Candidates that would exceed
     ``TRIAL_STEPS`` are passed over; if all would, the one with the fewest steps of those that are nearly the best.
@@ -205,7 +207,7 @@ def _fastest(
 def _fastest_of_all(
     chip: Chip, ranked: Sequence[Estimate[Mapping]], build: Callable[[Mapping], TileProgram]
 ) -> tuple[Mapping, int]:
-    """As :func:`_fastest`, but every candidate is tried."""
+    """Find the candidate that is fastest on the engine by trying every one, and how many that were."""
     steps = sum(estimate.steps for estimate in ranked)
     if steps > MOST_EXHAUSTIVE_STEPS:
         raise InputError(
@@ -218,7 +220,7 @@ def _fastest_of_all(
 def _try(
     chip: Chip, estimate: Estimate[Mapping], build: Callable[[Mapping], TileProgram]
 ) -> tuple[float, int, Mapping]:
-    """Seconds on the engine with a cold L2, steps, and the mapping."""
+    """Execute a candidate with a cold L2: its seconds, its steps, and the mapping."""
     program = build(estimate.mapping).relocated()
     return execute(chip, program)[0].seconds, program.dynamic_steps, estimate.mapping
 

@@ -12,7 +12,7 @@ from uarch.dram.standards.standard import load_standard
 
 TILE_SIZES = (16, 32, 64, 128, 256)
 TILE_K_SIZES = (32, 64, 128)
-"""Menus of sizes for cores with arrays like those of GPUs; see :func:`for_arrays`."""
+"""Sizes along k for cores with arrays like those of GPUs; :func:`for_arrays` extends such menus for larger arrays."""
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 _INDISTINCT = 0.02
@@ -22,7 +22,7 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class Estimate(Generic[M]):
-    """A candidate, its closed-form time, and how many steps its blocks execute."""
+    """Candidate of a mapping with its closed-form time and the number of steps that its blocks execute."""
 
     mapping: M
     seconds: float

@@ -38,7 +38,7 @@ class ProductMenu(Section):
     source: str
 
     tiles: TomlArray[Annotated[tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=MAX_STAGES)]], Strict(False)]]
-    """m, n, k and stages of each."""
+    """Sizes m, n and k and the stages of each tile."""
     splits: TomlArray[Size]
 
 

@@ -1,1 +1,1 @@
-"""Which attention scores are kept, as objects and as flat arrays for jitted loops."""
+"""Masks of attention: which scores are kept, as objects and as flat arrays for jitted loops."""

@@ -20,10 +20,10 @@ from uarch.program.records import NONE
 BoolArray = npt.NDArray[np.bool_]
 
 GATHERED_BELOW = 4
-"""A tile is not loaded as it is if its queries keep less than one in so many of its keys, and those are gathered singly."""
+"""Share of a tile's keys, as one in this number, below which its kept keys are gathered singly instead of loading the tile."""
 
 COUNTED_TILES = 128
-"""Query tiles whose kept scores are counted at a time."""
+"""Number of query tiles whose kept scores are counted at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Patterns:
     masks: list[BoolArray] = field(default_factory=list)
 
     def number(self, kept: BoolArray) -> int:
-        """Where a mask stands in ``masks``, which it enters if it is new; NONE if it keeps everything."""
+        """Number of a mask in ``masks``, which it enters if it is new; NONE if it keeps everything."""
         if kept.all():
             return NONE
         key = kept.shape, np.packbits(kept).tobytes()

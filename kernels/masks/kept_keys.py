@@ -1,4 +1,4 @@
-"""Which keys a query sees: the one description that every attention mask is turned into before a schedule is made of it.
+"""Kept keys of each query: the one description into which every attention mask is turned before a schedule is made of it.
 
 Each query has a list of key ranges (queries may share one) and a range of visible keys; it keeps the keys that are in both.
 Causal and window masks are one list with moving limits, sparse patterns a list for each row of blocks, trees a list for
@@ -23,7 +23,7 @@ class KeptKeys:
     kv_len: int
     ranges: KeyRanges
     gathers: int = 0
-    """Keys that a schedule should gather in groups of so many where a tile of keys is kept in part only; 0: in none."""
+    """Group size in which a schedule should gather keys where a tile of keys is kept in part only; 0: it gathers none."""
 
     @property
     def q_len(self) -> int:
@@ -41,18 +41,18 @@ class KeptKeys:
         return counts
 
     def queries(self, tiles: IntArray, tile_q: int) -> KeptKeys:
-        """The same for the queries of some tiles of ``tile_q`` alone."""
+        """Kept keys of the queries of some tiles of ``tile_q`` alone."""
         chosen = (tiles[:, None] * tile_q + np.arange(tile_q)).ravel()
         return replace(self, ranges=self.ranges.of(chosen[chosen < self.q_len]))
 
     def tile(self, q0: int, n_q: int, key: int, n_keys: int) -> npt.NDArray[np.bool_]:
-        """Which of the keys from ``key`` on queries ``q0`` to ``q0 + n_q - 1`` keep; shape ``(n_q, n_keys)``."""
+        """Whether queries ``q0`` to ``q0 + n_q - 1`` keep each key from ``key`` on; shape ``(n_q, n_keys)``."""
         kept = np.zeros((n_q, n_keys), np.bool_)
         mark_scores(kept, q0, key, self.ranges)
         return kept
 
     def elements(self, q0: int, n_q: int, keys: IntArray) -> npt.NDArray[np.bool_]:
-        """The same for ascending keys that need not lie together; shape ``(n_q, len(keys))``."""
+        """Whether queries ``q0`` to ``q0 + n_q - 1`` keep each of some ascending keys; shape ``(n_q, len(keys))``."""
         kept = np.zeros((n_q, len(keys)), np.bool_)
         mark_keys(kept, q0, keys, self.ranges)
         return kept
@@ -90,7 +90,7 @@ def from_blocks(
 
 
 def from_elements(kept: npt.NDArray[np.bool_]) -> KeptKeys:
-    """Any mask, given score by score; shape ``(queries, keys)``."""
+    """Kept keys of any mask, given score by score; shape ``(queries, keys)``."""
     n_q, kv_len = kept.shape
     no_limit = np.full(n_q, kv_len)
     return from_blocks(kv_len, np.arange(n_q), no_limit, 1, map(np.flatnonzero, kept))

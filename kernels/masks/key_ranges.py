@@ -21,7 +21,7 @@ class KeyRanges(NamedTuple):
     """
 
     list_of: IntArray
-    """Shape ``(queries,)``, like ``first`` and ``limit``."""
+    """List of each query, shape ``(queries,)``, like ``first`` and ``limit``."""
     first: IntArray
     limit: IntArray
     starts: IntArray

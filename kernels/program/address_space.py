@@ -20,7 +20,7 @@ class Tensor:
     cols: int
     element_bits: int
     granule_rows: int
-    """A power of two, as is the next."""
+    """Rows of a granule, a power of two; ``granule_cols``, its columns, is one too."""
     granule_cols: int
     residence: Residence = Residence.LOCAL
 
@@ -31,33 +31,33 @@ class Tensor:
 
     @property
     def n_granules(self) -> int:
-        """Granules that cover it."""
+        """Number of granules that cover the tensor."""
         return -(-self.batch * self.rows // self.granule_rows) * -(-self.cols // self.granule_cols)
 
     @property
     def end_granule(self) -> int:
-        """First granule behind it."""
+        """First granule behind the tensor."""
         return self.first_granule + self.n_granules
 
     @property
     def end_address(self) -> int:
-        """First address behind it that another tensor can begin at."""
+        """First address behind the tensor at which another can begin."""
         size_bytes = self.n_granules * self.granule_rows * self.granule_cols * self.element_bits // 8
         return self.base_address + -(-size_bytes // GRANULE_BYTES) * GRANULE_BYTES
 
     def as_rows(self) -> Tensor:
-        """The same bytes with all rows in one batch entry."""
+        """View of the tensor's bytes with all rows in one batch entry."""
         return replace(self, batch=1, rows=self.batch * self.rows)
 
     def in_batches_of(self, rows: int) -> Tensor:
-        """The same bytes as batch entries of ``rows`` rows each."""
+        """View of the tensor's bytes as batch entries of ``rows`` rows each."""
         total = self.batch * self.rows
         if total % rows:
             raise ValueError(f"{self.name}: {total} rows cannot be split into batch entries of {rows}")
         return replace(self, batch=total // rows, rows=rows)
 
     def at_peer(self, peer: int, column_shift: int) -> Tensor:
-        """The same tensor in a peer's memory.
+        """Tensor of a peer that corresponds to this one.
 
         While this chip reads column c there, a peer reads column ``c + column_shift`` here; a shift that is not a whole
         number of granules is rounded to one.

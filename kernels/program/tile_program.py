@@ -53,9 +53,9 @@ class Box:
     step_col: Ints = 0
     step_batch: Ints = 0
     table: Ints = NONE
-    """Where in the program's tables the rows stand that the parts of the batch begin at, or NONE: one after the other."""
+    """Place in the program's tables of the first rows of the box's batch entries; NONE if they follow one another."""
     cached: bool = False
-    """Whether loads go by way of the core's cache, which is for what its blocks read again; not for flat granules."""
+    """Whether loads go through the core's L1 cache, which serves what blocks read again; not for flat granules."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +69,24 @@ class Slot:
 
 @dataclass(frozen=True)
 class Mask:
-    """Which scores of a tile are kept: a causal mask and the tile's place in it."""
+    """Causal mask of a tile of scores, and the tile's place in it."""
 
     diagonal: int
-    """Key j is kept for query i if ``j <= i + diagonal``."""
+    """Offset of the diagonal: key j is kept for query i if ``j <= i + diagonal``."""
     row: Ints
     col: Ints
     row_repeat: int = 1
-    """How many consecutive rows of the tile are the same query (packed heads of a group)."""
+    """Number of consecutive rows of the tile that are one query (packed heads of a group)."""
     step_col: Ints = 0
 
 
 @dataclass(frozen=True)
 class ElementMasks:
-    """Which scores of the tiles of a loop are kept: a table with the number of a mask, or NONE, for each iteration."""
+    """Masks of the tiles of a loop, element by element: a table with the number of a mask, or NONE, for each iteration."""
 
     table: Ints
     row_repeat: int = 1
-    """As of :class:`Mask`."""
+    """Number of consecutive rows of the tile that are one query, as in :class:`Mask`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +113,9 @@ class TileProgram:
     useful_flops: int
     tensor_names: tuple[str, ...]
     link: LinkUse | None = None
-    """None: remote lines are asked for and answered."""
+    """Way in which remote tensors travel; None: single lines are asked for and answered."""
     launch_seconds: float | None = None
-    """Time to start it on the device; None: as :class:`uarch.chip.schema.Launch` says, 0 for a phase of the kernel before."""
+    """Seconds to start it on the device, 0 for a phase of the kernel before; None: see :class:`uarch.chip.schema.Launch`."""
 
     @property
     def macs(self) -> int:
@@ -133,7 +133,7 @@ class TileProgram:
         return int(self.executions().sum())
 
     def is_matrix(self) -> npt.NDArray[np.bool_]:
-        """Which steps are matrix steps; shape ``(len(steps),)``."""
+        """Whether each step is a matrix step; shape ``(len(steps),)``."""
         matrix: npt.NDArray[np.bool_] = self.steps["op"] == Op.MATMUL
         return matrix
 
@@ -142,7 +142,7 @@ class TileProgram:
         return executions(self.steps)
 
     def relocated(self) -> TileProgram:
-        """The same program with its tensors one after the other: it does not depend on what else lies in memory."""
+        """Copy of the program with its tensors one after the other, independent of what else lies in memory."""
         tensors = self.tensors.copy()
         address = granule = 0
         for base in dict.fromkeys(tensors["base_address"].tolist()):
@@ -181,7 +181,7 @@ class Grid:
         self.operands["tensor"] = self.operands["slot"] = self.operands["table"] = NONE
 
     def resources(self, *, stages: int, l1_bytes: Ints, register_bytes: Ints = 0) -> None:
-        """How many steps' operands are in flight or in use at a time, and what a block occupies on its core."""
+        """Set how many steps' operands are in flight or in use at a time, and what a block occupies on its core."""
         self.blocks["stages"] = stages
         self.blocks["l1_bytes"] = l1_bytes
         self.blocks["register_bytes"] = register_bytes
@@ -316,7 +316,7 @@ class ProgramWriter:
     dtype: str
     n_counters: int = 0
     dispatch_order: npt.NDArray[np.int64] | None = None
-    """Blocks by number, if they are not dispatched in the order in which they are written."""
+    """Numbers of the blocks in dispatch order, if that is not the order in which they are written."""
     _tensors: list[Tensor] = field(default_factory=list)
     _tables: list[npt.NDArray[np.int64]] = field(default_factory=list)
     _table_length: int = 0
@@ -326,7 +326,7 @@ class ProgramWriter:
     _grids: list[Grid] = field(default_factory=list)
 
     def grid(self, n_blocks: int, n_steps: int) -> Grid:
-        """Blocks to be dispatched after those of earlier grids."""
+        """Add blocks, which are dispatched after those of earlier grids."""
         grid = Grid(self, n_blocks, n_steps)
         self._grids.append(grid)
         return grid
@@ -359,7 +359,7 @@ class ProgramWriter:
         return len(self._masks) - 1
 
     def finish(self, useful_flops: int) -> TileProgram:
-        """The program; ``useful_flops`` is what the operator needs, from its shape alone."""
+        """Make the program; ``useful_flops`` is what the operator needs, from its shape alone."""
         steps = _joined([grid.steps.ravel() for grid in self._grids])
         operands = _joined([grid.operands.reshape(-1, 3) for grid in self._grids])
         blocks = _joined([grid.blocks for grid in self._grids])
@@ -386,5 +386,5 @@ class ProgramWriter:
 
 
 def _joined(parts: list[StructArray]) -> StructArray:
-    """One after the other; a single one as it is, as arrays of long programs take longer to copy than to fill."""
+    """Join arrays; a single one is returned as it is, since arrays of long programs take longer to copy than to fill."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

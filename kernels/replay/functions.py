@@ -90,7 +90,7 @@ def _elements(program: TileProgram, number: int) -> npt.NDArray[np.bool_]:
 
 
 def _dense_weights(step: Any, b: Matrix, slots: Slots) -> Matrix:
-    """B of a matrix step with the zeros that N:M weights leave out."""
+    """Matrix B of a matrix step with the zeros that N:M weights leave out."""
     if step["group"] == 1:
         return b
     k, n = int(step["k"]), int(step["n"])
@@ -309,4 +309,4 @@ FUNCTIONS: dict[Function, Callable[[Call], Matrix]] = {
     Function.RMS_SCALE: _rms_scale,
     Function.LAYER_SCALE: _layer_scale,
 }
-"""By what a vector step computes: see :class:`uarch.program.records.Function`."""
+"""Function on matrices for each function of a vector step; see :class:`uarch.program.records.Function`."""

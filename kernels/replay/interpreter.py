@@ -81,7 +81,7 @@ def _awaited_blocks(program: TileProgram) -> list[frozenset[int]]:
 
 @dataclass
 class _Run:
-    """A replay under way."""
+    """State of a replay that is under way."""
 
     program: TileProgram
     memory: Memory
@@ -90,7 +90,7 @@ class _Run:
     writer: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Block that wrote an element last, or NONE; shapes as in ``memory``."""
     number: int = 0
-    """Of the block that is executed."""
+    """Number of the block that is executed."""
 
     def execute_block(self, number: int) -> None:
         self.number = number

@@ -14,14 +14,14 @@ from uarch.chip.schema import Chip
 
 @dataclass(frozen=True)
 class VectorKernels:
-    """Builds each kernel as ``library`` writes it, or ideally where the library, or the chip, has none of its own.
+    """Builder of vector kernels: each as ``library`` writes it, or ideally where the library, or the chip, has none of its own.
 
     Building one raises :class:`uarch.InputError` for an unknown library, and as the function of the ideal kernel does.
     """
 
     chip: Chip
     library: str = IDEAL
-    """One of :func:`kernels.vector.libraries.vector_library_names`."""
+    """Name or path of the library; see :func:`kernels.vector.libraries.vector_library_names`."""
 
     def norm(
         self,

@@ -16,23 +16,23 @@ from uarch.errors import InputError
 IntArray = npt.NDArray[np.int64]
 
 BLOCKS_PER_CORE = 3
-"""Chunks or tiles are at least so many per core where the matrix allows it: cores finish at about the same time."""
+"""Least number of chunks or tiles per core, where the matrix allows it, so that cores finish at about the same time."""
 
 RESIDENT_BLOCKS = 4
-"""So many blocks fit into a core at a time where rows or granules are small enough: while one loads, others compute and
+"""Blocks that fit into a core at a time where rows or granules are small enough: while one loads, others compute and
 store. What they load together is half of all L1 or more, far above the bandwidth-delay product of DRAM and link (a few
 megabytes)."""
 
 
 @dataclass(frozen=True)
 class RowFootprint:
-    """What a row of a block occupies in its core."""
+    """L1 bytes and registers that a row of a block occupies in its core."""
 
     l1_bytes: int
-    """Its operands that are loaded, all stages."""
+    """Bytes of the row's operands that are loaded, in all stages."""
     register_bytes: int
     fixed_register_bytes: int = 0
-    """What the block occupies whatever its number of rows."""
+    """Registers that the block occupies whatever its number of rows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Tiles:
     n_cols: IntArray
 
     def box(self, tensor: Tensor, first_col: int = 0) -> Box:
-        """The same boxes of a tensor, ``first_col`` columns to the right."""
+        """Boxes of a tensor at the tiles' places, ``first_col`` columns to the right."""
         return Box(tensor.as_rows(), self.n_rows, self.n_cols, row=self.row, col=first_col + self.col)
 
     @property

@@ -22,12 +22,12 @@ class _Activation:
 
 
 GELU_OPS, GELU_SPECIAL_OPS = 5, 1
-"""Square, scale-and-add and multiply for the cubic argument, halve, multiply-add; the tanh is special."""
+"""Operations of a GELU: square, scale-and-add and multiply for the cubic argument, halve, multiply-add; the tanh is special."""
 SILU_OPS, SILU_SPECIAL_OPS = 4, 2
-"""Scale for the exponential, add one, multiply by the input and by the other half; exp and reciprocal are special."""
+"""Operations of a gated SiLU: scale for the exp, add one, multiply by input and other half; exp and reciprocal are special."""
 
 SOFT_CAP_OPS, SOFT_CAP_SPECIAL_OPS = 2, 1
-"""Scale before and after the tanh, which is special."""
+"""Operations of a soft cap: scale before and after the tanh, which is special."""
 
 _ACTIVATIONS = (
     ("gelu", _Activation(Function.GELU, False, GELU_OPS, GELU_SPECIAL_OPS)),

@@ -15,7 +15,7 @@ from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
 STAGES = 4
-"""Three rows of each core arrive while one is written: more than the bandwidth-delay product of DRAM."""
+"""Rows of a core under way: three arrive while one is written, more than the bandwidth-delay product of DRAM."""
 
 
 def embedding(

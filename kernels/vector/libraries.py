@@ -38,7 +38,7 @@ class RowKernel(Section):
         return max(self.instructions * _ops_per_instruction(chip), self.float_instructions) / passes
 
     def thread_ops(self, chip: Chip) -> float:
-        """The same for what each thread of a row does once."""
+        """Lane-operations per row for what each of its threads does once."""
         return self.thread_instructions * _ops_per_instruction(chip)
 
 

@@ -26,14 +26,14 @@ class _Norm:
 
 
 RMS_NORM_OPS = 3
-"""Square and add; scale by the reciprocal root; multiply by gamma."""
+"""Operations per element of an RMSNorm: square and add; scale by the reciprocal root; multiply by gamma."""
 LAYER_NORM_OPS = 5
-"""Add for the mean; subtract it; square and add; scale; gamma and beta in one multiply-add."""
+"""Operations per element of a LayerNorm: add for the mean; subtract it; square and add; scale; gamma with beta."""
 SPECIAL_OPS_PER_ROW = 1
-"""The reciprocal square root."""
+"""Special-function operations per row: the reciprocal square root."""
 
 STAGES = 2
-"""Double buffering: the next chunk arrives while this one is normalised."""
+"""Chunks in a core at a time: the next one arrives while this one is normalised."""
 
 NORMS = {
     "rmsnorm": _Norm(Function.RMS_NORM, 1, RMS_NORM_OPS),

@@ -9,7 +9,7 @@ from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
 ROPE_OPS = 2
-"""A multiply and a multiply-add for each element of a rotated pair."""
+"""Operations per element of a rotated pair: a multiply and a multiply-add."""
 
 
 def rope(

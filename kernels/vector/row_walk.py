@@ -28,7 +28,7 @@ REDUCTION_BARRIERS = 4
 about as long as a barrier each time."""
 
 WARP_GROUPS = 4
-"""Parts of a block whose threads never meet that are followed by themselves: each stands for a quarter of its warps."""
+"""Parts into which a block whose threads never meet is divided: each stands for a quarter of its warps."""
 
 _Fill = Callable[[Grid, int, int, int, int], None]
 """Fills the steps of one iteration: (grid, first step, first column, columns, columns from one iteration to the next)."""
@@ -184,7 +184,7 @@ def row_norm(
 
 @dataclass(frozen=True)
 class Rotated:
-    """Which rows a rotary embedding turns: ``q_len`` of each sequence, at positions from ``first_position`` on."""
+    """Rows that a rotary embedding turns: ``q_len`` of each sequence, at positions from ``first_position`` on."""
 
     head_dim: int
     q_len: int

@@ -11,11 +11,11 @@ from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
 SOFTMAX_OPS = 4
-"""Maximum; scale and subtract it; add for the sum; multiply by the sum's reciprocal."""
+"""Operations per score: maximum; scale and subtract it; add for the sum; multiply by the sum's reciprocal."""
 SOFTMAX_SPECIAL_OPS = 1
-"""The exponential."""
+"""Special-function operations per score: the exponential."""
 SPECIAL_OPS_PER_ROW = 1
-"""The reciprocal of the sum."""
+"""Special-function operations per row: the reciprocal of the sum."""
 
 
 def softmax(

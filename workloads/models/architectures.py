@@ -106,7 +106,7 @@ ARCHITECTURES: dict[str, Callable[[Mapping[str, Any], str, str], Model]] = {
     "Qwen3ForCausalLM": qwen3,
     "Qwen3MoeForCausalLM": qwen3_moe,
 }
-"""By class name: function of (contents of the config, name of the model, source for messages)."""
+"""Function from (contents of the config, name of the model, source for messages) to a model, by class name."""
 
 
 def model_of_config(data: Mapping[str, Any], name: str, source: str) -> Model:

@@ -17,7 +17,7 @@ ActivationName = Literal["silu", "swish", "gelu", "gelu_fast", "gelu_new", "gelu
 
 
 class Config(BaseModel):
-    """Keys that change no dimension, such as token ids, are ignored."""
+    """Base of the schemas of configs; keys that change no dimension, such as token ids, are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Which layers of a model are simulated, and which are like one of those."""
+"""Plan of a model's layers: those that are simulated, and those that are like one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workloads.models.model import LayerKind
 
 
 def stand_ins(kinds: Sequence[LayerKind]) -> list[int]:
-    """For each layer the one that is simulated for it: the first of its kind after a layer of the same kind as before it.
+    """Layer that is simulated in the place of each layer: the first of its kind after a layer of the same kind as before it.
 
     A layer finds in L2 what the layer before has left. The first layer stands for itself alone: there is none before it.
     """

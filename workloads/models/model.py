@@ -24,7 +24,7 @@ class Experts:
     first_dense_layers: int
     """Layers at the start that have a dense feed-forward network instead."""
     router_bias: bool
-    """A value for each expert is added to the scores when experts are chosen."""
+    """Whether a value for each expert is added to the scores when experts are chosen."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LatentAttention:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """What tells layers of a model apart; layers of equal kind have equal shapes."""
+    """Kind of a layer: what tells it from others; layers of equal kind have equal shapes."""
 
     window: int | None
     """Newest keys that a query sees; None: all."""
@@ -82,7 +82,7 @@ class Model:
     hidden: int
     q_heads: int
     kv_heads: int
-    """Fewer than ``q_heads`` for grouped-query attention."""
+    """Number of key and value heads; fewer than ``q_heads`` in grouped-query attention."""
     head_dim: int
     ffn: int
     """Inner width of the (dense) feed-forward network."""
@@ -91,26 +91,26 @@ class Model:
     norm_eps: float
     activation: Activation
     gated_ffn: bool
-    """Activation(gate(x)) x up(x) instead of activation(up(x))."""
+    """Whether the network is activation(gate(x)) x up(x) instead of activation(up(x))."""
     positions: Positions
     max_positions: int | None
     """Tokens of context the model was made for, if stated; rows of the table where ``positions`` are learned."""
     tied_embeddings: bool
-    """The LM head is the embedding table."""
+    """Whether the LM head is the embedding table."""
     attention_bias: bool = False
     ffn_bias: bool = False
     embedding_norm: bool = False
-    """A norm between the embedding table and the first layer."""
+    """Whether there is a norm between the embedding table and the first layer."""
     windows: tuple[int | None, ...] = (None,)
     """Window of layer i: entry ``i % len(windows)``; None: a query sees all keys before it."""
     qk_norm: bool = False
-    """Queries and keys of every head are normalised before their rotation."""
+    """Whether queries and keys of every head are normalised before their rotation."""
     post_norms: bool = False
-    """What attention and FFN add to the stream is normalised too."""
+    """Whether what attention and FFN add to the stream is normalised too."""
     attention_soft_cap: float | None = None
-    """Scores are bent to stay below this by a tanh."""
+    """Value below which a tanh keeps the scores; None: there is no cap."""
     logit_soft_cap: float | None = None
-    """The same for the logits."""
+    """Value below which a tanh keeps the logits; None: there is no cap."""
     experts: Experts | None = None
     latent: LatentAttention | None = None
 
@@ -147,7 +147,7 @@ class Model:
         return linear + norms + self._attention_parameters_beside(tp) + self._ffn_parameters_beside(tp, kind)
 
     def linear_parameters_per_chip(self, tp: int, ep: int, kind: LayerKind) -> int:
-        """Of them, the weights of the products that weight quantisation and sparsity apply to."""
+        """Parameters of one layer on one chip that weight quantisation and sparsity apply to: the weights of its products."""
         if self.latent is not None:
             attention = self.latent.linear_parameters(self.hidden, _share(self.q_heads, tp))
         else:
@@ -191,7 +191,7 @@ class Model:
         return -(-kept * self._cached_elements(tp) * dtype_bits // 8)
 
     def _cached_elements(self, tp: int) -> int:
-        """Of a token in one layer."""
+        """Elements of the KV cache that a token takes in one layer."""
         return self.latent.cached_dim if self.latent else 2 * _share(self.kv_heads, tp) * self.head_dim
 
     def _attention_parameters_beside(self, tp: int) -> int:

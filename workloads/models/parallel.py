@@ -14,25 +14,25 @@ from workloads.models.model import Model
 
 @dataclass(frozen=True)
 class Shard:
-    """What one of ``tp`` chips computes."""
+    """Part of a model that one of ``tp`` chips computes."""
 
     tp: int
     q_heads: int
     kv_heads: int
-    """At least 1: with more chips than K/V heads, each head is on ``tp / kv_heads`` chips."""
+    """Key and value heads of a chip, at least 1: with more chips than K/V heads, each head is on ``tp / kv_heads`` chips."""
     ffn: int
     vocab: int
     """Rows of the vocabulary; it is padded to a multiple of ``tp``."""
     ep: int = 1
     """Groups of ``tp`` chips that each hold a part of the routed experts and attend to a part of the batch."""
     experts: int = 0
-    """Routed experts of each."""
+    """Routed experts of each group of chips."""
     expert_ffn: int = 0
     shared_ffn: int = 0
 
     @property
     def chips(self) -> int:
-        """Chips in all."""
+        """Number of chips in all groups together."""
         return self.tp * self.ep
 
 

@@ -44,11 +44,11 @@ class Quantiles(Section):
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """int64 arrays of shape ``(batch,)``."""
+    """Lengths of the sequences of a batch: int64 arrays of shape ``(batch,)``."""
 
     context: IntArray
     new_tokens: IntArray
-    """0 where the source does not say."""
+    """New tokens of each sequence; 0 where the source does not say."""
 
 
 def context_lengths(source: str, batch: int, seed: int = 0) -> Lengths:

@@ -15,14 +15,16 @@ from uarch.files.reading import one_line, read_text
 
 _ALLOWED = "balanced, uniform, zipf:S with S from 0 to 4, or a file of one number for each expert"
 _CHUNK = 1 << 22
-"""Scores that are drawn at a time."""
+"""Number of scores that are drawn at a time."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ExpertLoad:
-    """``balanced``: every expert gets the same number of tokens, as far as it divides. ``uniform``: every token draws its
+    """Distribution of tokens over experts.
+
+    ``balanced``: every expert gets the same number of tokens, as far as it divides. ``uniform``: every token draws its
     experts. ``zipf``: the same with popularities 1 / rank^exponent, in an order that the seed draws. ``file``: shares of
     all copies, dealt out exactly."""
 
@@ -86,7 +88,7 @@ def _number(value: object) -> float | None:
 
 
 def _drawn(tokens: int, n_experts: int, top_k: int, exponent: float, random: np.random.Generator) -> Routing:
-    """Gumbel scores: the ``top_k`` best are a draw without replacement in proportion to popularity."""
+    """Draw experts by Gumbel scores: the ``top_k`` best are a draw without replacement in proportion to popularity."""
     popularity = -exponent * np.log(1 + random.permutation(n_experts))
     chosen = np.empty((tokens, top_k), np.int64)
     step = max(1, _CHUNK // n_experts)

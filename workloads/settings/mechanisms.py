@@ -51,7 +51,7 @@ class Mechanism(Section):
                 yield field, value
 
     def overrides(self, chip: Chip) -> tuple[str, ...]:
-        """The same as ``dotted.field=value`` texts, which :func:`uarch.chip_file.load_chip` takes."""
+        """Overrides that take the mechanism away, as ``dotted.field=value`` texts for :func:`uarch.chip_file.load_chip`."""
         return tuple(f"{field}={json.dumps(value)}" for field, value in self.values(chip))
 
 
