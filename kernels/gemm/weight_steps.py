@@ -29,7 +29,7 @@ class KTile:
 def multiply_operand(
     grid: Grid, j: int, a: Box, b: Operand, tiles: OutputTiles, k_tile: KTile, transpose_b: bool
 ) -> None:
-    """Step ``j``: ``SUM += a @ b`` for a B that the arrays take as it is."""
+    """Fill step ``j``: ``SUM += a @ b`` for a B that the arrays take as it is."""
     box = columns_of(b, tiles, k_tile.first, k_tile.size, k_tile.step, transpose_b)
     grid.matmul(
         j,
@@ -46,7 +46,7 @@ def multiply_operand(
 
 
 def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles, k_tile: KTile) -> None:
-    """Steps from ``j`` on, as many as the format says: ``SUM += a @ b``, with values converted, expanded and scaled."""
+    """Fill the steps from ``j`` on, as many as the format says: ``SUM += a @ b``, values converted, expanded and scaled."""
     form, n = b.format, tiles.n
     kept = form.kept(k_tile.size)
     values: Box | Slot = _kept_rows(b, b.values, tiles, k_tile)
@@ -105,7 +105,7 @@ def multiply_weights(grid: Grid, j: int, a: Box, b: Weights, tiles: OutputTiles,
 
 
 def scale_columns(grid: Grid, j: int, b: Weights, tiles: OutputTiles, rows: int) -> None:
-    """Step ``j``: ``SUM`` times the scale of every column; ``rows``: of the largest tile."""
+    """Fill step ``j``: ``SUM`` times the scale of every column; ``rows`` are those of the largest tile."""
     box = Box(b.scale_tensor, n_rows=1, n_cols=tiles.n, col=tiles.col, batch=at_entry(b.entry, tiles.entry))
     grid.vector(j, Function.SCALE, SUM, SUM, b=box, m=tiles.m, n=tiles.n, parameter=float(rows))
 

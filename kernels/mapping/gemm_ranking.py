@@ -30,7 +30,7 @@ class _Product:
     """Sizes of a product as the closed form needs them, entries without rows left out."""
 
     rows: dict[int, int]
-    """Entries by their number of rows."""
+    """Number of entries by their number of rows."""
     n: int
     k: int
     weights: WeightFormat
@@ -88,7 +88,7 @@ def _ranked(
     packed_columns: bool,
     weights: WeightFormat,
 ) -> tuple[Estimate[GemmMapping], ...]:
-    """Rank once what the layers of a model ask for again and again."""
+    """Ranked mappings of a product, remembered, since the layers of a model ask for the same products again and again."""
     machine = lower(chip, dtype)
     entries, counts = np.unique(shape.entry_rows[shape.entry_rows > 0], return_counts=True)
     rows = dict(zip(entries.tolist(), counts.tolist(), strict=True))
@@ -142,7 +142,7 @@ def _mappings(machine: Machine, sizes: _Product, pack: int, packed_columns: bool
 
 
 def _tile_k_sizes(machine: Machine, form: WeightFormat, k: int) -> list[int]:
-    """Of the menu those that hold whole groups of weights; one group if none does."""
+    """Sizes of the menu that hold whole groups of weights; one group if none does."""
     menu = for_arrays(TILE_K_SIZES, max(machine.rows, machine.cols) // 2)
     suiting = [size for size in up_to(menu, k) if form.allows_tile_k(size)]
     return suiting or [form.group_size or form.structure.group]

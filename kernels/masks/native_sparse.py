@@ -78,7 +78,7 @@ class NativeSparse(WrittenMask):
         return min(q_len, max(0, self.block - 1 - (kv_len - q_len)))
 
     def window_mask(self) -> WindowMask:
-        """The mask of the third branch."""
+        """Mask of the third branch, attention over the newest keys."""
         return WindowMask(self.window)
 
 

@@ -19,11 +19,11 @@ from uarch.files.reading import one_line
 LARGEST = 1 << 24
 """Largest number in a mask."""
 SLASH_BLOCK = 64
-"""Slashes are kept as whole blocks of so many queries and keys (MInference, arXiv 2407.02490)."""
+"""Edge of the blocks of queries and keys as which slashes are kept (MInference, arXiv 2407.02490)."""
 
 
 class ScoreMask(Protocol):
-    """A kind of mask with its parameters."""
+    """Base of the masks, each a kind with its parameters."""
 
     @property
     def drawn(self) -> bool:
@@ -68,7 +68,7 @@ def positions(q_len: int, kv_len: int) -> IntArray:
 
 @dataclass(frozen=True)
 class FullMask(WrittenMask):
-    """Every query sees every key."""
+    """Mask under which every query sees every key."""
 
     drawn: bool = False
 
@@ -79,7 +79,7 @@ class FullMask(WrittenMask):
 
 @dataclass(frozen=True)
 class CausalMask(WrittenMask):
-    """Every query sees the keys up to its own."""
+    """Mask under which every query sees the keys up to its own."""
 
     drawn: bool = False
 
@@ -91,7 +91,7 @@ class CausalMask(WrittenMask):
 
 @dataclass(frozen=True)
 class WindowMask(WrittenMask):
-    """Every query sees the last ``window`` keys, its own included (Mistral 7B: 4096)."""
+    """Mask under which every query sees the last ``window`` keys, its own included (Mistral 7B: 4096)."""
 
     window: int
     drawn: bool = False
