@@ -1,9 +1,10 @@
-"""The page: a section per run, and a comparison in front if there are several."""
+"""The page on one or more runs: a section for each, and a comparison in front if there are several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import count
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,14 +16,10 @@ from results.plots.selection import run_name, run_setting
 from results.plots.style import PlotError
 from results.report.accuracy import applicable
 from results.report.explain import explain, meanings
-from results.report.figures import inline_svg
-from results.report.tables import OP_COLUMNS, Cell, facts, flat, op_rows, sortable, summary
+from results.report.html import Cell, facts, figure, flat, html_page, sortable, text_cell
+from results.report.tables import OP_COLUMNS, op_rows, summary
 from results.trace.trace import Trace
 from uarch.files.writing import write_output
-
-_FOLDER = Path(__file__).parent
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-"""Of the browser for this page: nothing is fetched from anywhere."""
 
 _PLOTS: tuple[tuple[str, Callable[[Trace], Figure]], ...] = (
     ("Time of one layer, by op and by what the cores' time went to", layers.plot),
@@ -35,24 +32,15 @@ _PLOTS: tuple[tuple[str, Callable[[Trace], Figure]], ...] = (
 
 
 def report_html(traces: Sequence[Trace]) -> str:
-    """A page on the runs, complete in itself; equal traces give equal pages.
+    """Make a page on the runs, complete in itself; equal traces give equal pages.
 
     Raises:
         PlotError: no traces, or one without rows.
     """
     if not traces:
         raise PlotError("report: no traces")
-    numbers = iter(range(1, 1000))
-    body = "".join(_body(traces, numbers))
-    title = escape(run_name(traces[0]) if len(traces) == 1 else f"{len(traces)} runs compared")
-    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    return (
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        "<meta name='viewport' content='width=device-width'><link rel='icon' href='data:,'>"
-        f"<title>{title}</title><style>{style}</style></head>\n<body><main>{body}</main>"
-        f"<script>{script}</script></body></html>\n"
-    )
+    title = run_name(traces[0]) if len(traces) == 1 else f"{len(traces)} runs compared"
+    return html_page(title, _body(traces, count(1)))
 
 
 def write_report(traces: Trace | Sequence[Trace], path: str | Path) -> None:
@@ -62,15 +50,14 @@ def write_report(traces: Trace | Sequence[Trace], path: str | Path) -> None:
         PlotError: as :func:`report_html`.
         OSError: the file cannot be written.
     """
-    page = report_html([traces] if isinstance(traces, Trace) else traces)
-    write_output(Path(path), page)
+    write_output(Path(path), report_html([traces] if isinstance(traces, Trace) else traces))
 
 
 def _body(traces: Sequence[Trace], numbers: Iterator[int]) -> Iterator[str]:
     if len(traces) > 1:
         yield "<h1>Runs compared</h1>"
         yield sortable(_COMPARED, _comparison(traces), "The numbers that a comparison starts from")
-        yield _figure(comparison.plot(traces), "One layer of each run", numbers)
+        yield figure(comparison.plot(traces), "One layer of each run", next(numbers))
     for trace in traces:
         yield "<section>"
         yield from _section(trace, numbers)
@@ -88,14 +75,14 @@ def _comparison(traces: Sequence[Trace]) -> Iterator[list[Cell]]:
     for trace, row in zip(traces, comparison_rows(traces), strict=True):
         number = {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
         yield [
-            Cell(run_name(trace), run_name(trace)),
+            text_cell(run_name(trace)),
             Cell(quantity(number["latency_seconds"], "s"), number["latency_seconds"]),
             Cell(f"{number['tokens_per_second']:,.0f}", number["tokens_per_second"]),
             Cell(f"{number['utilization']:.1%}", number["utilization"]),
             Cell(quantity(number["dram_bytes_per_second"], "B/s"), number["dram_bytes_per_second"]),
             Cell(f"{number['dram_bandwidth_fraction']:.1%}", number["dram_bandwidth_fraction"]),
             Cell(quantity(number["energy_per_token_joules"], "J"), number["energy_per_token_joules"]),
-            Cell(str(row["bound_by"]), str(row["bound_by"])),
+            text_cell(str(row["bound_by"])),
         ]
 
 
@@ -104,10 +91,10 @@ def _section(trace: Trace, numbers: Iterator[int]) -> Iterator[str]:
     yield facts(summary(trace))
     yield "<h2>Why</h2>" + "".join(f"<p>{escape(sentence)}</p>" for sentence in explain(trace))
     for title, plot in _PLOTS:
-        yield f"<h2>{escape(title)}</h2>" + _figure(plot(trace), title, numbers)
+        yield f"<h2>{escape(title)}</h2>" + figure(plot(trace), title, next(numbers))
     if trace.timeline is not None and len(trace.timeline):
         title = "What each core did during the longest recorded op"
-        yield f"<h2>{title}</h2>" + _figure(gantt.plot(trace), title, numbers)
+        yield f"<h2>{title}</h2>" + figure(gantt.plot(trace), title, next(numbers))
     yield "<h2>Ops</h2>"
     caption = "Instances that did the same are one row. A click on a column's name sorts by it."
     yield sortable(OP_COLUMNS, op_rows(trace), caption)
@@ -115,7 +102,3 @@ def _section(trace: Trace, numbers: Iterator[int]) -> Iterator[str]:
     yield facts((str(one["what"]), f"{one['error']} [{one['source']}]") for one in applicable(trace))
     for name, table in (("Chip", trace.chip), ("Workload", {**trace.workload, "seed": trace.seed})):
         yield f"<details><summary>{name}</summary>{facts(flat(table))}</details>"
-
-
-def _figure(fig: Figure, title: str, numbers: Iterator[int]) -> str:
-    return f"<figure>{inline_svg(fig, next(numbers), escape(title, quote=True))}</figure>"

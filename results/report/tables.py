@@ -1,49 +1,21 @@
-"""Tables of a page: facts, and the ops of a run, which a reader can sort."""
+"""Tables of a run: its summary, and its ops, which a reader can sort."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
+from results.report.html import Cell, facts, sortable
 from results.trace.schema import CAUSE_FIELDS, ENERGY_FIELDS, STALL_CAUSES, TEXT_FIELDS, Table, matrix
 from results.trace.trace import Trace
 
 _UNEQUAL = ("layer", "start_cycle", "end_cycle", "seconds", *CAUSE_FIELDS)
-"""Fields in which instances of one op differ by rounding or position only."""
-
-
-class Cell(NamedTuple):
-    """What a cell shows, and the value by which its column is sorted."""
-
-    shown: str
-    value: float | str
-
-
-def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """A table of two columns: name and value."""
-    lines = (f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table class='facts'>{''.join(lines)}</table>"
-
-
-def sortable(columns: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str) -> str:
-    """A table whose headers sort it when they are clicked; columns of numbers are aligned to the right."""
-    heads = "".join(f"<th scope='col'><button type='button'>{escape(name)}</button></th>" for name in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return (
-        f"<table class='sortable'><caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def _cell(cell: Cell) -> str:
-    if isinstance(cell.value, str):
-        return f"<td>{escape(cell.shown)}</td>"
-    return f"<td class='number' data-value='{cell.value!r}'>{escape(cell.shown)}</td>"
+"""Fields left out when instances of one op are compared: they differ by rounding or position only."""
 
 
 OP_COLUMNS = (
@@ -65,14 +37,14 @@ OP_COLUMNS = (
 
 
 def op_rows(trace: Trace) -> Iterator[list[Cell]]:
-    """A row for each op and group of layers in which it did the same."""
+    """Yield a row for each op and group of layers in which it did the same."""
     run_seconds = max(float(trace.layers["seconds"].sum()), 1e-30)
     for order, rows in enumerate(_groups(trace.layers)):
         yield list(_op_cells(rows, order, run_seconds))
 
 
 def _groups(layers: Table) -> Iterator[Table]:
-    """Instances with equal texts and counts, in the order of the first."""
+    """Group instances with equal texts and counts, in the order of the first."""
     same = [name for name in layers.dtype.names or () if name not in _UNEQUAL]
     kept: dict[bytes, list[int]] = {}
     compared = layers[same]
@@ -106,7 +78,7 @@ def _op_cells(rows: Table, order: int, run_seconds: float) -> Iterator[Cell]:
 
 
 def _layers(numbers: Any) -> str:
-    """``3``, ``1 to 31``, or ``outside``."""
+    """Name a range of layers: ``3``, ``1 to 31``, or ``outside``."""
     low, high = int(numbers.min()), int(numbers.max())
     if high < 0:
         return "outside"
@@ -122,7 +94,7 @@ def _largest_wait(rows: Table) -> Cell:
 
 
 def summary(trace: Trace) -> Iterator[tuple[str, str]]:
-    """Names and values of what is first asked of a run."""
+    """Yield names and values of what is first asked of a run."""
     total: dict[str, Any] = trace.rollup
     yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
     if total.get("tokens"):
@@ -137,17 +109,6 @@ def summary(trace: Trace) -> Iterator[tuple[str, str]]:
 
 
 def trace_html(trace: Trace) -> str:
-    """A run as two tables: its summary and its ops."""
+    """Show a run as two tables: its summary and its ops."""
     ops = sortable(OP_COLUMNS, op_rows(trace), "Instances that did the same are one row.")
     return f"<b>{escape(run_name(trace))}</b> ({escape(run_setting(trace))}){facts(summary(trace))}{ops}"
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Fields of nested tables by their dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            yield prefix + name, ", ".join(map(str, value))
-        else:
-            yield prefix + name, f"{value:.6g}" if isinstance(value, float) else str(value)

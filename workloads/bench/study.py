@@ -80,7 +80,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the error of each regime, and what explains it."""
-        from results.report.tables import facts  # plots, which it loads, are slow to import
+        from results.report.html import facts  # plots, which it loads, are slow to import
 
         reasons = {each.regime: f"; lacks {each.lacking}" for each in self.explanations if each.mechanism}
         rows = self.by_regime().items()

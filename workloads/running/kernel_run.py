@@ -93,7 +93,7 @@ class KernelRun:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: every number by its name."""
-        from results.report.tables import facts, flat  # plots, which it loads, are slow to import
+        from results.report.html import facts, flat  # plots, which it loads, are slow to import
 
         return facts(flat({name: value for name, value in asdict(self).items() if name != "programs"}))
 
