@@ -11,6 +11,7 @@ import typer
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
+    from kernels.program.tile_program import TileProgram
     from results.trace.schema import Table
     from results.trace.trace import Trace
 
@@ -27,7 +28,7 @@ TimelineOption = Annotated[
 ]
 
 Simulation = Callable[[int, "Callable[[Table], None] | None"], "Trace"]
-"""Runs with a limit of intervals and what takes them."""
+"""A simulation that is called with a limit of intervals and what takes them, and returns its trace."""
 
 
 def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
@@ -53,14 +54,22 @@ def traced(simulation: Simulation, output: Path | None, timeline: int) -> Trace:
 
 def traced_kernel(simulation: Callable[[], Run], output: Path | None, timeline: int) -> Run:
     """Simulate a kernel, and write its trace to ``output`` if there is one."""
+    return traced_programs(simulation, output, timeline)[0]
+
+
+def traced_programs(
+    simulation: Callable[[], Run], output: Path | None, timeline: int
+) -> tuple[Run, tuple[TileProgram, ...]]:
+    """Simulate a kernel as :func:`traced_kernel` does; also return the tile programs that were executed."""
     from workloads.running.kernel_trace import tracing_kernel
 
-    runs = []
+    done = []
 
     def simulate(limit: int, record: Callable[[Table], None] | None) -> Trace:
         with tracing_kernel(limit, record) as seen:
-            runs.append(simulation())
+            run = simulation()
+        done.append((run, seen.programs))
         return seen.trace
 
     traced(simulate, output, timeline)
-    return runs[0]
+    return done[0]

@@ -108,7 +108,7 @@ def run_programs(
     timeline = tracing.timeline(fidelity) if tracing else None
     rows, _ = Executor(chip, None, fidelity, timeline).run(operators, l2 or L2State.empty())
     if tracing:
-        tracing.finish(chip, kind, shape, programs[0].dtype, fidelity, rows)
+        tracing.finish(chip, kind, shape, fidelity, programs, rows)
     seconds, flops = _total(rows, "seconds"), _total(rows, "flops")
     hz, dtype = chip.clock.tensor_hz, programs[0].dtype
     causes = {cause: _total(rows, f"{cause}_cycles") / hz for cause in CAUSES}

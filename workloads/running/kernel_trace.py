@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.program.tile_program import TileProgram
 from results.analysis.rollup import rollup
 from results.trace.schema import layer_table
 from results.trace.trace import Trace
@@ -26,20 +27,29 @@ class KernelTracing:
     def __init__(self, timeline_limit: int, record: Sink | None) -> None:
         self._limit, self._record = timeline_limit, record
         self._made: Trace | None = None
+        self.programs: tuple[TileProgram, ...] = ()
+        """Tile programs of the kernel in execution order; empty before it has been simulated."""
 
     def timeline(self, fidelity: str) -> Timeline | None:
-        """Where the executions' intervals go; raises :class:`uarch.InputError` for a fidelity without the engine."""
+        """Open the timeline of the first kernel; raises :class:`uarch.InputError` for a fidelity without the engine."""
         if self._made is not None:
             return None
         made, self._intervals = open_timeline(self._limit, fidelity, self._record)
         return made
 
     def finish(
-        self, chip: Chip, kind: str, shape: str, dtype: str, fidelity: str, rows: Sequence[Mapping[str, Any]]
+        self,
+        chip: Chip,
+        kind: str,
+        shape: str,
+        fidelity: str,
+        programs: Sequence[TileProgram],
+        rows: Sequence[Mapping[str, Any]],
     ) -> None:
-        """A kernel has been simulated; ``rows``: fields of its programs."""
+        """Take note of a kernel that has been simulated; ``rows``: trace fields of its ``programs``."""
         if self._made is not None:
             return
+        self.programs, dtype = tuple(programs), programs[0].dtype
         layers = layer_table(in_sequence([(OUTSIDE_LAYERS, row) for row in rows], chip.clock.tensor_hz))
         described = {"model": kind, "phase": "kernel", "shape": shape, "dtype": dtype, "fidelity": fidelity}
         self._made = Trace(
@@ -62,7 +72,7 @@ class KernelTracing:
 
     @property
     def trace(self) -> Trace:
-        """Of the kernel, its phase being called kernel.
+        """Trace of the kernel, its phase being called kernel.
 
         Raises:
             RuntimeError: none has been simulated.
@@ -73,7 +83,7 @@ class KernelTracing:
 
 
 CURRENT: ContextVar[KernelTracing | None] = ContextVar("kernel_tracing", default=None)
-"""What sees the kernels that are simulated in this context."""
+"""Observer of the kernels that are simulated in this context; None if nobody wants their traces."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +18,14 @@ from uarch.commands.attention_options import (
     PageSizeOption,
     QHeadsOption,
 )
-from uarch.commands.kernel.output import payload, render
+from uarch.commands.kernel.output import (
+    ReplayOption,
+    payload,
+    refuse_wrong_replay,
+    render,
+    render_replay,
+    replay_payload,
+)
 from uarch.commands.options import (
     BatchOption,
     ChipOption,
@@ -29,10 +36,13 @@ from uarch.commands.options import (
     with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
-from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+from uarch.commands.recording import OutputOption, TimelineOption, traced_programs
+from uarch.errors import InputError
 
 if TYPE_CHECKING:
+    from kernels.program.tile_program import TileProgram
     from workloads.single.attention import AttentionRun, MaskReport
+    from workloads.single.replay import Replay
 
 ScheduleOption = Annotated[
     Literal["flash", "unfused"],
@@ -75,6 +85,7 @@ def attention(
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
     dtype: DtypeOption = "fp16",
     fidelity: FidelityOption = "tile",
+    replay: ReplayOption = False,
     output: OutputOption = None,
     timeline: TimelineOption = 0,
     energy: EnergyOption = None,
@@ -107,8 +118,30 @@ def attention(
         dtype=dtype,
         fidelity=fidelity,
     )
-    run = traced_kernel(simulation, output, timeline)
-    emit(payload(run), as_json, lambda: _render(run))
+    run, programs = traced_programs(simulation, output, timeline)
+    found = _replayed(programs, (q_heads, kv_heads), batch, mask, contexts) if replay else None
+
+    def show() -> None:
+        _render(run)
+        render_replay(found)
+
+    emit(payload(run) | replay_payload(found), as_json, show)
+    refuse_wrong_replay(found)
+
+
+def _replayed(
+    programs: Sequence[TileProgram], heads: tuple[int, int], batch: int, mask: str | None, contexts: str | None
+) -> Replay:
+    from kernels.masks.native_sparse import NativeSparse
+    from workloads.settings.masks import parse_mask
+    from workloads.single.replay import replay_attention
+
+    if contexts is not None:
+        raise InputError(f"--replay: sequences of contexts {contexts} differ in length; allowed: --kv-len")
+    parsed = parse_mask(mask) if mask is not None else None
+    if isinstance(parsed, NativeSparse):
+        raise InputError(f"--replay: mask {mask} is an operator of its own; allowed: masks that keep scores or drop them")
+    return replay_attention(programs, heads, batch=batch, mask=parsed)
 
 
 def _render(run: AttentionRun) -> None:

@@ -10,7 +10,14 @@ import typer
 from uarch.commands.kernel import attention as kernel_attention
 from uarch.commands.kernel import moe as kernel_moe
 from uarch.commands.kernel import verify as kernel_verify
-from uarch.commands.kernel.output import payload, render
+from uarch.commands.kernel.output import (
+    ReplayOption,
+    payload,
+    refuse_wrong_replay,
+    render,
+    render_replay,
+    replay_payload,
+)
 from uarch.commands.options import (
     ChipOption,
     DtypeOption,
@@ -22,7 +29,7 @@ from uarch.commands.options import (
     with_energy,
 )
 from uarch.commands.output import JsonOption, SetOption, emit
-from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+from uarch.commands.recording import OutputOption, TimelineOption, traced_programs
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +62,7 @@ def gemm(
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Try every mapping on the engine; for small products.")
     ] = False,
+    replay: ReplayOption = False,
     output: OutputOption = None,
     timeline: TimelineOption = 0,
     energy: EnergyOption = None,
@@ -64,6 +72,7 @@ def gemm(
     """C = A B: cycles, energy, traffic and what bounds it."""
     from uarch.chip_file import load_chip
     from workloads.single.gemm import simulate_gemm
+    from workloads.single.replay import replay_gemm
 
     simulation = partial(
         simulate_gemm,
@@ -78,5 +87,12 @@ def gemm(
         weight_sparsity=weight_sparsity,
         exhaustive=exhaustive,
     )
-    run = traced_kernel(simulation, output, timeline)
-    emit(payload(run), as_json, lambda: render(run))
+    run, programs = traced_programs(simulation, output, timeline)
+    found = replay_gemm(programs) if replay else None
+
+    def show() -> None:
+        render(run)
+        render_replay(found)
+
+    emit(payload(run) | replay_payload(found), as_json, show)
+    refuse_wrong_replay(found)

@@ -1,15 +1,25 @@
-"""How kernel runs are shown."""
+"""What the kernel commands share: how runs and replays are shown, and the option ``--replay``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import console, percent, shares, table, uses
 
 if TYPE_CHECKING:
     from workloads.running.kernel_run import KernelRun, ProgramRun
+    from workloads.single.replay import Replay
+
+ReplayOption = Annotated[
+    bool,
+    typer.Option(
+        "--replay", help="Also execute the tile programs on random matrices, and compare with the operator in float64."
+    ),
+]
 
 
 def payload(run: KernelRun) -> dict[str, Any]:
@@ -27,6 +37,30 @@ def render(run: KernelRun) -> None:
     screen.print(table(title, ("quantity", "value"), _summary(run), left=2, wrapping="value"))
     columns = ("program", "shape", "bound by", "mapping", "time", "tried")
     screen.print(table("Programs", columns, map(_program, run.programs), left=4, wrapping="mapping"))
+
+
+def replay_payload(found: Replay | None) -> dict[str, Any]:
+    """Return the fields of a replay for the JSON of its run, nothing if there was none."""
+    from dataclasses import asdict
+
+    return {"replay": {**asdict(found), "is_right": found.is_right}} if found else {}
+
+
+def render_replay(found: Replay | None) -> None:
+    """Print a replay, if there was one, as a line."""
+    if found:
+        verdict = "the operator's result" if found.is_right else "NOT the operator's result"
+        writes = "each written once" if found.most_writes == 1 else f"some written {found.most_writes} times"
+        console().print(
+            f"Replay of {found.blocks:,} blocks, {found.steps:,} steps: {verdict}; largest error {found.largest_error:.2g} "
+            f"of values up to {found.largest_value:.3g}, {found.elements:,} elements, {writes}"
+        )
+
+
+def refuse_wrong_replay(found: Replay | None) -> None:
+    """End the command with exit code 1 if a replay did not give the operator's result."""
+    if found and not found.is_right:
+        raise typer.Exit(1)
 
 
 def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
