@@ -55,7 +55,9 @@ def test_attention_under_a_mask_over_latents_is_replayed() -> None:
     programs = attention_programs("prefill", kv_len=200, mask="window:30")
     assert replay_attention(programs, (4, 2), batch=2, mask=WindowMask(30)).is_right
     assert not replay_attention(programs, (4, 2), batch=2, mask=WindowMask(31)).is_right
-    assert replay_attention(attention_programs("decode", kv_len=64, value_dim=16, latent=True), (4, 2), batch=2).is_right
+    assert replay_attention(
+        attention_programs("decode", kv_len=64, value_dim=16, latent=True), (4, 2), batch=2
+    ).is_right
 
 
 def test_a_fault_is_found() -> None:

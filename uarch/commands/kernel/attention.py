@@ -140,7 +140,9 @@ def _replayed(
         raise InputError(f"--replay: sequences of contexts {contexts} differ in length; allowed: --kv-len")
     parsed = parse_mask(mask) if mask is not None else None
     if isinstance(parsed, NativeSparse):
-        raise InputError(f"--replay: mask {mask} is an operator of its own; allowed: masks that keep scores or drop them")
+        raise InputError(
+            f"--replay: mask {mask} is an operator of its own; allowed: masks that keep scores or drop them"
+        )
     return replay_attention(programs, heads, batch=batch, mask=parsed)
 
 
