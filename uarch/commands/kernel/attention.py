@@ -133,7 +133,7 @@ def _replayed(
     programs: Sequence[TileProgram], heads: tuple[int, int], batch: int, mask: str | None, contexts: str | None
 ) -> Replay:
     from kernels.masks.native_sparse import NativeSparse
-    from workloads.settings.masks import parse_mask
+    from kernels.masks.registry import parse_mask
     from workloads.single.replay import replay_attention
 
     if contexts is not None:
