@@ -160,6 +160,15 @@ lowest_bit = cast(
 )
 
 
+@inline
+def hash_bucket(key: int, buckets: int) -> int:
+    """Number, from 0 to ``buckets`` - 1, that Knuth's multiplicative hash (2^32 over the golden ratio) gives an int64.
+
+    Neighbouring keys, and keys of any stride, spread evenly; ``buckets`` need not be a power of two.
+    """
+    return (((key * 2654435769) & 0xFFFFFFFF) * buckets) >> 32
+
+
 def by_type(implementations: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
     """Declare a function that jitted code calls, and what it stands for by the type of its first argument.
 

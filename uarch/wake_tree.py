@@ -6,11 +6,9 @@ Setting a time and finding the earliest sleeper take log2(n) steps each.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.jit import inline
-
-IntArray = npt.NDArray[np.int64]
 
 NEVER = 2**62
 """Wake time (ps) of a sleeper that nothing wakes."""

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from kernels.attention.padded_mask import PaddedMask
 from kernels.attention.sequences import Sequences, packed, paged, uniform
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import CausalMask, FullMask, ScoreMask
+from uarch.arrays import IntArray
 from uarch.datatypes import ACCUMULATOR_BYTES, datatype
 
 

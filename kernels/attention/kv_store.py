@@ -8,9 +8,9 @@ import numpy as np
 
 from kernels.attention.kv_storage import KvStorage
 from kernels.attention.sequences import Sequences
-from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, Grid, ProgramWriter, Slot, TileProgram
+from uarch.arrays import IntArray
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 

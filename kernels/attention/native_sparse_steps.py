@@ -15,11 +15,11 @@ import numpy as np
 from kernels.attention.attention import Attention
 from kernels.attention.page_selection import SELECT_OPS
 from kernels.masks.block_mask import Patterns
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.native_sparse import INITIAL_BLOCKS, LOCAL_BLOCKS, CompressedMask, NativeSparse
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Box, ElementMasks, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, cut_rows, row_register_bytes, rows_per_block
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import NONE, Function

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.masks.key_ranges import IntArray
 from kernels.program.tile_program import TileProgram
+from uarch.arrays import IntArray
 from uarch.program.records import NONE
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.masks.key_ranges import IntArray
+from uarch.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)

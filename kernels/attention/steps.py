@@ -10,9 +10,9 @@ import numpy as np
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.tensors import KvCache
 from kernels.attention.units import Units
-from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ElementMasks, Grid, Ints, Slot
+from uarch.arrays import IntArray
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function
 

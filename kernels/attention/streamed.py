@@ -19,10 +19,10 @@ from kernels.attention.attention import MERGE_STAGES, Attention, FlashMapping, m
 from kernels.attention.steps import StreamSteps, StreamTiles, head_box
 from kernels.attention.tensors import AttentionTensors
 from kernels.attention.units import Units, attention_units, parts_of
-from kernels.masks.key_ranges import IntArray
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import Box, Grid, ProgramWriter, TileProgram
 from kernels.vector.elementwise import SOFT_CAP_OPS, SOFT_CAP_SPECIAL_OPS
+from uarch.arrays import IntArray
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function, Op
 

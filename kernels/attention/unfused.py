@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from kernels.attention.attention import Attention
 from kernels.attention.tensors import AttentionTensors
@@ -16,9 +15,8 @@ from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
 from kernels.vector.softmax import softmax
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.sequences import Sequences
 from kernels.masks.block_mask import BlockMask, block_mask
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import ScoreMask
 from kernels.program.tile_program import ProgramWriter
+from uarch.arrays import IntArray
 from uarch.program.records import NONE
 
 UNIT = np.dtype(

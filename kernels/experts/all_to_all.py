@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.experts.routing import IntArray, Routing
+from kernels.experts.routing import Routing
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, rows_per_block
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.program.records import Function

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernels.experts.routing import IntArray, Routing
+from kernels.experts.routing import Routing
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import RowFootprint, check_row_fits, row_register_bytes
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.program.records import Function
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from uarch.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)

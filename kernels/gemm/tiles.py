@@ -6,12 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, Ints
-
-IntArray = npt.NDArray[np.int64]
+from uarch.arrays import IntArray
 
 
 @dataclass(frozen=True)

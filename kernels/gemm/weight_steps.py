@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.gemm.tiles import IntArray, Operand, OutputTiles, at_entry, columns_of
+from kernels.gemm.tiles import Operand, OutputTiles, at_entry, columns_of
 from kernels.gemm.weights import CONVERT_OPS, EXPAND_OPS, SCALE_OPS, Weights
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, Grid, Ints, Slot
+from uarch.arrays import IntArray
 from uarch.program.records import Function
 from uarch.systolic.sparsity import DENSE
 

@@ -11,13 +11,10 @@ from functools import cached_property
 from math import gcd
 
 import numpy as np
-import numpy.typing as npt
 
 from kernels.masks.kept_keys import KeptKeys
-from kernels.masks.key_ranges import IntArray
+from uarch.arrays import BoolArray, IntArray
 from uarch.program.records import NONE
-
-BoolArray = npt.NDArray[np.bool_]
 
 GATHERED_BELOW = 4
 """Share of a tile's keys, as one in this number, below which its kept keys are gathered singly instead of loading the tile."""

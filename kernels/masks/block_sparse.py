@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from kernels.masks.kept_keys import KeptKeys, from_blocks
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import WrittenMask, positions
+from uarch.arrays import IntArray
 from uarch.errors import InputError
 from uarch.files.reading import one_line, read_json, validate
 from uarch.files.section import Section, TomlArray

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kernels.masks.key_ranges import IntArray, KeyRanges, count_scores, mark_keys, mark_scores, unite_keys
+from kernels.masks.key_ranges import KeyRanges, count_scores, mark_keys, mark_scores, unite_keys
+from uarch.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)

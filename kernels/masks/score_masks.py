@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from kernels.masks.kept_keys import KeptKeys, from_blocks, from_limits
-from kernels.masks.key_ranges import IntArray, KeyRanges
+from kernels.masks.key_ranges import KeyRanges
+from uarch.arrays import IntArray
 from uarch.errors import InputError
 from uarch.files.reading import one_line
 

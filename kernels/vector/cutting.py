@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES
 from uarch.errors import InputError
-
-IntArray = npt.NDArray[np.int64]
 
 BLOCKS_PER_CORE = 3
 """Least number of chunks or tiles per core, where the matrix allows it, so that cores finish at about the same time."""

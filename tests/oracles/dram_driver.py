@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.channels.interface import (
     DramTiming,
     enqueue_read,
@@ -18,7 +18,6 @@ from uarch.dram.channels.interface import (
 from uarch.events import Event
 from uarch.jit import kernel
 
-IntArray = npt.NDArray[np.int64]
 NEVER = 2**62
 Table = list[tuple[int, int, int, int]]
 """Time in ps, address, bytes, is a write; times not decreasing."""

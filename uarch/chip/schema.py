@@ -148,8 +148,8 @@ class L2(Section):
     slices: Annotated[Whole, Field(ge=1, le=4096)]
     bytes_per_cycle_per_slice: BytesPerCycle
     interleave_bytes: Interleave
-    partitions: Annotated[Whole, Field(ge=1, le=2)] = 1
-    """Each caches what its half of the cores uses, so that what cores of both use takes a place in both."""
+    partitions: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """Parts of L2, each of which caches what its share of the cores uses: a row takes a place in every one that uses it."""
     eager_write_back: bool | None = None
     """Whether a granule goes to memory as soon as all its rows are written, or only when it must make room; if absent, it
     does on ``silicon``."""

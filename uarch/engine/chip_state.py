@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.channels.interface import Dram, DramTiming, open_dram
 from uarch.engine.l1_cache import open_l1_cache
 from uarch.engine.l2 import FETCH, NO_FETCH, L2State, open_l2
@@ -17,8 +17,6 @@ from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.program.records import NONE, StructArray
 from uarch.wake_tree import new_wake_tree
-
-IntArray = npt.NDArray[np.int64]
 
 CORE = np.dtype(
     [
@@ -84,6 +82,8 @@ class ChipState(NamedTuple):
     dram: Dram
     granules: StructArray
     groups: StructArray
+    users: IntArray
+    """Rows of each granule in L2 that cores of each partition have used, shape ``(granules, partitions)``; see ``L2State``."""
     contexts: StructArray
     walks: StructArray
     """Records ``WALK``, shape ``(contexts, 2)``: where each context executes and where it loads."""
@@ -117,10 +117,10 @@ def open_chip(
 ) -> ChipState:
     """An idle chip with a given L2 content and room for ``resident_blocks`` on each core.
 
-    ``l1_cache_bytes``: of each core, for loads that are cached. ``most_intervals``: of its timeline; 0 records none.
+    ``l1_cache_bytes``: L1 of each core for loads that are cached. ``most_intervals``: room in its timeline; 0 records none.
     """
     n_contexts = machine.cores * resident_blocks
-    granules, groups = open_l2(l2_state, n_granules, machine.l2_groups)
+    granules, groups, users = open_l2(l2_state, n_granules, machine.l2_groups, machine.l2_partitions)
     contexts = np.zeros(n_contexts, CONTEXT)
     contexts["block"] = NONE
     waiters, fetches = np.empty(n_waiters, WAITER), np.empty(n_waiters + 1, FETCH)
@@ -134,6 +134,7 @@ def open_chip(
         dram=open_dram(dram_timing, n_waiters),
         granules=granules,
         groups=groups,
+        users=users,
         contexts=contexts,
         walks=np.zeros((n_contexts, 2), WALK),
         stages=np.zeros((n_contexts, MAX_STAGES), STAGE),

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
-from uarch.engine.chip_state import IntArray, Program, open_chip
+from uarch.engine.chip_state import Program, open_chip
 from uarch.engine.event_loop import PAUSED, run
 from uarch.engine.identical_waves import longest_identical_run, watch_waves
 from uarch.engine.inline_ecc import check_share_of_program
@@ -80,7 +81,7 @@ class TileProgramArrays(Protocol):
         """Seconds that its start takes on the device; None: what the chip says."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class KernelResult:
     """One execution of a tile program.
 
@@ -117,12 +118,12 @@ class KernelResult:
 
     @property
     def dram_bytes(self) -> int:
-        """Read and written."""
+        """Bytes read from and written to DRAM."""
         return self.count(Event.DRAM_READ_BYTES) + self.count(Event.DRAM_WRITE_BYTES)
 
     @property
     def l2_bytes(self) -> int:
-        """Read and written."""
+        """Bytes read from and written to L2."""
         return self.count(Event.L2_READ_BYTES) + self.count(Event.L2_WRITE_BYTES)
 
 
@@ -183,13 +184,13 @@ def execute(
     if total_ps < 0:
         raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
     result = KernelResult(
-        total_ps,
-        state.cores["cause_ps"].copy(),
-        state.events,
-        chip.clock.tensor_hz,
+        total_ps=total_ps,
+        causes_ps=state.cores["cause_ps"].copy(),
+        events=state.events,
+        tensor_hz=chip.clock.tensor_hz,
         extrapolated_ps=int(waves.taken[1]),
     )
-    return result, close_l2(state.granules, state.groups)
+    return result, close_l2(state.granules, state.groups, state.users)
 
 
 def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:

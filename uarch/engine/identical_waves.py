@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.engine.chip_state import ChipState, Program, charge
 from uarch.events import Cause, Event
 from uarch.jit import inline
 from uarch.program.records import NONE, OPERAND, STEP, executions
-
-IntArray = npt.NDArray[np.int64]
 
 PERIOD = 128
 """Waves of a period: enough for the order of tiles to repeat itself."""

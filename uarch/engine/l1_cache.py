@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uarch.jit import inline
+from uarch.jit import hash_bucket, inline
 from uarch.program.records import GRANULE_ROW_BYTES, GRANULE_ROWS, StructArray
 
 LINE = np.dtype(
@@ -68,8 +68,8 @@ def _key(granule: int, row: int) -> int:
 
 @inline
 def _set_of(cache: StructArray, granule: int, row: int) -> int:
-    """Set of a line, by a multiplicative hash, so that no pitch of rows meets few sets only."""
-    return int((((_key(granule, row) * 2654435769) & 0xFFFFFFFF) * cache.shape[1]) >> 32)
+    """Set of a row's line, hashed so that no pitch of rows meets few sets only."""
+    return int(hash_bucket(_key(granule, row), cache.shape[1]))
 
 
 @inline

@@ -6,8 +6,8 @@ same granules act as one *group*, which is the unit of capacity, replacement and
 Replacement works on granules, presence on their rows, each of which is a cache line: a set of rows is an int64 with a bit a
 row. What is being fetched is a list of *fetches* per granule, each with the rows it brings and who waits for it.
 
-An L2 in two partitions serves each half of the cores from one of them (NVIDIA A100 white paper): rows that cores of both
-halves use take a place in each. A row that is written is kept on the writer's side only.
+An L2 in several partitions serves each of as many equal parts of the cores from one of them (NVIDIA A100 white paper, with
+two): a row takes a place in every partition whose cores use it. A row that is written is kept in the writer's partition only.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from uarch.jit import inline, kernel
+from uarch.arrays import IntArray
+from uarch.jit import hash_bucket, inline, kernel
 from uarch.program.records import NONE, StructArray
-
-IntArray = npt.NDArray[np.int64]
 
 GRANULE = np.dtype(
     [
         ("valid", np.int64),  # rows that are present; a granule with any is in the LRU list of its group
         ("dirty", np.int64),  # rows that DRAM does not have yet
         ("in_flight", np.int64),  # rows that some fetch brings
-        ("first_users", np.int64),  # rows that cores of the first partition have used since they came
-        ("second_users", np.int64),  # of the second
         ("address", np.int64),
         ("older", np.int32),  # neighbours in the LRU list
         ("newer", np.int32),
@@ -68,21 +64,24 @@ _ROWS_IN_BYTE = np.array([bin(byte).count("1") for byte in range(256)])
 class L2State:
     """Contents of the L2 between two kernels: one entry a granule, from least to most recently used in each group.
 
-    ``granules``: int64, indices in the address space; ``records``: the ``GRANULE`` records, same length.
+    ``granules``: int64, indices in the address space; ``records``: the ``GRANULE`` records, same length; ``users``: int64,
+    shape ``(granules, partitions)``, rows of each granule that cores of each partition have used since they came, without a
+    column if there is one partition.
     """
 
     granules: IntArray
     records: StructArray
+    users: IntArray
 
     @staticmethod
     def empty() -> L2State:
         """A cold cache."""
-        return L2State(np.zeros(0, np.int64), np.zeros(0, GRANULE))
+        return L2State(np.zeros(0, np.int64), np.zeros(0, GRANULE), np.zeros((0, 0), np.int64))
 
     def key(self) -> bytes:
-        """Digest that is equal for equal contents, by which the residency under which a kernel ran is known."""
-        parts = [self.records[name].tobytes() for name in ("valid", "dirty", "first_users", "second_users")]
-        return self.granules.tobytes() + b"".join(parts)
+        """Bytes that are equal for equal contents: what identifies the residency under which a kernel ran."""
+        parts = (self.granules, self.records["valid"], self.records["dirty"], self.users)
+        return b"".join(part.tobytes() for part in parts)
 
     @property
     def resident_bytes(self) -> int:
@@ -91,26 +90,31 @@ class L2State:
         return int((rows * self.records["row_bytes"]).sum())
 
 
-def open_l2(state: L2State, n_granules: int, groups: int) -> tuple[StructArray, StructArray]:
-    """Records of all granules and groups, with the contents of ``state``."""
+def open_l2(
+    state: L2State, n_granules: int, groups: int, partitions: int = 1
+) -> tuple[StructArray, StructArray, IntArray]:
+    """Records of all granules and groups, and the users of all granules, with the contents of ``state``."""
     size = max(n_granules, int(state.granules.max()) + 1 if len(state.granules) else 0)
     granule_records = np.zeros(size, GRANULE)
     group_records = np.zeros(groups, GROUP)
     group_records["oldest"] = group_records["newest"] = NONE
-    _restore(granule_records, group_records, state.granules, state.records)
-    return granule_records, group_records
+    users = np.zeros((size, partitions if partitions > 1 else 0), np.int64)
+    if len(state.granules) and state.users.shape[1:] != users.shape[1:]:
+        raise ValueError(f"L2 contents of {state.users.shape[1]} partitions for an L2 of {partitions}")
+    _restore(granule_records, group_records, users, state.granules, state.records, state.users)
+    return granule_records, group_records, users
 
 
-def close_l2(granules: StructArray, groups: StructArray) -> L2State:
+def close_l2(granules: StructArray, groups: StructArray, users: IntArray) -> L2State:
     """Contents of the working state."""
     indices = _in_lru_order(granules, groups)
-    return L2State(indices, granules[indices])
+    return L2State(indices, granules[indices], users[indices])
 
 
 @inline
 def l2_group(granule: int, groups: int) -> int:
-    """Group of slices that holds a granule: a multiplicative hash, as real L2s hash addresses to break strides."""
-    return (((granule * 2654435769) & 0xFFFFFFFF) * groups) >> 32
+    """Group of slices that holds a granule, hashed as real L2s hash addresses to break strides."""
+    return hash_bucket(granule, groups)
 
 
 @inline
@@ -164,37 +168,47 @@ def add_rows(granules: StructArray, groups: StructArray, granule: int, group: in
 
 
 @inline
-def use_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
-    """Note that cores of a partition read rows: those present take a place on their side too if the other side has them."""
+def use_rows(
+    granules: StructArray, groups: StructArray, users: IntArray, granule: int, group: int, rows: int, partition: int
+) -> None:
+    """Cores of a partition read rows: those present that other partitions have take a place in this one, too."""
     record = granules[granule]
     rows &= record["valid"]
-    twice = record["first_users"] & record["second_users"]
-    if partition == 0:
-        record["first_users"] |= rows
-    else:
-        record["second_users"] |= rows
-    copied = record["first_users"] & record["second_users"] & ~twice
+    elsewhere = 0
+    for p in range(users.shape[1]):
+        elsewhere |= users[granule, p]
+    copied = rows & elsewhere & ~users[granule, partition]
+    users[granule, partition] |= rows
     if copied != 0:
         groups[group]["used_bytes"] += row_count(copied) * record["row_bytes"]
 
 
 @inline
-def own_rows(granules: StructArray, groups: StructArray, granule: int, group: int, rows: int, partition: int) -> None:
-    """Note that a core of a partition has written rows that are present: copies on the other side become void."""
-    record = granules[granule]
-    void = record["first_users"] & record["second_users"] & rows
-    if void != 0:
-        groups[group]["used_bytes"] -= row_count(void) * record["row_bytes"]
-    record["first_users"] &= ~rows
-    record["second_users"] &= ~rows
-    if partition == 0:
-        record["first_users"] |= rows
-    else:
-        record["second_users"] |= rows
+def own_rows(
+    granules: StructArray, groups: StructArray, users: IntArray, granule: int, group: int, rows: int, partition: int
+) -> None:
+    """A core of a partition has written rows that are present: copies in other partitions are void."""
+    copies = _copies(users, granule, rows)
+    if copies != 0:
+        groups[group]["used_bytes"] -= copies * granules[granule]["row_bytes"]
+    for p in range(users.shape[1]):
+        users[granule, p] &= ~rows
+    users[granule, partition] |= rows
 
 
 @inline
-def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_bytes: int) -> int:
+def _copies(users: IntArray, granule: int, rows: int) -> int:
+    """Places that rows take beyond the first: one for each further partition whose cores have used a row."""
+    seen, copies = 0, 0
+    for p in range(users.shape[1]):
+        used = users[granule, p] & rows
+        copies += row_count(seen & used)
+        seen |= used
+    return copies
+
+
+@inline
+def pop_victim(granules: StructArray, groups: StructArray, users: IntArray, group: int, capacity_bytes: int) -> int:
     """Evict the least recently used granule while the group holds more than its capacity; NONE if nothing is left to do.
 
     The victim's ``dirty`` rows are for the caller to write back and clear.
@@ -204,11 +218,11 @@ def pop_victim(granules: StructArray, groups: StructArray, group: int, capacity_
         return NONE
     _unlink(granules, groups, victim, group)
     record = granules[victim]
-    copies = row_count(record["first_users"] & record["second_users"])
+    copies = _copies(users, victim, record["valid"])
     groups[group]["used_bytes"] -= (row_count(record["valid"]) + copies) * record["row_bytes"]
     record["valid"] = 0
-    record["first_users"] = 0
-    record["second_users"] = 0
+    for p in range(users.shape[1]):
+        users[victim, p] = 0
     return int(victim)
 
 
@@ -238,15 +252,22 @@ def _unlink(granules: StructArray, groups: StructArray, granule: int, group: int
 
 
 @kernel
-def _restore(granules: StructArray, groups: StructArray, indices: IntArray, records: StructArray) -> None:
+def _restore(
+    granules: StructArray,
+    groups: StructArray,
+    users: IntArray,
+    indices: IntArray,
+    records: StructArray,
+    users_of_records: IntArray,
+) -> None:
     for i in range(len(indices)):
         granule = indices[i]
         granules[granule]["address"] = records[i]["address"]
         granules[granule]["row_bytes"] = records[i]["row_bytes"]
         group = l2_group(granule, len(groups))
         add_rows(granules, groups, granule, group, records[i]["valid"])
-        use_rows(granules, groups, granule, group, records[i]["first_users"], 0)
-        use_rows(granules, groups, granule, group, records[i]["second_users"], 1)
+        for p in range(users.shape[1]):
+            use_rows(granules, groups, users, granule, group, users_of_records[i, p], p)
         granules[granule]["dirty"] = records[i]["dirty"]
 
 

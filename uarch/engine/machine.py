@@ -59,7 +59,7 @@ class Machine(NamedTuple):
     l2_groups: int
     l2_group_bytes: int
     l2_partitions: int
-    """Parts of L2, each of which serves the cores of its half of the chip: 1 or 2."""
+    """Parts of L2, each of which serves as large a part of the cores."""
     l2_group_byte: int
     l2_latency_ps: int
     l2_eager: int

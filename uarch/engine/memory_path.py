@@ -29,7 +29,7 @@ from uarch.engine.l2 import (
 )
 from uarch.engine.resident_blocks import READY
 from uarch.events import Cause, Event
-from uarch.jit import inline
+from uarch.jit import hash_bucket, inline
 from uarch.picoseconds import duration_ps
 from uarch.program.boxes import first_row_of_part
 from uarch.program.records import NONE, Residence, StructArray
@@ -266,10 +266,10 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
     machine = chip.machine
     size_bytes = part & 0xFFFF
     core = c % machine.cores
-    if machine.l2_partitions == 2:
-        use_rows(chip.granules, chip.groups, granule, group, rows, _partition(chip, core))
+    if machine.l2_partitions > 1:
+        use_rows(chip.granules, chip.groups, chip.users, granule, group, rows, _partition(chip, core))
     key = granule * machine.cores + core // machine.multicast_cores + 1
-    response = chip.responses[((key * 2654435769) & 0xFFFFFFFF) * RESPONSES >> 32]
+    response = chip.responses[hash_bucket(key, RESPONSES)]
     sent_ps = now_ps
     shared_response = response["key"] == key and response["rows"] == rows and response["part"] == part
     if not shared_response or response["until_ps"] < now_ps or remote:
@@ -300,8 +300,8 @@ def _deliver(chip: ChipState, granule: int, group: int, rows: int, part: int, re
 
 @inline
 def _partition(chip: ChipState, core: int) -> int:
-    """Partition of L2 that serves a core: 0 for the first half of the cores, 1 for the second."""
-    return 2 * core // chip.machine.cores
+    """Partition of L2 that serves a core: neighbouring cores share one."""
+    return chip.machine.l2_partitions * core // chip.machine.cores
 
 
 @inline
@@ -323,8 +323,8 @@ def _write(
     if record["valid"] == 0 and record["first_fetch"] == NO_FETCH:
         _open_granule(chip, tensor, granule, local, j)
     add_rows(chip.granules, chip.groups, granule, group, rows)
-    if machine.l2_partitions == 2:
-        own_rows(chip.granules, chip.groups, granule, group, rows, _partition(chip, c % machine.cores))
+    if machine.l2_partitions > 1:
+        own_rows(chip.granules, chip.groups, chip.users, granule, group, rows, _partition(chip, c % machine.cores))
     record["dirty"] |= rows
     complete = machine.l2_eager == 1 and row_count(record["dirty"]) == 1 << tensor["row_shift"]
     taken_ps = _make_room(chip, group, granule if complete else NONE, now_ps)
@@ -340,7 +340,7 @@ def _make_room(chip: ChipState, group: int, complete: int, now_ps: int) -> int:
     """
     taken_ps = now_ps
     while True:
-        victim = pop_victim(chip.granules, chip.groups, group, chip.machine.l2_group_bytes)
+        victim = pop_victim(chip.granules, chip.groups, chip.users, group, chip.machine.l2_group_bytes)
         if victim == NONE:
             victim, complete = complete, NONE
         if victim == NONE:

@@ -11,14 +11,12 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.engine.resident_blocks import EXECUTE, MAX_STAGES
 from uarch.events import Cause
 from uarch.jit import by_type, inline
 from uarch.program.records import NONE, OUT, A, B, Op, StructArray
-
-IntArray = npt.NDArray[np.int64]
 
 BUFFER_INTERVALS = 1 << 16
 """Least number of intervals that the buffer holds."""

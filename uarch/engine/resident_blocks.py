@@ -8,12 +8,9 @@ are shared by its contexts. Each context walks its block's steps twice: the *loa
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from uarch.jit import inline
 from uarch.program.records import StructArray
-
-IntArray = npt.NDArray[np.int64]
 
 MAX_STAGES = 16
 

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.engine.execute import KernelResult, TileProgramArrays
 from uarch.engine.l2 import row_count, row_set
 from uarch.events import Cause, Event
 from uarch.jit import kernel
 from uarch.picoseconds import PS_PER_SECOND
-from uarch.program.boxes import IntArray, first_row_of_part
+from uarch.program.boxes import first_row_of_part
 from uarch.program.records import NONE, OUT, Op, Residence, StructArray, executions
 
 _REMOTE = int(Residence.REMOTE)
@@ -74,7 +75,9 @@ def execute_analytically(chip: Chip, program: TileProgramArrays, *, launch_secon
         (Event.STEPS, int(times.sum())),
     ):
         events[event] = count
-    return KernelResult(int(causes_ps.sum()), causes_ps, events, chip.clock.tensor_hz, 1)
+    return KernelResult(
+        total_ps=int(causes_ps.sum()), causes_ps=causes_ps, events=events, tensor_hz=chip.clock.tensor_hz
+    )
 
 
 @kernel

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from uarch.arrays import IntArray
 from uarch.jit import inline
 from uarch.program.records import NONE, StructArray
-
-IntArray = npt.NDArray[np.int64]
 
 
 @inline

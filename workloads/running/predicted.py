@@ -46,4 +46,6 @@ def execute_predicted(chip: Chip, kernel: Kernel, predictor: Predictor, *, launc
         (Event.LINK_BYTES, kernel.link_bytes),
     ):
         events[event] = int(count)
-    return KernelResult(int(causes_ps.sum()), causes_ps, events, chip.clock.tensor_hz, 1)
+    return KernelResult(
+        total_ps=int(causes_ps.sum()), causes_ps=causes_ps, events=events, tensor_hz=chip.clock.tensor_hz
+    )

@@ -59,6 +59,7 @@ def _to_arrays(outcome: Outcome) -> Arrays:
         "clock": np.array([result.tensor_hz, *result.point], np.float64),
         "granules": l2.granules,
         "records": l2.records,
+        "users": l2.users,
     }
 
 
@@ -79,7 +80,8 @@ def _from_arrays(arrays: Arrays) -> Outcome:
         extrapolated_ps=extrapolated_ps,
         point=OperatingPoint(*point),
     )
-    return result, L2State(granules, records)
+    users = checked(arrays["users"], np.int64, (len(granules), None))
+    return result, L2State(granules, records, users)
 
 
 _RESULTS = array_store("results", _to_arrays, _from_arrays, "uarch", "kernels", "workloads", "results", remembers=False)

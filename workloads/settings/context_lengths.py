@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import model_validator
 
+from uarch.arrays import IntArray
 from uarch.errors import InputError
 from uarch.files.presets import Presets
 from uarch.files.reading import one_line, read_text, read_toml, validate
 from uarch.files.section import Section, TomlArray
-
-IntArray = npt.NDArray[np.int64]
 
 LONGEST = 1 << 24
 CONTEXTS = Presets("contexts", Path(__file__).parent / "contexts", more=("constant:N", "uniform:LOW,HIGH", "FILE"))

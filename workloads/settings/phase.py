@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.native_sparse import NativeSparse
 from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import ScoreMask
+from uarch.arrays import IntArray
 from uarch.datatypes import check_matrix_datatype, datatype
 from uarch.errors import InputError, unknown
 from workloads.settings.context_lengths import context_lengths

@@ -15,12 +15,12 @@ from kernels.attention.streamed import flash_attention
 from kernels.attention.tensors import allocate_attention
 from kernels.attention.unfused import UnfusedAttention, scores_tensor
 from kernels.mapping.mapper import Mapper
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.native_sparse import NativeSparse
 from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
+from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.errors import InputError

@@ -13,12 +13,12 @@ from kernels.attention.page_selection import page_bounds, select_pages
 from kernels.attention.streamed import flash_attention
 from kernels.attention.tensors import AttentionTensors, KvCache
 from kernels.masks.kept_keys import KeptKeys
-from kernels.masks.key_ranges import IntArray
 from kernels.masks.score_masks import pages_kept
 from kernels.program.address_space import AddressSpace
 from kernels.replay.interpreter import replay
 from tests.oracles.naive_masked_attention import naive_masked_attention
 from tests.support.replayed import matrix
+from uarch.arrays import IntArray
 
 
 class ChosenPages:

@@ -6,9 +6,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uarch.arrays import IntArray
 from uarch.engine.l2 import (
     L2State,
     add_rows,
@@ -27,7 +29,7 @@ from uarch.program.records import NONE, StructArray
 
 N_GRANULES = 24
 ROW_BYTES = (16, 100, 128)
-"""Of a granule's rows, by its number."""
+"""Bytes of a granule's rows, by its number."""
 
 rows_of_a_granule = st.tuples(st.integers(0, 63), st.integers(1, 64)).map(
     lambda drawn: range(drawn[0], min(64, drawn[0] + drawn[1]))
@@ -37,10 +39,11 @@ operations = st.lists(
         st.sampled_from(["fill", "write", "read"]),
         st.integers(0, N_GRANULES - 1),
         rows_of_a_granule,
-        st.integers(0, 1),
+        st.integers(0, 3),
     ),
     max_size=60,
 )
+partition_counts = st.integers(1, 4)
 Operations = list[tuple[str, int, range, int]]
 """What is done with which rows of which granule, and from which partition."""
 
@@ -101,21 +104,24 @@ def row_bytes_of(granule: int) -> int:
 
 
 def make_room(
-    granules: StructArray, groups: StructArray, group: int, capacity_bytes: int
+    granules: StructArray, groups: StructArray, users: IntArray, group: int, capacity_bytes: int
 ) -> list[tuple[int, set[int]]]:
-    """As the engine does it: the caller takes the victim's dirty rows."""
+    """Evicted granules and their dirty rows; the caller takes these, as the engine does."""
     victims = []
-    while (victim := int(pop_victim(granules, groups, group, capacity_bytes))) != NONE:
+    while (victim := int(pop_victim(granules, groups, users, group, capacity_bytes))) != NONE:
         victims.append((victim, rows_in(int(granules[victim]["dirty"]))))
         granules[victim]["dirty"] = 0
     return victims
 
 
-def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tuple[NaiveL2, StructArray, StructArray]:
+def played(
+    groups: int, capacity_bytes: int, partitions: int, all_operations: Operations
+) -> tuple[NaiveL2, tuple[StructArray, StructArray, IntArray]]:
     """Both models after the same accesses, the victims of which were the same."""
     naive = NaiveL2(groups, capacity_bytes)
-    granules, group_records = open_l2(L2State.empty(), N_GRANULES, groups)
-    for action, granule, rows, partition in all_operations:
+    granules, group_records, users = open_l2(L2State.empty(), N_GRANULES, groups, partitions)
+    for action, granule, rows, drawn in all_operations:
+        partition = drawn % partitions
         group = int(l2_group(granule, groups))
         lines, record = naive.lines[group], granules[granule]
         assert rows_in(int(record["valid"])) == lines.get(granule, NaiveLine()).valid
@@ -125,7 +131,8 @@ def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tupl
                 touch(granules, group_records, granule, group)
                 for row in lines[granule].valid & set(rows):
                     lines[granule].users.setdefault(row, set()).add(partition)
-            use_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)), partition)
+            if partitions > 1:
+                use_rows(granules, group_records, users, granule, group, row_set(rows.start, len(rows)), partition)
             assert naive.used_bytes(group) == group_records[group]["used_bytes"]
             continue
         if granule not in lines:
@@ -138,10 +145,11 @@ def played(groups: int, capacity_bytes: int, all_operations: Operations) -> tupl
             line.dirty |= set(rows)
             line.users |= {row: {partition} for row in rows}
             record["dirty"] |= row_set(rows.start, len(rows))
-            own_rows(granules, group_records, granule, group, row_set(rows.start, len(rows)), partition)
-        assert naive.make_room(group) == make_room(granules, group_records, group, capacity_bytes)
+            if partitions > 1:
+                own_rows(granules, group_records, users, granule, group, row_set(rows.start, len(rows)), partition)
+        assert naive.make_room(group) == make_room(granules, group_records, users, group, capacity_bytes)
         assert naive.used_bytes(group) == group_records[group]["used_bytes"]
-    return naive, granules, group_records
+    return naive, (granules, group_records, users)
 
 
 def contents(state: L2State) -> list[tuple[int, set[int], set[int]]]:
@@ -152,25 +160,27 @@ def contents(state: L2State) -> list[tuple[int, set[int], set[int]]]:
     ]
 
 
-@given(st.integers(1, 5), st.integers(1000, 30_000), operations)
-def test_replacement_is_that_of_the_naive_model(groups: int, capacity_bytes: int, all_operations: Operations) -> None:
-    naive, granules, group_records = played(groups, capacity_bytes, all_operations)
-    state = close_l2(granules, group_records)
+@given(st.integers(1, 5), st.integers(1000, 30_000), partition_counts, operations)
+def test_replacement_is_that_of_the_naive_model(
+    groups: int, capacity_bytes: int, partitions: int, all_operations: Operations
+) -> None:
+    naive, arrays = played(groups, capacity_bytes, partitions, all_operations)
+    state = close_l2(*arrays)
     assert contents(state) == [
         (granule, line.valid, line.dirty) for lines in naive.lines for granule, line in lines.items()
     ]
     assert state.resident_bytes == naive.resident_bytes()
 
 
-@given(st.integers(1, 5), operations)
-def test_contents_survive_from_kernel_to_kernel(groups: int, all_operations: Operations) -> None:
+@given(st.integers(1, 5), partition_counts, operations)
+def test_contents_survive_from_kernel_to_kernel(groups: int, partitions: int, all_operations: Operations) -> None:
     """Closing and opening changes nothing, also if the address space has grown meanwhile."""
-    naive, granules, group_records = played(groups, 20_000, all_operations)
-    state = close_l2(granules, group_records)
+    naive, arrays = played(groups, 20_000, partitions, all_operations)
+    state = close_l2(*arrays)
     for n_granules in (N_GRANULES, 5, 1000):
-        opened, opened_groups = open_l2(state, n_granules, groups)
+        opened, opened_groups, users = open_l2(state, n_granules, groups, partitions)
         assert len(opened) >= n_granules
-        again = close_l2(opened, opened_groups)
+        again = close_l2(opened, opened_groups, users)
         assert again.key() == state.key()
         assert contents(again) == contents(state)
         np.testing.assert_array_equal(again.records["address"], state.granules * 8192)
@@ -189,18 +199,25 @@ def test_every_group_gets_its_share(groups: int) -> None:
 
 def test_the_key_tells_contents_apart() -> None:
     """What is held, in which order, which rows of it, which of them are dirty, and who has used them."""
-    granules, groups = open_l2(L2State.empty(), 4, 1)
-    keys = [close_l2(granules, groups).key()]
+    granules, groups, users = open_l2(L2State.empty(), 4, 1, partitions=2)
+    keys = [close_l2(granules, groups, users).key()]
     for granule in (0, 1):
         add_rows(granules, groups, granule, 0, row_set(0, 3))
-        keys.append(close_l2(granules, groups).key())
+        keys.append(close_l2(granules, groups, users).key())
     touch(granules, groups, 0, 0)
-    keys.append(close_l2(granules, groups).key())
+    keys.append(close_l2(granules, groups, users).key())
     granules[0]["dirty"] = 1
-    keys.append(close_l2(granules, groups).key())
+    keys.append(close_l2(granules, groups, users).key())
     add_rows(granules, groups, 0, 0, row_set(3, 1))
-    keys.append(close_l2(granules, groups).key())
+    keys.append(close_l2(granules, groups, users).key())
     for partition in (0, 1):
-        use_rows(granules, groups, 0, 0, row_set(0, 1), partition)
-        keys.append(close_l2(granules, groups).key())
+        use_rows(granules, groups, users, 0, 0, row_set(0, 1), partition)
+        keys.append(close_l2(granules, groups, users).key())
     assert len(set(keys)) == len(keys)
+
+
+def test_contents_of_another_number_of_partitions_are_refused() -> None:
+    granules, groups, users = open_l2(L2State.empty(), 4, 1, partitions=2)
+    add_rows(granules, groups, 0, 0, row_set(0, 3))
+    with pytest.raises(ValueError, match="2 partitions for an L2 of 4"):
+        open_l2(close_l2(granules, groups, users), 4, 1, partitions=4)

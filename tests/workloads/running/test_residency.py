@@ -38,3 +38,14 @@ def test_what_cores_of_both_partitions_use_takes_two_places() -> None:
     assert simulate_gemm(two, 256, 768, 512, residency="warm").dram_bytes > 500_000
     for chip in (one, two):
         assert simulate_vector_kernel(chip, "copy", 512, 768, residency="warm").dram_bytes == 0
+
+
+def test_each_further_partition_takes_its_own_copy_of_what_all_cores_use() -> None:
+    """A product reads 1 MB and writes 0.4 MB; every core uses A, two cores each part of B: 2 MB hold that once or twice."""
+    rest = ["l2.bytes=2097152", "l2.slices=4", "core.count=8", "l2.eager_write_back=false"]
+    moved = [
+        simulate_gemm(load_chip("a100", [f"l2.partitions={n}", *rest]), 256, 768, 512, residency="warm").dram_bytes
+        for n in (1, 2, 4, 8)
+    ]
+    assert moved[0] == moved[1] == 0
+    assert 0 < moved[2] < moved[3]

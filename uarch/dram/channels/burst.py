@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import Placement
 from uarch.dram.channels.visits import (
@@ -52,8 +52,6 @@ from uarch.events import Event
 from uarch.jit import inline, sub_kernel
 from uarch.picoseconds import duration_ps, rate_of
 from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
-
-IntArray = npt.NDArray[np.int64]
 
 _FRACTION_BITS = 20
 _READ, _WRITE = typed(0), typed(1)

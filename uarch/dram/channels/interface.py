@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from uarch.arrays import IntArray
 from uarch.dram.channels.burst import (
     BurstChannels,
     BurstTiming,
@@ -31,7 +29,6 @@ from uarch.dram.channels.tile import (
 from uarch.dram.channels.tile_timing import TileTiming
 from uarch.jit import by_type, inline
 
-IntArray = npt.NDArray[np.int64]
 DramTiming = TileTiming | BurstTiming
 Dram = TileChannels | BurstChannels
 

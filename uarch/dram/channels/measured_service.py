@@ -21,13 +21,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from uarch.arrays import FloatArray, IntArray
 from uarch.dram.controller.addresses import AddressMapping
 from uarch.dram.controller.options import ControllerOptions, RefreshMode
 from uarch.dram.standards.standard import Standard
 from uarch.files.derived import Arrays, array_store, checked
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 LARGEST_SET = 512
 """Bursts that count as one set of rows, at most."""
@@ -36,7 +34,6 @@ _BURSTS = 8192
 _SHORTEST_STREAM = 512
 _REFRESHES = 24
 _PAUSE_TICKS = 100_000
-_SEED = 1
 
 
 class ServiceTicks(NamedTuple):

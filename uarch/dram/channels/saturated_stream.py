@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.frfcfs import enqueue, next_event, step
 from uarch.dram.controller.state import (
     ACTIVE_READS,
@@ -12,7 +13,6 @@ from uarch.dram.controller.state import (
     O_WRITE_QUEUE,
     READS_WAITING,
     WRITES_WAITING,
-    IntArray,
     typed,
 )
 from uarch.jit import loop_kernel

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import stripe_of
 from uarch.dram.channels.tile_timing import TileTiming
@@ -36,8 +36,6 @@ from uarch.jit import constant, inline, loop_kernel
 from uarch.picoseconds import duration_ps
 from uarch.program.records import NONE, StructArray
 from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
-
-IntArray = npt.NDArray[np.int64]
 
 _NO_ROW = constant(NONE)
 _READ, _WRITE = constant(0), constant(1)

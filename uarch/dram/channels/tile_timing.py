@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import FloatArray, IntArray
 from uarch.dram.channels.measured_service import LARGEST_SET, service_ticks
 from uarch.dram.channels.placement import Placement
 from uarch.dram.controller.addresses import AddressMapping
@@ -14,9 +14,6 @@ from uarch.dram.controller.options import ControllerOptions, check_options
 from uarch.dram.standards.speed_grade import at_bandwidth
 from uarch.dram.standards.standard import Standard
 from uarch.picoseconds import duration_ps, rate_of
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _FAR_AWAY_PS = 2**61
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.channels.completions import open_completions, push_completion
 from uarch.dram.channels.placement import Placement, channel_of
 from uarch.jit import constant, inline
 from uarch.program.records import GRANULE_BYTES, StructArray
 from uarch.wake_tree import new_wake_tree
-
-IntArray = npt.NDArray[np.int64]
 
 MAX_WRITE_VISITS = 1 << 20
 """Visits of writes that can wait at a time; cores wait for room long before."""

@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.standards.standard import Standard
 from uarch.errors import InputError
 
@@ -17,8 +17,6 @@ _FIELDS = ("ro", "sid", "ba", "bg", "co")
 _PART = re.compile(r"(ro|sid|ba|bg|co)([1-9][0-9]?)?(?:\^(ro|sid|ba|bg|co))?")
 ROW_SHIFT, BANK_SHIFT = 32, 16
 _TABLE_BITS = 8
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Location(NamedTuple):

@@ -6,6 +6,7 @@ ready, as far as their banks decide it.
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.constraints import bank_ready, on_its_half
 from uarch.dram.controller.state import (
     ACTIVE_READS,
@@ -38,7 +39,6 @@ from uarch.dram.controller.state import (
     ROW_NEEDED,
     ROW_TO_WRITES,
     UNUSED,
-    IntArray,
 )
 from uarch.jit import inline, lowest_bit
 

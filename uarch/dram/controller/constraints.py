@@ -6,6 +6,7 @@ the second.
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller import timing as T  # noqa: N812
 from uarch.dram.controller.state import (
     ACT,
@@ -28,7 +29,6 @@ from uarch.dram.controller.state import (
     READY,
     REF_BANK,
     WINDOW_COUNT,
-    IntArray,
 )
 from uarch.jit import inline
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uarch.arrays import IntArray
 from uarch.dram.controller import timing as T  # noqa: N812
 from uarch.dram.controller.constraints import ready_tick, record_column_command, record_row_command
 from uarch.dram.controller.state import (
@@ -42,7 +43,6 @@ from uarch.dram.controller.state import (
     REF_ALL,
     REFRESHES,
     WR,
-    IntArray,
     typed,
 )
 from uarch.jit import inline, kernel

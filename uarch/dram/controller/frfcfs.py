@@ -12,6 +12,7 @@ Numba compiles a function together with all that it calls, so each large functio
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller import timing as T  # noqa: N812
 from uarch.dram.controller.candidates import oldest_active, oldest_hit, oldest_without_row, unused_row
 from uarch.dram.controller.constraints import on_its_half
@@ -63,7 +64,6 @@ from uarch.dram.controller.state import (
     SEQUENCE,
     WRITE_MODE,
     WRITES_WAITING,
-    IntArray,
     typed,
 )
 from uarch.jit import inline, sub_kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller import timing as T  # noqa: N812
 from uarch.dram.controller.constraints import record_column_command, record_row_command
 from uarch.dram.controller.queues import classify, complete, lower_bound, set_member, sort_requests, unlink_entry
@@ -38,7 +39,6 @@ from uarch.dram.controller.state import (
     PRECHARGES,
     READS,
     REFRESH_BOUND,
-    IntArray,
 )
 from uarch.jit import inline, lowest_bit
 

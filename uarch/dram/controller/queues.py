@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.constraints import bank_ready
 from uarch.dram.controller.state import (
     B_ACCESSES,
@@ -37,7 +38,6 @@ from uarch.dram.controller.state import (
     ROW_NEEDED,
     ROW_TO_WRITES,
     UNUSED,
-    IntArray,
 )
 from uarch.jit import inline
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.constraints import ready_tick
 from uarch.dram.controller.state import (
     ACTIVE_READS,
@@ -24,7 +25,6 @@ from uarch.dram.controller.state import (
     REFRESH_BOUND,
     REFRESHES,
     REFRESHES_DUE,
-    IntArray,
 )
 from uarch.jit import inline
 

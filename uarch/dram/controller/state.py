@@ -14,13 +14,11 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.controller import timing as T  # noqa: N812
 from uarch.dram.controller.options import MAX_BANKS, ControllerOptions
 from uarch.dram.standards.standard import Standard
-
-IntArray = npt.NDArray[np.int64]
 
 
 def typed(value: int) -> int:

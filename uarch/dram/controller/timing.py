@@ -10,11 +10,9 @@ least distance to the next command of each kind. The time for which a command oc
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.standards.standard import Standard
-
-IntArray = npt.NDArray[np.int64]
 
 COMMANDS = ("ACT", "PRE", "RD", "WR", "REFab", "PREab", "REFpb")
 ROW_COMMANDS = frozenset({"ACT", "PRE", "REFab", "PREab", "REFpb"})

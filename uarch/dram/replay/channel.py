@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.addresses import INTERLEAVED, AddressMapping
 from uarch.dram.controller.dramsim3 import Requests, new_queues, replay_round_robin
 from uarch.dram.controller.options import ControllerOptions, check_options
@@ -25,7 +26,6 @@ from uarch.dram.controller.state import (
     READS,
     REFRESHES,
     WRITES,
-    IntArray,
     command_log,
     completion_ticks,
     new_channel,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from uarch.arrays import IntArray
 from uarch.dram.controller.frfcfs import enqueue, next_event, step
-from uarch.dram.controller.state import FORWARDED, NOW, READS, READS_WAITING, WRITES_WAITING, IntArray, typed
+from uarch.dram.controller.state import FORWARDED, NOW, READS, READS_WAITING, WRITES_WAITING, typed
 from uarch.jit import loop_kernel
 
 OFFERS_PER_TICK = 2

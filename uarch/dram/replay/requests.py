@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from uarch.dram.controller.state import IntArray
+from uarch.arrays import IntArray
 from uarch.dram.standards.standard import Standard
 from uarch.errors import InputError
 from uarch.files.reading import read_text
 
-PATTERNS = ("sequential", "random", "strided", "mix")
 PatternName = Literal["sequential", "random", "strided", "mix"]
 LAST_ARRIVAL = 2**40
 """Five minutes of HBM3: what refreshes until then takes seconds."""
