@@ -17,7 +17,7 @@ from uarch.energy.tables_on_disk import energy_table_names, load_energy_table
 from uarch.errors import InputError, unknown_name
 from uarch.files.reading import one_line, read_json
 from uarch.files.sourced import EventEnergy
-from uarch.importers.plain_yaml import read_plain_yaml
+from uarch.files.yaml_reader import read_yaml
 
 Actions = Mapping[str, Sequence[float]]
 """``component.action`` -> pJ of each variant, such as random and repeated data."""
@@ -42,7 +42,7 @@ def read_ert(path: Path) -> Actions:
 
     Raises :class:`InputError` for a file that cannot be read or is no ERT.
     """
-    data = read_json(path) if path.suffix == ".json" else read_plain_yaml(path)
+    data = read_json(path) if path.suffix == ".json" else read_yaml(path)
     where = one_line(str(path))
     tables = data.get("ERT", {}) if isinstance(data, dict) else {}
     tables = tables.get("tables") if isinstance(tables, dict) else None

@@ -77,10 +77,10 @@ def test_an_ert_becomes_a_table(capsys: pytest.CaptureFixture[str], ert: Path, t
 
 
 def test_json_is_read_as_yaml_is(capsys: pytest.CaptureFixture[str], ert: Path, tmp_path: Path) -> None:
-    from uarch.importers.plain_yaml import read_plain_yaml
+    from uarch.files.yaml_reader import read_yaml
 
     other = tmp_path / "ERT.json"
-    other.write_text(json.dumps(read_plain_yaml(ert)))
+    other.write_text(json.dumps(read_yaml(ert)))
     tables = [tmp_path / "a.toml", tmp_path / "b.toml"]
     for source, out in zip((ert, other), tables, strict=True):
         payload_of(capsys, "import", "accelergy", str(source), *MAPS, "-o", str(out))
