@@ -10,20 +10,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
-WORKERS := 2
-# Folders of tests that also run by the interpreter and with array bounds checked, but for those marked otherwise.
-REPEATED := tests/uarch tests/kernels tests/workloads
+# Processes of a pass of tests: as many as there are cores, or a number.
+WORKERS := auto
+# Folders where most of what runs is jitted: their tests also run by the interpreter and with array bounds checked.
+REPEATED := tests/uarch/engine tests/uarch/dram tests/uarch/systolic tests/uarch/test_jit.py tests/uarch/test_wake_tree.py tests/kernels/masks
+# Folders whose tests are done in seconds.
+QUICK := tests/uarch tests/kernels tests/results tests/workloads/models tests/workloads/settings tests/workloads/predictors
+# LLVM's optimisation of jitted code: 1 compiles in two thirds of the time of 3, the engine is as fast and its results are the same.
+OPT := 1
 # Machine code of each way to compile is kept apart.
 CACHE := $(CURDIR)/build/numba
+COMPILED := NUMBA_OPT=$(OPT) NUMBA_CACHE_DIR=$(CACHE)/compiled
+CHECKED := NUMBA_OPT=$(OPT) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked
+INTERPRETED := NUMBA_OPT=$(OPT) NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted
+# Where several targets are made at once, what each says comes in one piece.
+TOGETHER := $(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: demo test lint types tests-compiled tests-interpreted tests-bounds-checked benchmark clean
-.NOTPARALLEL:
+.PHONY: demo test test-quick lint types compiled bounds-checked tests-compiled tests-interpreted tests-bounds-checked benchmark clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/uarch demo -o demo
 
-test: lint types tests-compiled tests-interpreted tests-bounds-checked
+test: $(INSTALLED)
+	$(TOGETHER) lint types compiled bounds-checked
+	$(MAKE) tests-compiled
+	$(TOGETHER) tests-interpreted tests-bounds-checked
+
+test-quick: lint
+	$(COMPILED) $(BIN)/pytest -n $(WORKERS) -m "not slow" $(QUICK)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -33,14 +48,21 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-tests-compiled: $(INSTALLED)
-	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest -n $(WORKERS)
+# The kernels that most tests call, before several processes would each compile them.
+compiled: $(INSTALLED)
+	$(COMPILED) $(BIN)/python -m tests.support.compile_kernels
+
+bounds-checked: $(INSTALLED)
+	$(CHECKED) $(BIN)/python -m tests.support.compile_kernels
+
+tests-compiled: compiled
+	$(COMPILED) $(BIN)/pytest -n $(WORKERS)
 
 tests-interpreted: $(INSTALLED)
-	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/interpreted $(BIN)/pytest -n $(WORKERS) $(REPEATED)
+	$(INTERPRETED) $(BIN)/pytest $(REPEATED)
 
-tests-bounds-checked: $(INSTALLED)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CACHE)/bounds-checked $(BIN)/pytest -n $(WORKERS) $(REPEATED)
+tests-bounds-checked: bounds-checked
+	$(CHECKED) $(BIN)/pytest $(REPEATED)
 
 benchmark: $(INSTALLED)
 	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest tests/benchmarks --benchmark-only

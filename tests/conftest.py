@@ -6,6 +6,7 @@ those marked ``once`` in both passes, with the marker's reason.
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -26,6 +27,16 @@ if WITHOUT_JIT:
     # For the ``tile`` fidelity a compiled process measures: minutes for each table by the interpreter. Set before modules that
     # lower chips are imported.
     measured_service.measurer = compiled_process.measure
+
+
+# Importing and compiling make millions of objects that stay: to look through them for others takes a quarter of the time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.set_threshold(100_000)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
