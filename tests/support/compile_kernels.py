@@ -1,4 +1,7 @@
-"""Compile the jitted kernels that most tests call, into the cache that ``NUMBA_CACHE_DIR`` names: once, before processes share it."""
+"""Compile the jitted kernels that most tests call, once, before several processes share them.
+
+They go into the cache that ``NUMBA_CACHE_DIR`` names.
+"""
 
 from __future__ import annotations
 
