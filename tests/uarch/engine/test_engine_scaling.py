@@ -44,6 +44,8 @@ class Lowered(NamedTuple):
         """Every clock and bandwidth divided by ``factor``, every latency multiplied by it."""
         times = {name: getattr(self.machine, name) * factor for name in times_of(self.machine)}
         dram_times = {name: getattr(self.dram, name) * factor for name in times_of(self.dram)}
+        if isinstance(self.dram, TileTiming):  # a refresh that never comes is as far away as an int64 allows
+            dram_times["refresh_interval_ps"] = min(dram_times["refresh_interval_ps"], 2**62)
         return Lowered(self.machine._replace(**times), self.dram._replace(**dram_times))
 
     def in_whole_picoseconds(self) -> Lowered:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
@@ -19,7 +17,7 @@ from uarch.engine.step_costs import step_costs
 from uarch.events import Event
 from uarch.program.records import StructArray
 
-interpreted = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="minutes without Numba")
+interpreted = pytest.mark.compiled("minutes without Numba")
 
 
 def product(m: int, n: int, k: int, mapping: GemmMapping) -> TileProgram:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from uarch.errors import InputError
 from workloads.settings.context_lengths import context_lengths
 from workloads.single.verify import VerifyRun, simulate_verify
 
-needs_jit = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="too large for the interpreter")
+needs_jit = pytest.mark.compiled("too large for the interpreter")
 HEADS: dict[str, Any] = {"q_heads": 8, "kv_heads": 2, "head_dim": 64}
 
 

@@ -1,16 +1,12 @@
-"""Whole replays: idle latency, energy, page policies, the second controller policy, load curve and command line."""
+"""Whole replays: idle latency, energy, page policies, the second controller policy, load curve."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import WITHOUT_JIT
 from tests.oracles.dram_checker import violations
-from uarch.cli import run
 from uarch.dram.controller.options import ControllerOptions
 from uarch.dram.controller.state import COMMANDS
 from uarch.dram.replay.channel import simulate_channel
@@ -43,7 +39,7 @@ def test_idle_read_of_an_open_row_takes_cl_and_bl(name: str) -> None:
     assert clocks * bus.ticks_per_clock + 1 <= round(ticks) <= clocks * bus.ticks_per_clock + 2
 
 
-@pytest.mark.skipif(WITHOUT_JIT, reason="too long a stream for the interpreter")
+@pytest.mark.compiled("too long a stream for the interpreter")
 @pytest.mark.parametrize("name", standard_names())
 def test_a_sequential_stream_keeps_the_bus_busy_under_the_standards_own_mapping(name: str) -> None:
     standard = load_standard(name)
@@ -141,56 +137,3 @@ def test_latency_grows_with_load() -> None:
     assert np.all(np.diff(curve.mean_read_latency_ns) > 0)
     assert np.all(curve.p99_read_latency_ns >= curve.mean_read_latency_ns)
     assert curve.bandwidth_bytes_per_second[0] == pytest.approx(curve.offered_bytes_per_second[0], rel=0.05)
-
-
-def test_command_prints_one_object_and_writes_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace, log = tmp_path / "trace", tmp_path / "log"
-    trace.write_text("0 R 0x0\n0 R 0x20\n0 W 0x40\n")
-    arguments = ["dram", "--standard", "hbm3-6400", "--mapping", ROW_AFTER_ROW, "--json"]
-    arguments += ["--trace", str(trace), "--commands", str(log)]
-    assert run(arguments) == 0
-    payload = json.loads(capsys.readouterr().out)
-    keys = {"bandwidth_bytes_per_second", "peak_fraction", "mean_read_latency_ns", "read_latency_percentiles_ns",
-            "row_hit_rate", "activates", "refreshes", "energy_joules", "ticks", "tick_ns"}  # fmt: skip
-    assert keys <= set(payload)
-    assert payload["activates"] == 1
-    assert log.read_text().splitlines()[:2] == ["1 ACT 0 0", "65 RD 0 0"]
-
-
-def test_command_lists_the_standards(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["dram", "--list", "--json"]) == 0
-    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["standards"]] == list(standard_names())
-
-
-def test_command_draws_the_load_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plot = tmp_path / "curve.png"
-    arguments = ["dram", "--standard", "hbm2-2000", "--pattern", "mix", "--requests", "90", "--load-curve"]
-    assert run([*arguments, "--plot", str(plot), "--json"]) == 0
-    payload = json.loads(capsys.readouterr().out)
-    assert len(payload["mean_read_latency_ns"]) == len(payload["offered_bytes_per_second"])
-    assert plot.stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--pattern", "mix"], "--standard"),
-        (["--standard", "hbm3-6400"], "--trace FILE or --pattern"),
-        (["--standard", "none", "--pattern", "mix"], "no memory standard"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--queue", "0"], "--queue = 0: must be greater than"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--stride-bytes", "64"], "--pattern strided"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--row-hit-cap", "4"], "--page capped"),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--plot", "curve.png"], "--load-curve"),
-        (["--standard", "hbm3-6400", "--trace", "trace", "--requests", "4"], "--pattern"),
-        (
-            ["--standard", "hbm3-6400", "--pattern", "mix", "--scheduler", "dramsim3", "--page", "closed"],
-            "error: scheduler dramsim3 has",
-        ),
-        (["--standard", "hbm3-6400", "--pattern", "mix", "--mapping", "ro"], "mapping"),
-    ],
-)
-def test_command_refuses_wrong_options(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["dram", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.out == ""
