@@ -38,7 +38,7 @@ test: $(INSTALLED)
 	$(TOGETHER) tests-interpreted tests-bounds-checked
 
 test-quick: lint
-	$(COMPILED) $(BIN)/pytest -n $(WORKERS) -m "not slow" $(QUICK)
+	$(COMPILED) $(BIN)/pytest -n $(WORKERS) $(QUICK)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
