@@ -11,8 +11,8 @@ from uarch.files import derived
 from uarch.files.derived import Store
 
 
-def keep_in(directory: Path, patch: pytest.MonkeyPatch, *stores: Store[Any]) -> None:
-    """Have stores keep their files below ``directory``, and begin with nothing in memory."""
+def keep_in(directory: Path | None, patch: pytest.MonkeyPatch, *stores: Store[Any]) -> None:
+    """Have stores keep their files below ``directory`` (None: nowhere), and begin with nothing in memory."""
     patch.setattr(derived, "cache_directory", lambda: directory)
     for store in stores:
         store.known.clear()

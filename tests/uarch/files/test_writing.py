@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import stat
@@ -14,6 +15,7 @@ from threading import Thread
 import pytest
 
 from tests.support.full_disk import largest_file
+from uarch.files import writing
 from uarch.files.writing import check_output, output_file, text_of, write_output
 
 KILLED = """
@@ -203,3 +205,48 @@ def test_more_writers_than_there_is_room_for_are_refused(target: Path) -> None:
     with pytest.raises(OSError, match="16 others are writing it"):
         nested(0)
     assert list(target.parent.iterdir()) == [target]
+
+
+def writes_by_itself(call: ast.Call) -> bool:
+    """Whether a call opens a file for writing, or writes one, other than the null device."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name in ("write_text", "write_bytes", "NamedTemporaryFile", "mkstemp", "savetxt", "tofile"):
+        return True
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    modes = [each.value for each in arguments if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    to_null = any(isinstance(each, ast.Attribute) and each.attr == "devnull" for each in arguments)
+    return (
+        name == "open"
+        and not to_null
+        and any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "writes"),
+    [
+        ("path.write_text(text)", True),
+        ("path.open('w', encoding='utf-8')", True),
+        ("open(path, mode='xb')", True),
+        ("path.open()", False),
+        ("path.open('rb')", False),
+        ("open(os.devnull, 'w')", False),
+    ],
+)
+def test_what_counts_as_writing(source: str, writes: bool) -> None:
+    call = ast.parse(source, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert writes_by_itself(call) == writes
+
+
+def test_nothing_is_written_in_any_other_way_and_nothing_is_pickled() -> None:
+    root, found = Path(writing.__file__).parents[2], list[str]()
+    sources = [
+        path for package in ("uarch", "kernels", "workloads", "results") for path in (root / package).rglob("*.py")
+    ]
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            imported = [name.name for name in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if "pickle" in imported or (isinstance(node, ast.Call) and writes_by_itself(node)):
+                found.append(f"{path}:{node.lineno}")
+    assert found == []
