@@ -1,4 +1,7 @@
-"""Chip files and overrides: every field can be changed, and every mistake is one line that names the field."""
+"""Chip files and overrides: every field can be changed, and every mistake is one line that names the field.
+
+Exercised with it: frozen_table and section.
+"""
 
 from __future__ import annotations
 

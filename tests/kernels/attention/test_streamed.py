@@ -1,4 +1,7 @@
-"""Functional replay of attention against its definition, and the MACs that causal schedules execute."""
+"""Functional replay of attention against its definition, and the MACs that causal schedules execute.
+
+Exercised with it: kv_storage and kv_store.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Functional replay of products with quantised and N:M weights and of grouped products, and what they cost."""
+"""Functional replay of products with quantised and N:M weights and of grouped products, and what they cost.
+
+Exercised with it: weight_steps.
+"""
 
 from __future__ import annotations
 

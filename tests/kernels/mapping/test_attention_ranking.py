@@ -1,4 +1,7 @@
-"""Streamed attention as a vendor's library launches it: grid order, empty blocks, and the vector work of a key tile."""
+"""Streamed attention as a vendor's library launches it: grid order, empty blocks, and the vector work of a key tile.
+
+Exercised with it: visited_tiles.
+"""
 
 from __future__ import annotations
 

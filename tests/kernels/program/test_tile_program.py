@@ -1,4 +1,7 @@
-"""The program writer: what it puts into the arrays, and what a program says of itself."""
+"""The program writer: what it puts into the arrays, and what a program says of itself.
+
+Exercised with it: boxes.
+"""
 
 from __future__ import annotations
 

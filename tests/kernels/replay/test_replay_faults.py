@@ -1,4 +1,7 @@
-"""Deliberate faults in programs: the replay must notice each of them."""
+"""Deliberate faults in programs: the replay must notice each of them.
+
+Exercised with it: functions.
+"""
 
 from __future__ import annotations
 

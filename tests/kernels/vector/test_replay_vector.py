@@ -1,4 +1,7 @@
-"""Functional replay of the kernels without matrix products against NumPy, on chips that force ragged cuts and loops."""
+"""Functional replay of the kernels without matrix products against NumPy, on chips that force ragged cuts and loops.
+
+Exercised with it: head_norm.
+"""
 
 from __future__ import annotations
 

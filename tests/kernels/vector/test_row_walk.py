@@ -1,4 +1,7 @@
-"""Vector kernels that walk along rows: replayed against NumPy, and what their libraries' data mean in time."""
+"""Vector kernels that walk along rows: replayed against NumPy, and what their libraries' data mean in time.
+
+Exercised with it: by_library and cutting.
+"""
 
 from __future__ import annotations
 

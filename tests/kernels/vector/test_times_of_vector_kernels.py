@@ -1,4 +1,7 @@
-"""The engine on kernels without matrix products: what they move, count and at most reach."""
+"""The engine on kernels without matrix products: what they move, count and at most reach.
+
+Exercised with it: collective.
+"""
 
 from __future__ import annotations
 

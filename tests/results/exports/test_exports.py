@@ -1,4 +1,7 @@
-"""Exports: valid trace events whose times are those of the run; tables that read back equal."""
+"""Exports: valid trace events whose times are those of the run; tables that read back equal.
+
+Exercised with it: writing.
+"""
 
 from __future__ import annotations
 

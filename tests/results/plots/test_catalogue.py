@@ -1,4 +1,7 @@
-"""Plots: what is drawn, not only that something is."""
+"""Plots: what is drawn, not only that something is.
+
+Exercised with it: bars.
+"""
 
 from __future__ import annotations
 

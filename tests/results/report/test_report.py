@@ -1,4 +1,7 @@
-"""The HTML report: complete in itself, right in its numbers and words, and alive in a browser."""
+"""The HTML report: complete in itself, right in its numbers and words, and alive in a browser.
+
+Exercised with it: figures.
+"""
 
 from __future__ import annotations
 

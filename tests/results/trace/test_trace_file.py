@@ -1,4 +1,7 @@
-"""The file of a trace: everything comes back, nothing else is read as one, nothing half-written stays."""
+"""The file of a trace: everything comes back, nothing else is read as one, nothing half-written stays.
+
+Exercised with it: arrays_file and disk_file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The presets against published figures."""
+"""The presets against published figures.
+
+Exercised with it: die and voltage.
+"""
 
 from __future__ import annotations
 

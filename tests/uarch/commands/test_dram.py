@@ -1,4 +1,7 @@
-"""``uarch dram``: the list of standards, one channel under a pattern, and its command log."""
+"""``uarch dram``: the list of standards, one channel under a pattern, and its command log.
+
+Exercised with it: load_curve.
+"""
 
 from __future__ import annotations
 

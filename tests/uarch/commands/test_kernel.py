@@ -1,4 +1,7 @@
-"""``uarch kernel``: JSON with the promised keys, tables for people, and one line for a mistake."""
+"""``uarch kernel``: JSON with the promised keys, tables for people, and one line for a mistake.
+
+Exercised with it: attention_options and output.
+"""
 
 from __future__ import annotations
 

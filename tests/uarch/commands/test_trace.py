@@ -1,4 +1,7 @@
-"""``uarch trace``: sound files pass, damaged ones are named, differences are sorted."""
+"""``uarch trace``: sound files pass, damaged ones are named, differences are sorted.
+
+Exercised with it: recording.
+"""
 
 from __future__ import annotations
 

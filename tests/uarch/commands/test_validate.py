@@ -1,4 +1,7 @@
-"""``uarch validate`` from the outside: small files, on chips with few cores."""
+"""``uarch validate`` from the outside: small files, on chips with few cores.
+
+Exercised with it: validation_page.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Energy tables: complete, inside their ranges, and in sum what real packages draw."""
+"""Energy tables: complete, inside their ranges, and in sum what real packages draw.
+
+Exercised with it: sourced.
+"""
 
 from __future__ import annotations
 

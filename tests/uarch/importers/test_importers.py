@@ -1,4 +1,7 @@
-"""Files of other tools: what they say is in the chip, what they cannot say is refused in one line."""
+"""Files of other tools: what they say is in the chip, what they cannot say is refused in one line.
+
+Exercised with it: import_ and overlay.
+"""
 
 from __future__ import annotations
 

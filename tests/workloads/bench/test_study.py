@@ -1,4 +1,7 @@
-"""The bench for analytical models: suites, models, regimes, and explanations that find the mechanism that is lacking."""
+"""The bench for analytical models: suites, models, regimes, and explanations that find the mechanism that is lacking.
+
+Exercised with it: trust_map and bench_model.
+"""
 
 from __future__ import annotations
 

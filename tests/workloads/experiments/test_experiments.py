@@ -1,4 +1,7 @@
-"""Experiments as data: what is run, what is kept, what comes beside the paper's numbers."""
+"""Experiments as data: what is run, what is kept, what comes beside the paper's numbers.
+
+Exercised with it: ratio_map and report.
+"""
 
 from __future__ import annotations
 

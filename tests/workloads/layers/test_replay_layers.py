@@ -1,4 +1,7 @@
-"""Whole layers of every architecture: the operators' programs replayed in order, against a layer in NumPy."""
+"""Whole layers of every architecture: the operators' programs replayed in order, against a layer in NumPy.
+
+Exercised with it: feed_forward, part, registry, streamed and unfused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The timing loop on a device that exists in the test alone, and the CSV that comes of it."""
+"""The timing loop on a device that exists in the test alone, and the CSV that comes of it.
+
+Exercised with it: torch_backend.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Models from configs: the published parameter counts, tensor by tensor, and the keys that each architecture reads."""
+"""Models from configs: the published parameter counts, tensor by tensor, and the keys that each architecture reads.
+
+Exercised with it: llama_family.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Attention under masks and on ragged, paged or quantised caches: time, work and what must be refused."""
+"""Attention under masks and on ragged, paged or quantised caches: time, work and what must be refused.
+
+Exercised with it: padded_mask.
+"""
 
 from __future__ import annotations
 

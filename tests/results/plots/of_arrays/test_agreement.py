@@ -1,4 +1,7 @@
-"""The plot of predicted over measured times."""
+"""The plot of predicted over measured times.
+
+Exercised with it: numbers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The ``tile`` fidelity: a naive oracle, and the measured times that it rests on."""
+"""The ``tile`` fidelity: a naive oracle, and the measured times that it rests on.
+
+Exercised with it: completions, interface, saturated_stream and visits.
+"""
 
 from __future__ import annotations
 

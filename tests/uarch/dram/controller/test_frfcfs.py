@@ -1,4 +1,7 @@
-"""The jitted FR-FCFS controller issues the same commands at the same ticks as the naive one, all of them legal."""
+"""The jitted FR-FCFS controller issues the same commands at the same ticks as the naive one, all of them legal.
+
+Exercised with it: candidates, constraints, issue and queues.
+"""
 
 from __future__ import annotations
 

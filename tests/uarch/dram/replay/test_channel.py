@@ -1,4 +1,7 @@
-"""Whole replays: idle latency, energy, page policies, the second controller policy, load curve."""
+"""Whole replays: idle latency, energy, page policies, the second controller policy, load curve.
+
+Exercised with it: driver.
+"""
 
 from __future__ import annotations
 
