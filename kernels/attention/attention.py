@@ -9,7 +9,7 @@ from kernels.attention.padded_mask import PaddedMask
 from kernels.attention.sequences import Sequences, packed, paged, uniform
 from kernels.masks.score_masks import CausalMask, FullMask, ScoreMask
 from uarch.arrays import IntArray
-from uarch.datatypes import ACCUMULATOR_BYTES, datatype
+from uarch.datatypes import ACCUMULATOR_BYTES, MatrixDatatype, datatype
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Attention:
     """The values are the first ``value_dim`` columns of the keys (multi-head latent attention with absorbed weights)."""
     scale: float = 0.0
     """Factor of the scores; 0: one over the root of ``head_dim``."""
-    dtype: str = "fp16"
+    dtype: MatrixDatatype = "fp16"
     """Datatype of queries and results, and of the arrays' work."""
     mask: ScoreMask | None = None
     """Scores that are kept; None: as ``causal`` says."""

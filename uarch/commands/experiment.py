@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workloads.experiments.findings import Comparison
     from workloads.experiments.points import Outcomes
     from workloads.experiments.schema import Experiment
+    from workloads.settings.choices import Fidelity
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="spad-chips, or a TOML file.")]
 OutputOption = Annotated[
@@ -71,7 +72,8 @@ def payload(
     from workloads.experiments.report import verdict_holds, verdict_numbers
 
     verdicts: dict[str, Any] = {}
-    for source, fidelity in (("lltile", MODEL), ("engine", ENGINE)):
+    sources: tuple[tuple[str, Fidelity], ...] = (("lltile", MODEL), ("engine", ENGINE))
+    for source, fidelity in sources:
         numbers = verdict_numbers(experiment, outcomes, fidelity)
         verdicts[source] = {
             variant.name: {
@@ -98,7 +100,7 @@ def payload(
             f"{parallel.name} {chip} {source}": order_kept(paper, found)
             for parallel in experiment.parallel
             for chip, paper in parallel.paper_seconds.items()
-            for source, fidelity in (("lltile", MODEL), ("engine", ENGINE))
+            for source, fidelity in sources
             if np.isfinite(found := parallel_seconds(experiment, parallel, chip, outcomes, fidelity)).all()
         },
         "engine_with_kinds_of_lltile": [asdict(each) for each in differences(experiment, outcomes)],

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from uarch.datatypes import Datatype, MatrixDatatype
+from workloads.settings.choices import KernelFidelity, KernelPhase
 
 ChipOption = Annotated[
     str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")
 ]
-PhaseOption = Annotated[
-    Literal["prefill", "decode"], typer.Option("--phase", help="All prompt tokens, or one new token each.")
-]
+PhaseOption = Annotated[KernelPhase, typer.Option("--phase", help="All prompt tokens, or one new token each.")]
 BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
 DtypeOption = Annotated[MatrixDatatype, typer.Option("--dtype", help="Of all operands.")]
 EnergyOption = Annotated[
@@ -24,16 +23,9 @@ EnergyOption = Annotated[
     ),
 ]
 FidelityOption = Annotated[
-    Literal["analytical", "tile", "burst"],
+    KernelFidelity,
     typer.Option(
         "--fidelity", help="Closed forms; the engine with DRAM serving whole tiles; or with DRAM serving bursts."
-    ),
-]
-PhaseFidelityOption = Annotated[
-    Literal["analytical", "lltile", "tile", "burst"],
-    typer.Option(
-        "--fidelity",
-        help="Closed forms; LLMCompass's block model; the engine, its DRAM serving whole tiles, or bursts.",
     ),
 ]
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from results.plots.quantities import quantity
-from uarch.commands.attention_options import ContextsOption, KvDtypeOption, MaskOption, PageSizeOption
-from uarch.commands.options import (
-    BatchOption,
-    ChipOption,
-    DtypeOption,
-    EnergyOption,
-    ExpertLoadOption,
-    GroupSizeOption,
-    PhaseFidelityOption,
-    WeightDtypeOption,
-    WeightSparsityOption,
-    with_energy,
-)
+from uarch.commands.option_groups import expanded
+from uarch.commands.options import BatchOption, ChipOption, EnergyOption, with_energy
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -35,8 +23,11 @@ from uarch.commands.output import (
     uses,
 )
 from uarch.commands.recording import OutputOption, TimelineOption, traced
+from workloads.settings.choices import PhaseName
+from workloads.settings.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from results.trace.schema import Table
     from results.trace.trace import Trace
 
 ModelOption = Annotated[
@@ -46,42 +37,13 @@ ModelOption = Annotated[
 SeqOption = Annotated[
     int | None, typer.Option("--seq", help="Tokens of each prompt (prefill) or of its context (decode); or --contexts.")
 ]
-TpOption = Annotated[int, typer.Option("--tp", help="Degree of tensor parallelism: chips in the group.")]
-EpOption = Annotated[
-    int,
-    typer.Option(
-        "--ep", help="Degree of expert parallelism: groups of --tp chips that share the batch and the experts."
-    ),
-]
 RunPhaseOption = Annotated[
-    Literal["prefill", "decode", "verify"],
+    PhaseName,
     typer.Option("--phase", help="All prompt tokens, one new token each, or the drafted tokens of --draft."),
-]
-DraftOption = Annotated[
-    str | None,
-    typer.Option("--draft", metavar="DRAFT", help="Of phase verify: chain:K drafted tokens, or tree:FILE."),
-]
-LogitsOption = Annotated[
-    Literal["last", "all"], typer.Option("--logits", help="Tokens of each sequence that the LM head sees.")
-]
-AttentionOption = Annotated[
-    Literal["flash", "unfused"], typer.Option("--attention", help="Streamed, or with the scores through memory.")
 ]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
-PpOption = Annotated[int, typer.Option("--pp", help="Pipeline stages, each of TP chips.")]
-MicroBatchesOption = Annotated[
-    int, typer.Option("--micro-batches", help="Parts of the batch that follow each other through the stages.")
-]
-OverlapOption = Annotated[
-    int, typer.Option("--overlap-chunks", help="All-reduces behind the products before them, in this many chunks.")
-]
-SeedOption = Annotated[
-    int,
-    typer.Option("--seed", help="Draws token ids, their experts, contexts and random masks, and the order of pages."),
-]
-
 _LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
 
 
@@ -90,32 +52,16 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
+@expanded
 def run(
+    *,
     chip: ChipOption,
     model: ModelOption,
     phase: RunPhaseOption,
     batch: BatchOption,
     seq: SeqOption = None,
-    tp: TpOption = 1,
-    ep: EpOption = 1,
-    dtype: DtypeOption = "fp16",
-    weight_dtype: WeightDtypeOption = None,
-    group_size: GroupSizeOption = None,
-    weight_sparsity: WeightSparsityOption = None,
-    attention: AttentionOption = "flash",
-    expert_load: ExpertLoadOption = "uniform",
-    logits: LogitsOption = "last",
-    mask: MaskOption = None,
-    kv_dtype: KvDtypeOption = None,
-    page_size: PageSizeOption = 0,
-    draft: DraftOption = None,
-    contexts: ContextsOption = None,
+    options: RunOptions,
     stack: StackOption = "graph",
-    fidelity: PhaseFidelityOption = "tile",
-    pp: PpOption = 1,
-    micro_batches: MicroBatchesOption = 1,
-    overlap_chunks: OverlapOption = 1,
-    seed: SeedOption = 0,
     output: OutputOption = None,
     timeline: TimelineOption = 0,
     energy: EnergyOption = None,
@@ -123,51 +69,29 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
-    trace = _simulated(
-        (chip, with_energy(overrides, energy)),
-        model,
-        output,
-        timeline,
-        phase=phase,
-        batch=batch,
-        seq=seq,
-        tp=tp,
-        ep=ep,
-        dtype=dtype,
-        weight_dtype=weight_dtype,
-        group_size=group_size,
-        weight_sparsity=weight_sparsity,
-        attention=attention,
-        expert_load=expert_load,
-        logits=logits,
-        mask=mask,
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        draft=draft,
-        contexts=contexts,
-        stack=stack,
-        fidelity=fidelity,
-        pp=pp,
-        micro_batches=micro_batches,
-        overlap_chunks=overlap_chunks,
-        seed=seed,
-    )
-    emit(payload(trace, output), as_json, lambda: render(trace, output))
-
-
-def _simulated(chip: tuple[str, list[str]], model: str, output: Path | None, timeline: int, **arguments: Any) -> Trace:
-    """Trace of :func:`workloads.running.runner.simulate` on a chip with overrides, written to ``output``; progress is shown."""
     from uarch.chip_file import load_chip
     from workloads.models.presets import load_model
-    from workloads.running.runner import parts_of, simulate
+    from workloads.running.runner import parts_of, simulate_phase
+    from workloads.settings.phase import Phase
+    from workloads.settings.stack import load_stack
 
-    loaded_chip, loaded_model = load_chip(*chip), load_model(model)
-    parts = parts_of(loaded_model)
+    loaded_chip, loaded_model = load_chip(chip, with_energy(overrides, energy)), load_model(model)
+    work, parts = Phase.of(phase, batch, seq, options), parts_of(loaded_model)
     with progress_bar(len(parts)) as show:
-        run_it = partial(
-            simulate, loaded_chip, loaded_model, **arguments, progress=lambda part: show(part, parts.index(part))
-        )
-        return traced(lambda limit, record: run_it(timeline_limit=limit, record=record), output, timeline)
+
+        def simulation(limit: int, record: Callable[[Table], None] | None) -> Trace:
+            return simulate_phase(
+                loaded_chip,
+                loaded_model,
+                work,
+                load_stack(stack),
+                timeline_limit=limit,
+                record=record,
+                progress=lambda part: show(part, parts.index(part)),
+            )
+
+        trace = traced(simulation, output, timeline)
+    emit(payload(trace, output), as_json, lambda: render(trace, output))
 
 
 def payload(trace: Trace, output: Path | None) -> dict[str, Any]:

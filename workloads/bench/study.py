@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from workloads.bench.models import predictions
 from workloads.bench.regimes import REGIMES, intensity, quantisation, regimes
 from workloads.bench.suite import SuiteKernel
 from workloads.predictors.kernel import Kernel
+from workloads.settings.choices import KernelFidelity, check_choice
 from workloads.settings.mechanisms import Mechanism, chip_without, explaining_mechanisms
 from workloads.single.attention import simulate_attention
 from workloads.single.gemm import simulate_gemm
 
-TRUTHS = ("tile", "burst", "measured")
+Truth = Literal["tile", "burst", "measured"]
 WORTH_EXPLAINING = 0.05
 """Mean error of a regime below which no reason is looked for."""
 _HELPS = 0.9
@@ -101,7 +102,7 @@ def study(
     model: str,
     cases: Sequence[SuiteKernel],
     *,
-    truth: str = "tile",
+    truth: Truth = "tile",
     explain: bool = True,
     progress: Progress = lambda doing, done: None,
 ) -> Study:
@@ -117,13 +118,12 @@ def study(
 
     Raises :class:`uarch.InputError` for an unknown truth or model, or a kernel without a measured time.
     """
-    if truth not in TRUTHS:
-        raise InputError(f"truth = {truth!r}: not known; allowed: {', '.join(TRUTHS)}")
+    check_choice("truth", truth, Truth)
     missing = [case.name for case in cases if case.measured_seconds is None]
     if truth == "measured" and missing:
         raise InputError(f"truth measured: {missing[0]} has no time_us ({len(missing)} of {len(cases)} have none)")
     predicted = np.array(predictions(model, chip, list(cases)))
-    fidelity = "tile" if truth == "measured" else truth
+    fidelity: KernelFidelity = "tile" if truth == "measured" else truth
     counter = _Counter(progress)
     simulated = np.zeros(0)
     if truth != "measured" or explain:
@@ -162,7 +162,9 @@ class _Counter:
     def __init__(self, progress: Progress) -> None:
         self.progress, self.done = progress, 0
 
-    def simulate(self, doing: str, chip: Chip, cases: Sequence[SuiteKernel], fidelity: str) -> np.ndarray[Any, Any]:
+    def simulate(
+        self, doing: str, chip: Chip, cases: Sequence[SuiteKernel], fidelity: KernelFidelity
+    ) -> np.ndarray[Any, Any]:
         seconds = np.zeros(len(cases))
         for index, case in enumerate(cases):
             self.progress(doing, self.done)
@@ -171,7 +173,7 @@ class _Counter:
         return seconds
 
 
-def simulated_seconds(chip: Chip, kernel: Kernel, fidelity: str) -> float:
+def simulated_seconds(chip: Chip, kernel: Kernel, fidelity: KernelFidelity) -> float:
     """The kernel alone on the engine: cold L2, no launch overhead."""
     if kernel.kind == "gemm":
         m, n, k = kernel.sizes

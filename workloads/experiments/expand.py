@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from uarch.chip_file import load_chip
 from workloads.experiments.points import Point
-from workloads.experiments.schema import Curve, Experiment, Grid, Parallel, Phase, Setting, Variant
+from workloads.experiments.schema import Curve, Experiment, Grid, Parallel, Setting, Variant
+from workloads.settings.choices import Fidelity, KernelPhase
 from workloads.settings.mechanisms import Mechanism, find_mechanism
 
-MODEL, ENGINE = "lltile", "tile"
+MODEL: Final = "lltile"
+ENGINE: Final = "tile"
 """Fidelities: the paper's kind of model, and the engine."""
 
 
 def all_points(experiment: Experiment, engine: bool) -> list[Point]:
     """Every point, without or with those that the engine runs."""
     points: list[Point] = []
-    fidelities = (MODEL, ENGINE) if engine else (MODEL,)
+    fidelities: tuple[Fidelity, ...] = (MODEL, ENGINE) if engine else (MODEL,)
     for fidelity in fidelities:
         for curve in experiment.curve:
             values = curve.values if fidelity == MODEL else curve.engine
@@ -37,7 +40,7 @@ def all_points(experiment: Experiment, engine: bool) -> list[Point]:
     return points + ([point for _, _, point in mechanism_points(experiment)] if engine else [])
 
 
-def curve_point(experiment: Experiment, curve: Curve, value: float, fidelity: str) -> Point:
+def curve_point(experiment: Experiment, curve: Curve, value: float, fidelity: Fidelity) -> Point:
     """The point of a curve at one value of its fields."""
     overrides = tuple(f"{field}={int(value) if value.is_integer() else value!r}" for field in curve.fields)
     overrides = () if value == curve.reference else overrides
@@ -49,13 +52,13 @@ def grid_cells(grid: Grid) -> list[tuple[int, int]]:
     return [(batch, seq) for batch in grid.batches for seq in grid.seqs]
 
 
-def grid_point(experiment: Experiment, grid: Grid, chip: str, cell: tuple[int, int], fidelity: str) -> Point:
+def grid_point(experiment: Experiment, grid: Grid, chip: str, cell: tuple[int, int], fidelity: Fidelity) -> Point:
     """The point of a grid for one chip and (batch, sequence)."""
     return _point(experiment.setting, chip, grid.phase, cell, fidelity)
 
 
 def parallel_point(
-    experiment: Experiment, parallel: Parallel, chip: str, degree: tuple[int, int], fidelity: str
+    experiment: Experiment, parallel: Parallel, chip: str, degree: tuple[int, int], fidelity: Fidelity
 ) -> Point:
     """The point for one chip at (tp, pp)."""
     tp, pp = degree
@@ -70,11 +73,13 @@ def chips_of(experiment: Experiment) -> tuple[str, ...]:
     return tuple(sorted(experiment.chip, key=lambda name: name != experiment.baseline))
 
 
-def variant_points(experiment: Experiment, variant: Variant, fidelity: str) -> Iterator[tuple[Phase, str, Point]]:
+def variant_points(
+    experiment: Experiment, variant: Variant, fidelity: Fidelity
+) -> Iterator[tuple[KernelPhase, str, Point]]:
     """(phase, chip, point) of a variant; of the engine the first of each phase, if it is to run there at all."""
     given = {name: getattr(variant, name) for name in Setting.model_fields}
     setting = experiment.setting.model_copy(update={name: value for name, value in given.items() if value is not None})
-    phases: tuple[tuple[Phase, tuple[tuple[int, int], ...]], ...]
+    phases: tuple[tuple[KernelPhase, tuple[tuple[int, int], ...]], ...]
     phases = (("prefill", variant.prefill), ("decode", variant.decode))
     for phase, cells in phases:
         chosen = cells if fidelity == MODEL else cells[:1] if variant.engine else ()
@@ -87,7 +92,10 @@ def mechanism_points(experiment: Experiment) -> Iterator[tuple[Mechanism | None,
     """(mechanism, chip, point): the engine as it is (None), and without each mechanism."""
     study = experiment.mechanisms
     taken = [find_mechanism(name) for name in study.without]
-    phases: tuple[tuple[Phase, tuple[int, int]], ...] = (("prefill", study.prefill[0]), ("decode", study.decode[0]))
+    phases: tuple[tuple[KernelPhase, tuple[int, int]], ...] = (
+        ("prefill", study.prefill[0]),
+        ("decode", study.decode[0]),
+    )
     for phase, cell in phases:
         for chip in chips_of(experiment):
             for mechanism in (None, *taken):
@@ -100,9 +108,9 @@ def mechanism_points(experiment: Experiment) -> Iterator[tuple[Mechanism | None,
 def _point(
     setting: Setting,
     chip: str,
-    phase: str,
+    phase: KernelPhase,
     cell: tuple[int, int],
-    fidelity: str,
+    fidelity: Fidelity,
     *,
     overrides: tuple[str, ...] = (),
     tp: int | None = None,

@@ -23,6 +23,7 @@ from workloads.experiments.expand import (
 )
 from workloads.experiments.points import Outcome, Outcomes, Point
 from workloads.experiments.schema import Conclusion, Curve, Experiment, Grid, Parallel, Variant
+from workloads.settings.choices import Fidelity
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,13 +56,13 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def curve_latencies(experiment: Experiment, curve: Curve, outcomes: Outcomes, fidelity: str) -> Floats:
+def curve_latencies(experiment: Experiment, curve: Curve, outcomes: Outcomes, fidelity: Fidelity) -> Floats:
     """Latency at each value over that at the reference, NaN where it was not run; shape ``(values,)``."""
     seconds = [_seconds(outcomes, curve_point(experiment, curve, value, fidelity)) for value in curve.values]
     return np.array(seconds) / seconds[curve.values.index(curve.reference)]
 
 
-def grid_performance(experiment: Experiment, grid: Grid, chip: str, outcomes: Outcomes, fidelity: str) -> Floats:
+def grid_performance(experiment: Experiment, grid: Grid, chip: str, outcomes: Outcomes, fidelity: Fidelity) -> Floats:
     """Latency of the baseline over that of ``chip``, NaN where either does not fit; shape ``(batches, sequences)``."""
     ratios = [
         _seconds(outcomes, grid_point(experiment, grid, grid.baseline, cell, fidelity))
@@ -78,7 +79,7 @@ def means(performance: Floats) -> dict[str, float]:
 
 
 def parallel_seconds(
-    experiment: Experiment, parallel: Parallel, chip: str, outcomes: Outcomes, fidelity: str
+    experiment: Experiment, parallel: Parallel, chip: str, outcomes: Outcomes, fidelity: Fidelity
 ) -> Floats:
     """Latency at each degree; shape ``(degrees,)``."""
     return np.array(
@@ -87,7 +88,7 @@ def parallel_seconds(
 
 
 def advantage(
-    experiment: Experiment, variant: Variant, conclusion: Conclusion, outcomes: Outcomes, fidelity: str
+    experiment: Experiment, variant: Variant, conclusion: Conclusion, outcomes: Outcomes, fidelity: Fidelity
 ) -> float:
     """Mean over the variant's points of what the conclusion's chip does relative to the baseline; NaN if none was run."""
     of_chip: dict[str, list[Outcome | None]] = {conclusion.chip: [], experiment.baseline: []}

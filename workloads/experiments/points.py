@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from uarch.chip_file import load_chip
+from uarch.datatypes import MatrixDatatype
 from uarch.errors import InputError
 from uarch.files.derived import json_store
 from uarch.files.keys import content_key
@@ -17,6 +18,7 @@ from workloads.layers.capacity import check_fits
 from workloads.models.footprint import Footprint
 from workloads.models.presets import load_model
 from workloads.running.workers import run_jobs
+from workloads.settings.choices import Fidelity, KernelPhase, Schedule
 from workloads.settings.phase import Phase
 
 WORKERS = 2
@@ -28,17 +30,17 @@ TRIALS = 4
 class Point:
     """One run: a chip with overrides, and arguments of :func:`workloads.running.runner.simulate`."""
 
-    fidelity: str
+    fidelity: Fidelity
     chip: str
     overrides: tuple[str, ...]
     model: str
-    dtype: str
-    phase: str
+    dtype: MatrixDatatype
+    phase: KernelPhase
     tp: int
     pp: int
     batch: int
     seq: int
-    attention: str
+    attention: Schedule
     stack: str
     own_tiles: bool = True
     """Whether tiles are chosen for the chip with its overrides; if not, those of the chip without them are kept."""
@@ -88,7 +90,7 @@ def run_point(point: Point) -> Outcome | None:
 
 def fits(point: Point) -> bool:
     """Whether weights, KV cache and activations fit into the chips' memory."""
-    work = Phase(point.phase, point.batch, point.seq, point.tp, point.dtype, point.attention)
+    work = Phase(point.phase, point.batch, point.seq, tp=point.tp, dtype=point.dtype, attention=point.attention)
     try:
         check_fits(
             load_chip(point.chip, point.overrides),

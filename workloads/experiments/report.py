@@ -28,9 +28,10 @@ from workloads.experiments.findings import (
 )
 from workloads.experiments.points import Outcomes
 from workloads.experiments.schema import Curve, Experiment, Grid
+from workloads.settings.choices import Fidelity
 
 Array = npt.NDArray[Any]
-_SOURCES = {MODEL: "lltile", ENGINE: "engine"}
+_SOURCES: dict[Fidelity, str] = {MODEL: "lltile", ENGINE: "engine"}
 
 
 def write_report(
@@ -71,7 +72,7 @@ def write_report(
 _EFFECT = ("without", "phase", "chip", "latency", "performance")
 
 
-def verdict_numbers(experiment: Experiment, outcomes: Outcomes, fidelity: str) -> npt.NDArray[np.float64]:
+def verdict_numbers(experiment: Experiment, outcomes: Outcomes, fidelity: Fidelity) -> npt.NDArray[np.float64]:
     """What each conclusion is about, under each variant; shape ``(variants, conclusions)``."""
     return np.array(
         [

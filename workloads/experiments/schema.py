@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from uarch.datatypes import MatrixDatatype
 from uarch.files.presets import Presets
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
+from workloads.settings.choices import KernelPhase, Schedule
 
 EXPERIMENTS = Presets("experiment", Path(__file__).parent)
 """Experiments that come with the package."""
@@ -17,7 +19,6 @@ EXPERIMENTS = Presets("experiment", Path(__file__).parent)
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
 Positive = Annotated[float, Field(gt=0)]
-Phase = Literal["prefill", "decode"]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, strict=False)]
 Pairs = Annotated[tuple[Annotated[tuple[Size, Size], Field(strict=False)], ...], Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
@@ -30,8 +31,8 @@ class Setting(Section):
 
     model: Text
     tp: Size
-    dtype: Text
-    attention: Text
+    dtype: MatrixDatatype
+    attention: Schedule
     stack: Text
 
 
@@ -41,7 +42,7 @@ class Curve(Section):
     name: Text
     title: Text
     axis: Text
-    phase: Phase
+    phase: KernelPhase
     batch: Size
     seq: Size
     chip: Text
@@ -73,7 +74,7 @@ class Grid(Section):
 
     name: Text
     title: Text
-    phase: Phase
+    phase: KernelPhase
     baseline: Text
     chips: Names
     batches: Sizes
@@ -89,7 +90,7 @@ class Parallel(Section):
 
     name: Text
     title: Text
-    phase: Phase
+    phase: KernelPhase
     batch: Size
     seq: Size
     chips: Names
@@ -124,7 +125,7 @@ class Conclusion(Section):
     name: Text
     title: Text
     chip: Text
-    phase: Phase
+    phase: KernelPhase
     per: Literal["", "dollar", "joule"] = ""
     at_least: Positive | None = None
     at_most: Positive | None = None

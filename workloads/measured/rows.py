@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from uarch.datatypes import MatrixDatatype
 from uarch.errors import unknown_name
+from workloads.settings.choices import Residency
 from workloads.single.vector import VECTOR_KERNELS
 
 Size = Annotated[int, Field(ge=1, le=1 << 40)]
@@ -35,7 +36,7 @@ class Measurement(BaseModel):
     dtype: MatrixDatatype = "fp16"
     use: str = "A"
     """Mark by which rows are selected: A to validate against, B with care."""
-    l2: Literal["cold", "inputs", "warm"] | None = None
+    l2: Residency | None = None
     """What L2 held at the start; None: as the source says."""
 
     @property

@@ -10,7 +10,7 @@ from kernels.vector.norm import LAYER_NORM_OPS
 from kernels.vector.rope import ROPE_OPS
 from kernels.vector.softmax import SOFTMAX_OPS, SOFTMAX_SPECIAL_OPS
 from uarch.chip.schema import Chip
-from uarch.datatypes import datatype
+from uarch.datatypes import MatrixDatatype, datatype
 
 
 class RowCosts(NamedTuple):
@@ -48,7 +48,7 @@ class Kernel:
 
     kind: str
     sizes: tuple[int, ...]
-    dtype: str
+    dtype: MatrixDatatype
 
     @property
     def shape(self) -> str:

@@ -15,10 +15,6 @@ from uarch.engine.execute import execute
 from uarch.engine.l2 import L2State
 from uarch.program.records import OUT
 
-RESIDENCIES = ("cold", "inputs", "warm")
-"""``cold``: nothing. ``inputs``: activations, as the operator before has just written them; weights and caches are cold.
-``warm``: what a previous run of the same kernel leaves."""
-
 
 def initial_l2(
     chip: Chip, residency: str, fidelity: str, inputs: Sequence[Tensor], programs: Sequence[TileProgram]

@@ -36,51 +36,69 @@ from workloads.running.execution import Executor, in_sequence, peaks_of
 from workloads.running.overlap import overlap_all_reduces
 from workloads.running.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.running.timeline import Sink, limit_of, open_timeline
-from workloads.settings.context_lengths import context_lengths
-from workloads.settings.phase import Phase, PhaseOptions, check_positive
+from workloads.settings.choices import PhaseName
+from workloads.settings.option_records import takes_options
+from workloads.settings.phase import Phase
+from workloads.settings.run_options import GivenOptions, RunOptions
 from workloads.settings.stack import Stack, load_stack
 
 
+@takes_options(RunOptions)
 def simulate(
     chip: Chip | str,
     model: Model | str,
-    phase: str,
+    phase: PhaseName,
     *,
     batch: int,
     seq: int | None = None,
-    contexts: str | None = None,
     stack: Stack | str = "graph",
     mapper: Mapper | None = None,
     timeline_limit: int = 0,
     record: Sink | None = None,
     progress: Callable[[str], None] | None = None,
-    **options: Unpack[PhaseOptions],
+    **options: Unpack[GivenOptions],
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
 
     ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
-    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. ``contexts``, instead of
-    ``seq``: of the sequences of a decode step or verification, if they are not equally long, see
-    :func:`workloads.settings.context_lengths.context_lengths`.
+    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. Instead of ``seq`` the
+    option ``contexts`` gives the lengths of sequences that are not equally long.
     ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
     ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
     ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
     if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
     ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
-    ``options``, with their defaults (see :class:`workloads.settings.phase.PhaseOptions`): ``tp=1``, ``ep=1``, ``pp=1``,
-    ``micro_batches=1``, ``overlap_chunks=1``, ``dtype="fp16"``, ``weight_dtype=None``, ``group_size=None``,
-    ``weight_sparsity=None``, ``kv_dtype=None``, ``page_size=0``, ``attention="flash"``, ``mask=None``, ``draft=None``,
-    ``expert_load="uniform"``, ``logits="last"``, ``fidelity="tile"``, ``seed=0``.
+    ``options``: those of :class:`workloads.settings.run_options.RunOptions`.
 
     Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
     they find the L2 after the layer before (see :func:`workloads.models.layer_plan.stand_ins`).
 
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or a model that does not fit.
     """
-    chip = load_chip(chip) if isinstance(chip, str) else chip
-    model = load_model(model) if isinstance(model, str) else model
-    stack = load_stack(stack) if isinstance(stack, str) else stack
-    work = Phase(phase, batch, longest(seq, contexts, batch, options.get("seed", 0)), contexts=contexts, **options)
+    return simulate_phase(
+        load_chip(chip) if isinstance(chip, str) else chip,
+        load_model(model) if isinstance(model, str) else model,
+        Phase.of(phase, batch, seq, RunOptions(**options)),
+        load_stack(stack) if isinstance(stack, str) else stack,
+        mapper=mapper,
+        timeline_limit=timeline_limit,
+        record=record,
+        progress=progress,
+    )
+
+
+def simulate_phase(
+    chip: Chip,
+    model: Model,
+    work: Phase,
+    stack: Stack,
+    *,
+    mapper: Mapper | None = None,
+    timeline_limit: int = 0,
+    record: Sink | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Trace:
+    """Run a phase that is already a record: :func:`simulate` for callers who have all its parts."""
     if timeline_limit:
         _check_recorded(work, timeline_limit)
     builder = _builder(chip, model, stack, work, mapper)
@@ -193,16 +211,6 @@ def _execute(
     progress("LM head")
     after, _ = executor.run(builder.after_layers(), l2, placed)
     return stages_of(before, layers, after, transfer, work.pp)
-
-
-def longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:
-    """``seq``, or the longest of ``contexts``; :class:`InputError` unless one of them is given."""
-    if seq is not None and contexts is None:
-        return seq
-    if contexts is None or seq is not None:
-        raise InputError("seq: give either seq or contexts")
-    (batch,) = check_positive(batch=batch)
-    return int(context_lengths(contexts, batch, seed).context.max())
 
 
 def _silent(_: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -13,110 +12,45 @@ from kernels.masks.native_sparse import NativeSparse
 from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import ScoreMask
 from uarch.arrays import IntArray
-from uarch.datatypes import check_matrix_datatype, datatype
-from uarch.errors import InputError, unknown
+from uarch.datatypes import datatype
+from uarch.errors import InputError
+from workloads.settings.choices import PhaseName, check_choice
 from workloads.settings.context_lengths import context_lengths
 from workloads.settings.draft import Draft, parse_draft
-
-PHASES = ("prefill", "decode", "verify")
-SCHEDULES = ("flash", "unfused")
-LOGITS = ("last", "all")
-FIDELITIES = ("analytical", "lltile", "tile", "burst")
-LARGEST_SIZE = 1 << 24
-LARGEST_SEED = 2**63 - 1
-"""A trace stores the seed as a signed integer of 64 bits."""
-_SIZES = ("batch", "seq", "tp", "ep", "pp", "micro_batches", "overlap_chunks")
-
-
-class PhaseOptions(TypedDict, total=False):
-    """Fields of :class:`Phase` that have a default: the options of :func:`workloads.running.runner.simulate`."""
-
-    tp: int
-    """Degree of tensor parallelism: chips that share every layer."""
-    dtype: str
-    """Of activations, and of weights and KV cache unless they have a datatype of their own."""
-    attention: str
-    """One of ``SCHEDULES``."""
-    fidelity: str
-    """One of ``FIDELITIES``."""
-    seed: int
-    """Draws the token ids whose embeddings are read, their experts, and contexts and masks that are drawn."""
-    ep: int
-    """Groups of ``tp`` chips that share out batch and routed experts; the chip that receives most tokens is simulated."""
-    weight_dtype: str | None
-    """With ``group_size`` and ``weight_sparsity``: how weights are stored, all but embeddings, LM head, norms and routers;
-    see :func:`kernels.gemm.weights.weight_format`."""
-    group_size: int | None
-    weight_sparsity: str | None
-    expert_load: str
-    """Of the experts: see :func:`workloads.settings.expert_load.parse_load`."""
-    logits: str
-    """One of ``LOGITS``: of the last token of each sequence, or of all."""
-    mask: str | None
-    """Of layers without a window of their own: see :func:`kernels.masks.registry.parse_mask`."""
-    kv_dtype: str | None
-    """Of the KV cache."""
-    page_size: int
-    """Tokens of a page of the KV cache; 0: a sequence lies together."""
-    draft: str | None
-    """What is verified of each sequence: see :func:`workloads.settings.draft.parse_draft`."""
-    pp: int
-    """Pipeline stages, each of ``tp`` x ``ep`` chips; the trace is their critical path (:mod:`workloads.running.pipeline`)."""
-    micro_batches: int
-    """Equal parts of the batch that follow each other through the stages."""
-    overlap_chunks: int
-    """Chunks in which an all-reduce runs behind the product before it (:mod:`workloads.running.overlap`); 1 for no overlap."""
+from workloads.settings.option_records import declared, size
+from workloads.settings.run_options import RunOptions
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(RunOptions):
     """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
     tokens, the new one included, or the verification of drafted tokens of each, those included likewise.
 
-    The fields that have a default are described at :class:`PhaseOptions`."""
+    The other options are those of :class:`workloads.settings.run_options.RunOptions`."""
 
-    name: str
+    name: PhaseName
     batch: int
     seq: int
-    tp: int = 1
-    dtype: str = "fp16"
-    attention: str = "flash"
-    fidelity: str = "tile"
-    seed: int = 0
-    ep: int = 1
-    weight_dtype: str | None = None
-    group_size: int | None = None
-    weight_sparsity: str | None = None
-    expert_load: str = "uniform"
-    logits: str = "last"
-    mask: str | None = None
-    kv_dtype: str | None = None
-    page_size: int = 0
-    draft: str | None = None
-    pp: int = 1
-    micro_batches: int = 1
-    overlap_chunks: int = 1
-    contexts: str | None = None
-    """Of sequences of different lengths, of which ``seq`` is the longest: see
-    :func:`workloads.settings.context_lengths.context_lengths`."""
+
+    @classmethod
+    def of(cls, name: PhaseName, batch: int, seq: int | None, options: RunOptions) -> Phase:
+        """A phase whose sequences are ``seq`` tokens long, or as long as the option ``contexts`` says.
+
+        ``InputError`` for a value that is not allowed, and unless one of both is given.
+        """
+        return cls(name, batch, _longest(seq, options.contexts, batch, options.seed), **vars(options))
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
-        check_known("phase", self.name, PHASES)
-        check_matrix_datatype(self.dtype)
-        check_known("attention", self.attention, SCHEDULES)
-        check_known("fidelity", self.fidelity, FIDELITIES)
-        check_known("logits", self.logits, LOGITS)
-        sizes = {name: getattr(self, name) for name in _SIZES}
-        for name, size in zip(sizes, check_positive(**sizes), strict=True):
-            object.__setattr__(self, name, size)
+        check_choice("phase", self.name, PhaseName)
+        super().__post_init__()
+        for name in ("batch", "seq"):
+            object.__setattr__(self, name, size(name, getattr(self, name)))
         check_cache(self.stored_dtype, self.page_size)
         self._check_mask()
         self._check_contexts()
         if self.batch % self.ep:
             raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed = {self.seed}: must be at least 0 and at most {LARGEST_SEED}")
 
     @property
     def q_len(self) -> int:
@@ -238,30 +172,10 @@ class Phase:
         return self.attention == "unfused"
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-able fields of a trace's workload."""
-        return {
-            "phase": self.name,
-            "batch": self.batch,
-            "seq": self.seq,
-            "tp": self.tp,
-            "ep": self.ep,
-            "pp": self.pp,
-            "micro_batches": self.micro_batches,
-            "overlap_chunks": self.overlap_chunks,
-            "dtype": self.dtype,
-            "weight_dtype": self.weight_dtype or self.dtype,
-            "group_size": self.group_size,
-            "weight_sparsity": self.weight_sparsity,
-            "expert_load": self.expert_load,
-            "logits": self.logits,
-            "mask": self.mask,
-            "kv_dtype": self.stored_dtype,
-            "page_size": self.page_size,
-            "draft": self.draft,
-            "contexts": self.contexts,
-            "attention": self.attention,
-            "fidelity": self.fidelity,
-        }
+        """The phase as JSON-able fields of a trace's workload; the seed has a place of its own."""
+        options = {each.name: getattr(self, each.name) for each in declared(RunOptions) if each.name != "seed"}
+        stored = {"weight_dtype": self.weight_dtype or self.dtype, "kv_dtype": self.stored_dtype}
+        return {"phase": self.name, "batch": self.batch, "seq": self.seq, **options, **stored}
 
 
 LARGEST_PAGE = 1024
@@ -284,22 +198,18 @@ def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
         )
 
 
-def check_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise :class:`InputError` if ``value`` is not among those that ``field`` may have."""
-    if value not in allowed:
-        raise unknown(field, value, allowed)
-
-
 def check_positive(**sizes: int) -> tuple[int, ...]:
     """The sizes as plain integers (NumPy's are taken too).
 
     Raises :class:`InputError` naming the first one that is no whole number, below 1 or absurdly large.
     """
-    for name, value in sizes.items():
-        try:
-            size = operator.index(value)
-        except TypeError as error:
-            raise InputError(f"{name} = {value!r}: must be a whole number") from error
-        if not 1 <= size <= LARGEST_SIZE:
-            raise InputError(f"{name} = {size}: must be at least 1 and at most {LARGEST_SIZE}")
-    return tuple(map(operator.index, sizes.values()))
+    return tuple(size(name, value) for name, value in sizes.items())
+
+
+def _longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:
+    """``seq``, or the longest of ``contexts``; :class:`InputError` unless one of them is given."""
+    if seq is not None and contexts is None:
+        return seq
+    if contexts is None or seq is not None:
+        raise InputError("seq: give either seq or contexts")
+    return int(context_lengths(contexts, size("batch", batch), seed).context.max())

@@ -23,16 +23,16 @@ from kernels.program.tile_program import TileProgram
 from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import Datatype, MatrixDatatype
 from uarch.errors import InputError
 from workloads.layers.native_sparse import NativeSparseAttention
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
 from workloads.running.residency import initial_l2
+from workloads.settings.choices import KernelFidelity, KernelPhase, Packing, Residency, Schedule, check_choice
 from workloads.settings.context_lengths import context_lengths
-from workloads.settings.phase import LARGEST_SIZE, SCHEDULES, check_cache, check_known, check_lengths, check_positive
+from workloads.settings.option_records import LARGEST_SIZE
+from workloads.settings.phase import check_cache, check_lengths, check_positive
 from workloads.single.gemm import check_options, check_space, mapper_for
-
-ATTENTION_PHASES = ("prefill", "decode")
-PACKINGS = ("packed", "padded")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AttentionRun(KernelRun):
 
 def simulate_attention(
     chip: Chip | str,
-    phase: str,
+    phase: KernelPhase,
     *,
     batch: int,
     q_heads: int,
@@ -74,17 +74,17 @@ def simulate_attention(
     q_len: int | None = None,
     value_dim: int = 0,
     latent: bool = False,
-    schedule: str = "flash",
+    schedule: Schedule = "flash",
     mask: str | None = None,
-    kv_dtype: str | None = None,
+    kv_dtype: Datatype | None = None,
     page_size: int = 0,
     contexts: str | None = None,
-    pack: str = "packed",
+    pack: Packing = "packed",
     seed: int = 0,
     causal: bool = True,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-    residency: str = "cold",
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
+    residency: Residency = "cold",
 ) -> AttentionRun:
     """Run attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own, or all of
     them if not ``causal``.
@@ -103,9 +103,9 @@ def simulate_attention(
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity, residency)
-    check_known("phase", phase, ATTENTION_PHASES)
-    check_known("schedule", schedule, SCHEDULES)
-    check_known("pack", pack, PACKINGS)
+    check_choice("phase", phase, KernelPhase)
+    check_choice("schedule", schedule, Schedule)
+    check_choice("pack", pack, Packing)
     check_cache(kv_dtype or dtype, page_size)
     lengths, q_len, kv_len = _lengths(phase, batch, q_len, kv_len, contexts, seed)
     attention = Attention(

@@ -14,10 +14,11 @@ from kernels.program.tile_program import TileProgram
 from kernels.vector.elementwise import copy
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.datatypes import datatype
+from uarch.datatypes import MatrixDatatype, datatype
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
+from workloads.settings.choices import KernelFidelity
 from workloads.single.attention import check_sizes, streamed
 from workloads.single.gemm import check_options, mapper_for
 
@@ -33,8 +34,8 @@ def simulate_batch_attention(
     causal: bool = True,
     writes_kv_cache: bool = True,
     regroups_queries: bool = False,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
     residency: str = "inputs",
 ) -> KernelRun:
     """Run attention of a batch of ``prefills`` (sequences, new tokens, keys) and ``decodes`` (sequences, keys).
@@ -72,7 +73,9 @@ def simulate_batch_attention(
     return run_programs(chip, "attention", name, fidelity, mapped, l2)
 
 
-def _mixed(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal: bool, dtype: str) -> Attention:
+def _mixed(
+    kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causal: bool, dtype: MatrixDatatype
+) -> Attention:
     """Equal sequences as a plain operator, those of two kinds as a ragged batch."""
     counts, q_lens, kv_lens = zip(*kinds, strict=True)
     attention = Attention(sum(counts), *heads, max(q_lens), max(kv_lens), causal, dtype=dtype)
@@ -81,7 +84,9 @@ def _mixed(kinds: list[tuple[int, int, int]], heads: tuple[int, int, int], causa
     return replace(attention, lengths=(np.repeat(q_lens, counts), np.repeat(kv_lens, counts)))
 
 
-def _copy(chip: Chip, space: AddressSpace, name: str, rows: int, cols: int, dtype: str) -> tuple[TileProgram, Tensor]:
+def _copy(
+    chip: Chip, space: AddressSpace, name: str, rows: int, cols: int, dtype: MatrixDatatype
+) -> tuple[TileProgram, Tensor]:
     """A copy of as many elements, and where they are copied from."""
     source, target = (space.allocate(f"{name}.{end}", rows, cols, datatype(dtype).bits) for end in ("from", "to"))
     return copy(name, chip, source, target, dtype=dtype), source

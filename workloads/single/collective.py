@@ -6,10 +6,11 @@ from kernels.collectives.collectives import all_reduce
 from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.datatypes import datatype
+from uarch.datatypes import MatrixDatatype, datatype
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
+from workloads.settings.choices import KernelFidelity, Residency
 from workloads.settings.phase import check_positive
 from workloads.single.gemm import check_options, check_space
 
@@ -22,9 +23,9 @@ def simulate_all_reduce(
     message_bytes: int,
     ranks: int,
     *,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-    residency: str = "cold",
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
+    residency: Residency = "cold",
     library: str = "direct",
 ) -> KernelRun:
     """Sum a message of ``message_bytes`` over ``ranks`` chips; all end with the sum.

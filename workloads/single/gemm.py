@@ -17,12 +17,12 @@ from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.datatypes import check_matrix_datatype, datatype
-from uarch.engine.execute import ENGINE_FIDELITIES
+from uarch.datatypes import Datatype, MatrixDatatype, check_matrix_datatype, datatype
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
-from workloads.running.residency import RESIDENCIES, initial_l2
-from workloads.settings.phase import check_known, check_positive
+from workloads.running.residency import initial_l2
+from workloads.settings.choices import KernelFidelity, Residency, check_choice
+from workloads.settings.phase import check_positive
 
 _GIB = 1 << 30
 
@@ -34,10 +34,10 @@ def simulate_gemm(
     k: int,
     *,
     batch: int = 1,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-    residency: str = "cold",
-    weight_dtype: str | None = None,
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
+    residency: Residency = "cold",
+    weight_dtype: Datatype | None = None,
     group_size: int | None = None,
     weight_sparsity: str | None = None,
     exhaustive: bool = False,
@@ -81,8 +81,8 @@ def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
 def check_options(dtype: str, fidelity: str, residency: str = "cold") -> None:
     """Raise :class:`uarch.InputError` for a name that is none of the known ones."""
     check_matrix_datatype(dtype)
-    check_known("fidelity", fidelity, ("analytical", *ENGINE_FIDELITIES))
-    check_known("residency", residency, RESIDENCIES)
+    check_choice("fidelity", fidelity, KernelFidelity)
+    check_choice("residency", residency, Residency)
 
 
 def check_space(chip: Chip, kernel: str, space: AddressSpace) -> None:

@@ -9,6 +9,7 @@ from kernels.mapping.mapper import Mapper
 from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import Datatype, MatrixDatatype
 from uarch.errors import InputError
 from workloads.layers.buffers import allocate
 from workloads.layers.context import LayerContext
@@ -17,6 +18,7 @@ from workloads.layers.layout import Layout
 from workloads.models.model import Experts, Model
 from workloads.models.parallel import check_parallel
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
+from workloads.settings.choices import KernelFidelity
 from workloads.settings.phase import Phase, check_positive
 from workloads.settings.stack import load_stack
 from workloads.single.gemm import check_options, check_space
@@ -45,9 +47,9 @@ def simulate_moe(
     tp: int = 1,
     ep: int = 1,
     expert_load: str = "uniform",
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-    weight_dtype: str | None = None,
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
+    weight_dtype: Datatype | None = None,
     group_size: int | None = None,
     weight_sparsity: str | None = None,
     seed: int = 0,
@@ -74,7 +76,7 @@ def simulate_moe(
     model = _model(Experts(experts, top_k, ffn, shared_ffn, 0, False), hidden, tp)
     shard = check_parallel(model, tp, ep)
     form = weight_format(chip, dtype, weight_dtype=weight_dtype, group_size=group_size, sparsity=weight_sparsity)
-    work = Phase("decode", tokens, 1, tp, dtype, fidelity=fidelity, ep=ep, expert_load=expert_load, seed=seed)
+    work = Phase("decode", tokens, 1, tp=tp, dtype=dtype, fidelity=fidelity, ep=ep, expert_load=expert_load, seed=seed)
     layout = Layout(AddressSpace(), model, shard, work.of_group(), form)
     buffers = allocate(layout)
     mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")

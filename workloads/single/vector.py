@@ -17,11 +17,13 @@ from kernels.vector.libraries import IDEAL, row_kernel
 from kernels.vector.norm import NORMS
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
-from uarch.datatypes import datatype
+from uarch.datatypes import MatrixDatatype, datatype
+from uarch.errors import unknown
 from uarch.program.records import GRANULE_ROW_BYTES, GRANULE_ROWS
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
-from workloads.settings.phase import check_known, check_positive
+from workloads.settings.choices import KernelFidelity, Residency
+from workloads.settings.phase import check_positive
 from workloads.single.gemm import check_options, check_space
 
 ROPE_HEAD_DIM = 128
@@ -126,9 +128,9 @@ def simulate_vector_kernel(
     rows: int,
     cols: int,
     *,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
-    residency: str = "cold",
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
+    residency: Residency = "cold",
     library: str = IDEAL,
 ) -> KernelRun:
     """Run one of :data:`VECTOR_KERNELS` whose result has ``rows x cols`` elements.
@@ -140,7 +142,8 @@ def simulate_vector_kernel(
     Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
-    check_known("op", op, VECTOR_KERNELS)
+    if op not in VECTOR_KERNELS:
+        raise unknown("op", op, VECTOR_KERNELS)
     check_options(dtype, fidelity, residency)
     if op in _POINTWISE:
         rows, cols = _folded(rows, cols)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import get_args
 
 import numpy as np
 
@@ -14,14 +15,15 @@ from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
+from uarch.datatypes import Datatype, MatrixDatatype
 from workloads.running.kernel_run import KernelRun, run_programs
+from workloads.settings.choices import DraftPacking, KernelFidelity, check_choice
 from workloads.settings.context_lengths import context_lengths
 from workloads.settings.draft import parse_draft
-from workloads.settings.phase import check_cache, check_known
+from workloads.settings.phase import check_cache
 from workloads.single.attention import check_sizes, streamed
 from workloads.single.gemm import check_options, mapper_for
 
-VERIFY_PACKINGS = ("padded", "decomposed")
 MAX_ROWS = 256
 """Rows of a block: drafted tokens times the query heads that share a K/V head."""
 _KV_TENSORS = ("k", "v", "kv.k_scales", "kv.v_scales")
@@ -58,12 +60,12 @@ def simulate_verify(
     q_heads: int,
     kv_heads: int,
     head_dim: int,
-    pack: str = "decomposed",
-    kv_dtype: str | None = None,
+    pack: DraftPacking = "decomposed",
+    kv_dtype: Datatype | None = None,
     page_size: int = 0,
     seed: int = 0,
-    dtype: str = "fp16",
-    fidelity: str = "tile",
+    dtype: MatrixDatatype = "fp16",
+    fidelity: KernelFidelity = "tile",
 ) -> VerifyRun:
     """Run the attention that verifies drafted tokens of ``batch`` requests against their contexts.
 
@@ -75,7 +77,7 @@ def simulate_verify(
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity)
-    check_known("pack", pack, VERIFY_PACKINGS)
+    check_choice("pack", pack, DraftPacking)
     check_cache(kv_dtype or dtype, page_size)
     drafted = parse_draft(draft)
     q_len = drafted.q_len
@@ -95,7 +97,7 @@ def simulate_verify(
     )
     mapper = mapper_for(chip, dtype, fidelity)
     runs, programs = {}, {}
-    for name in dict.fromkeys((pack, *VERIFY_PACKINGS)):  # what was asked for first: that is what is traced
+    for name in dict.fromkeys((pack, *get_args(DraftPacking))):  # what was asked for first: that is what is traced
         mapped, _ = streamed(chip, replace(attention, padded=name == "padded"), mapper, AddressSpace())
         programs[name] = mapped[0][0]
         runs[name] = run_programs(chip, "verify", str(attention), fidelity, mapped)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from uarch.chip_file import preset_names
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
+from workloads.settings.choices import Residency
 
 _FILE = Path(__file__).with_name("sources.toml")
 
 Seconds = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Residency = Literal["cold", "inputs", "warm"]
 
 
 class ResidencyOfSuite(Section):
-    """What L2 held when a kernel of a suite started; see :data:`workloads.running.residency.RESIDENCIES`."""
+    """What L2 held when a kernel of a suite started; see :data:`workloads.settings.choices.Residency`."""
 
     gemm: Residency
     attention: Residency

@@ -27,7 +27,7 @@ DEEPSEEK = load_model("deepseek-v3")
 
 
 def layout_of(phase: str, tp: int) -> Layout:
-    return Layout(AddressSpace(), DEEPSEEK, check_parallel(DEEPSEEK, tp), Phase(phase, 4, 512, tp), plain("fp16"))
+    return Layout(AddressSpace(), DEEPSEEK, check_parallel(DEEPSEEK, tp), Phase(phase, 4, 512, tp=tp), plain("fp16"))
 
 
 def test_shapes_of_both_phases() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from uarch.chip_file import load_chip
 from uarch.errors import InputError
 from workloads.models.presets import load_model
 from workloads.running.runner import parts_of, simulate
-from workloads.settings.phase import Phase, PhaseOptions
+from workloads.settings.run_options import RunOptions
 from workloads.settings.stack import load_stack
 
 CHIP = load_chip("h100", ["core.count=4", "mapping=search"])
@@ -37,10 +38,12 @@ def named(trace: Trace, name: str) -> Table:
     return rows
 
 
-def test_every_option_of_a_phase_can_be_given() -> None:
-    optional = {field.name: field.type for field in fields(Phase) if field.default is not MISSING}
-    assert optional.pop("contexts") == "str | None"
-    assert {name: kind.__forward_arg__ for name, kind in PhaseOptions.__annotations__.items()} == optional
+def test_the_signature_shows_every_option_with_its_default() -> None:
+    """What an editor or ``help`` shows is made from the record."""
+    shown = signature(simulate).parameters
+    defaults = {field.name: field.default for field in fields(RunOptions)}
+    assert {name: shown[name].default for name in defaults} == defaults
+    assert all(shown[name].kind is Parameter.KEYWORD_ONLY for name in defaults)
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,6 +38,7 @@ from uarch.commands.options import (
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
 from uarch.commands.recording import OutputOption, TimelineOption, traced_programs
 from uarch.errors import InputError
+from workloads.settings.choices import Packing, Schedule
 
 if TYPE_CHECKING:
     from kernels.program.tile_program import TileProgram
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from workloads.single.replay import Replay
 
 ScheduleOption = Annotated[
-    Literal["flash", "unfused"],
+    Schedule,
     typer.Option(
         "--schedule", help="One kernel that streams K and V, or three with the scores in memory between them."
     ),
@@ -58,7 +59,7 @@ QLenOption = Annotated[
     typer.Option("--q-len", help="New tokens of each sequence; if left out, all keys in prefill, 1 in decode."),
 ]
 PackOption = Annotated[
-    Literal["packed", "padded"],
+    Packing,
     typer.Option("--pack", help="Sequences of different lengths: each as it is, or padded to the longest."),
 ]
 

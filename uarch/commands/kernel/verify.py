@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from uarch.commands.kernel.output import payload, render
 from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
 from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+from workloads.settings.choices import DraftPacking
 
 if TYPE_CHECKING:
     from workloads.single.verify import VerifyRun
@@ -38,7 +39,7 @@ def verify(
         ),
     ],
     pack: Annotated[
-        Literal["padded", "decomposed"],
+        DraftPacking,
         typer.Option(
             "--pack", help="Padded to the longest request, or long ones cut into pieces that are merged exactly."
         ),
