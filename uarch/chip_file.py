@@ -36,10 +36,23 @@ def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
         ``dotted.field=value`` each, such as ``memory.channels=80``; values are written as in TOML, strings may be bare.
         A published ``die.area_mm2`` that is not itself overridden changes in the ratio of the modelled areas.
 
+    Returns
+    -------
+    Chip
+        The chip with its overrides, checked.
+
     Raises
     ------
     InputError
         For an unknown chip, an unreadable or malformed file, an unknown field or a value out of range.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> uarch.load_chip("h100").memory.bandwidth_bytes_per_second
+    3352000000000.0
+    >>> uarch.load_chip("h100", ["core.count=100", "core.systolic.cols=64"]).core.count
+    100
     """
     data = read_toml(CHIPS.find(name_or_path))
     source = f"chip {name_or_path}"

@@ -9,8 +9,17 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """Input that cannot be used: the message names the field, the value and what is allowed, in one line.
 
-    The command line prints the message and exits with code 2; library users catch it as a ``ValueError``.
-    Anything else that is raised is a defect of the simulator and keeps its traceback.
+    The command line prints the message and exits with code 2; library users catch it as a ``ValueError``. Anything else that
+    is raised is a defect of the simulator and keeps its traceback.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> try:
+    ...     uarch.load_chip("h200x")
+    ... except uarch.InputError as error:
+    ...     print(str(error).split(":")[0])
+    chip 'h200x'
     """
 
 

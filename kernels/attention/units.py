@@ -51,7 +51,7 @@ class Units:
     run: int
     """Consecutive rows of a key tile."""
     kept_scores: int
-    """Of one query head, all sequences together."""
+    """Kept scores of one query head, all sequences together."""
     computed_scores: int
     empty_after: IntArray
     """Blocks without work that are dispatched after each unit."""

@@ -1,4 +1,4 @@
-"""Which masks users can ask for: a line for each, from which its parser, the help text and error messages follow.
+"""Masks that users can ask for: a line for each, from which its parser, the help text and error messages follow.
 
 To add one: a class with the methods of :class:`kernels.masks.score_masks.ScoreMask` and
 :class:`kernels.masks.score_masks.WrittenMask`, and a line here. Modules are imported when a mask is asked for, so that the

@@ -37,7 +37,7 @@ class Peaks:
     """In one direction."""
 
     def fields(self) -> dict[str, float]:
-        """As fields of a roll-up: ``peak_tensor_flops_per_second`` and so on."""
+        """Peaks as fields of a roll-up: ``peak_tensor_flops_per_second`` and so on."""
         return {f"peak_{name}": value for name, value in asdict(self).items()}
 
     @staticmethod

@@ -13,15 +13,33 @@ from results.trace.trace import Trace
 
 
 def difference(before: Trace, after: Trace, by_layer: bool = False) -> list[dict[str, Any]]:
-    """One row per op, the one whose time changed most first.
+    """Compare two runs op by op, the op whose time changed most first.
 
-    Ops are matched by name and summed over the layers, or matched layer by layer (several of one name in their order).
-    An op that one of the runs does not have counts as 0 there.
+    Ops are matched by name and summed over the layers, or matched layer by layer (several of one name in their order). An op
+    that one of the runs does not have counts as 0 there.
 
-    Returns:
+    Parameters
+    ----------
+    before, after
+        Traces of the two runs.
+    by_layer
+        Whether ops are matched layer by layer.
+
+    Returns
+    -------
+    list of dict
         Rows with ``op``, ``kind``, ``layer`` (None where summed), ``seconds_before``, ``seconds_after``, and as after minus
-        before ``seconds_change``, ``dram_bytes_change``, ``energy_joules_change``; ``cause`` is the one whose core time changed
-        most, by ``cause_seconds_change``.
+        before ``seconds_change``, ``dram_bytes_change``, ``energy_joules_change``; ``cause`` is the one whose core time
+        changed most, by ``cause_seconds_change``.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> setting = {"batch": 8, "seq": 1024, "fidelity": "analytical"}
+    >>> runs = [uarch.simulate(chip, "llama-3-8b", "decode", **setting) for chip in ("a100", "h100")]
+    >>> row = uarch.difference(*runs)[0]
+    >>> row["op"], row["seconds_change"] < 0
+    ('ffn_in', True)
     """
     first, second = _summed(before, by_layer), _summed(after, by_layer)
     rows = [_row(key, first.get(key), second.get(key)) for key in {**first, **second}]

@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ErrorStatistics:
-    """Of relative errors ``(predicted - measured) / measured`` and their absolute values (APE)."""
+    """Statistics of relative errors ``(predicted - measured) / measured`` and their absolute values (APE)."""
 
     rows: int
     mape: float
@@ -28,7 +28,7 @@ class ErrorStatistics:
     within_20_percent: float
 
     def fields(self) -> dict[str, float]:
-        """As a JSON-able table."""
+        """Statistics as a table that can be written as JSON."""
         return asdict(self)
 
 

@@ -45,13 +45,29 @@ _REQUIRED_NUMBERS = (
 
 
 def check(trace: Trace) -> list[str]:
-    """Everything that is wrong with a trace, one line each; empty for a sound one.
+    """Check everything that must hold for a trace.
 
-    Checked: numbers finite and not negative; ops one after the other without gap or overlap, starting at cycle 0; core
-    time by cause adds up to each op's time; seconds are cycles over the clock; utilisation and fractions at most 1;
-    ``bound_by`` is what :mod:`results.analysis.bounds` says; the roll-up equals the sums over the rows and the energy that of
-    its components; no resource does more than its peak allows in the time of the run; intervals of the timeline are what
+    Numbers are finite and not negative; ops follow one another without gap or overlap, starting at cycle 0; core time by cause
+    adds up to each op's time; seconds are cycles over the clock; utilisation and fractions are at most 1; ``bound_by`` is what
+    :mod:`results.analysis.bounds` says; the roll-up equals the sums over the rows, and its energy the sum of its components; no
+    resource does more than its peak allows in the time of the run; intervals of the timeline are what
     :func:`results.trace.timeline.check_intervals` says.
+
+    Parameters
+    ----------
+    trace
+        The trace of a run.
+
+    Returns
+    -------
+    list of str
+        What is wrong with the trace, one line each; empty for a sound one.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> uarch.check(uarch.simulate("a100", "llama-3-8b", "prefill", batch=1, seq=512, fidelity="analytical"))
+    []
     """
     missing = [name for name in _REQUIRED_NUMBERS if not isinstance(trace.rollup.get(name), (int, float))]
     if missing:

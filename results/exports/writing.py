@@ -21,20 +21,42 @@ FORMATS = {"chrome": ".json", "csv": ".csv", "parquet": ".parquet"}
 def export_trace(
     files: str | Path | Sequence[str | Path], target: str | Path, to: str = "chrome", table: str = "layers"
 ) -> int:
-    """Write trace files as trace events or as a table; returns the number of events or rows.
+    """Write trace files as trace events or as a table.
 
     Timelines are read part by part, whatever their size.
 
-    Args:
-        files: of traces; several for ``chrome`` only, each a process.
-        target: the file to write, completely or not at all.
-        to: ``chrome`` (JSON for Perfetto and Chrome), ``csv`` or ``parquet`` (with pyarrow).
-        table: of CSV and Parquet: ``layers``, ``timeline`` or ``rollup``.
+    Parameters
+    ----------
+    files
+        Path of a trace file; several for ``chrome`` only, where each becomes a process.
+    target
+        Path of the file to write, completely or not at all.
+    to
+        ``chrome`` (JSON for Perfetto and Chrome), ``csv`` or ``parquet`` (with pyarrow).
+    table
+        Table to write as CSV or Parquet: ``layers``, ``timeline`` or ``rollup``.
 
-    Raises:
-        ExportError: an unknown format or table, several traces for a table, no timeline, or pyarrow is missing.
-        TraceError: a file is no trace.
-        OSError: ``target`` cannot be written.
+    Returns
+    -------
+    int
+        Number of events or rows.
+
+    Raises
+    ------
+    ExportError
+        For an unknown format or table, several traces for a table, no timeline, or if pyarrow is missing.
+    TraceError
+        If a file is no trace.
+    OSError
+        If ``target`` cannot be written.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=1, seq=128, fidelity="analytical")
+    >>> trace.save("decode.h5")
+    >>> uarch.export_trace("decode.h5", "ops.csv", to="csv") == len(trace.layers)
+    True
     """
     paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
     for name, value, allowed in (("format", to, tuple(FORMATS)), ("table", table, TABLES)):

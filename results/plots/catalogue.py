@@ -21,17 +21,36 @@ KINDS = KINDS_OF_ONE + KINDS_OF_MANY
 def plot(
     traces: Trace | Sequence[Trace], kind: str = "layers", x: str = "seconds", y: str = "energy_per_token_joules"
 ) -> Figure:
-    """A figure of one trace, or of several.
+    """Draw a figure of one trace, or of several.
 
-    Args:
-        traces: one for ``KINDS_OF_ONE``, any number for ``KINDS_OF_MANY``.
-        kind: one of ``KINDS``.
-        x: field of the horizontal axis of ``KINDS_OVER_FIELDS``, see :func:`results.analysis.fields.number`.
-        y: field of the vertical axis.
+    Parameters
+    ----------
+    traces
+        One trace for the kinds in ``KINDS_OF_ONE``, any number for those in ``KINDS_OF_MANY``.
+    kind
+        Name of the plot, one of ``KINDS``.
+    x, y
+        Fields of the horizontal and the vertical axis of the kinds in ``KINDS_OVER_FIELDS``; see
+        :func:`results.analysis.fields.number`.
 
-    Raises:
-        PlotError: an unknown kind, several traces for a kind of one, or a trace without what the plot needs.
-        TraceError: a field that a trace does not have.
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure; :func:`uarch.save` writes it.
+
+    Raises
+    ------
+    PlotError
+        For an unknown kind, several traces for a kind of one, or a trace without what the plot needs.
+    TraceError
+        For a field that a trace does not have.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, fidelity="analytical")
+    >>> figure = uarch.plot(trace, "roofline")
+    >>> uarch.save(figure, "roofline.svg")
     """
     given = [traces] if isinstance(traces, Trace) else list(traces)
     check_kind(kind, len(given))

@@ -1,4 +1,4 @@
-"""Which rows of a trace a plot shows, and what they are called."""
+"""Rows of a trace that a plot shows, and their labels."""
 
 from __future__ import annotations
 

@@ -174,13 +174,27 @@ def file_format(path: str | Path) -> str:
 
 @styled
 def save(fig: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF by the ending of ``path``, completely or not at all.
+    """Write a figure as PNG, SVG or PDF, completely or not at all; equal figures give equal bytes.
 
-    Equal figures give equal bytes.
+    Parameters
+    ----------
+    fig
+        The figure.
+    path
+        Path of the file; its ending says which format.
 
-    Raises:
-        PlotError: another ending.
-        OSError: the file cannot be written.
+    Raises
+    ------
+    PlotError
+        For another ending.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, fidelity="analytical")
+    >>> uarch.save(uarch.plot(trace, "layers"), "layers.png")
     """
     kind = file_format(path)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Which of the known errors apply to a run.
+"""Known errors of predictions, and the choice of those that apply to a run.
 
 ``accuracy.toml`` has a statement for each kind of error; those with a ``suite`` take their numbers from ``validation.json``:
 what ``uarch validate --summary FILE`` writes.
@@ -28,7 +28,7 @@ def statements() -> tuple[dict[str, Any], ...]:
 
 @cache
 def validation() -> dict[str, Any]:
-    """Of every suite of measured kernels: ``rows``, ``gpus``, and errors ``mape`` and ``p90_ape`` as fractions."""
+    """Errors in every suite of measured kernels: ``rows``, ``gpus``, and errors ``mape`` and ``p90_ape`` as fractions."""
     content: dict[str, Any] = json.loads((_FOLDER / "validation.json").read_text(encoding="utf-8"))
     return content
 

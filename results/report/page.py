@@ -44,11 +44,29 @@ def report_html(traces: Sequence[Trace]) -> str:
 
 
 def write_report(traces: Trace | Sequence[Trace], path: str | Path) -> None:
-    """Write the page on one or more runs, completely or not at all.
+    """Write the HTML page on one or more runs, completely or not at all.
 
-    Raises:
-        PlotError: as :func:`report_html`.
-        OSError: the file cannot be written.
+    The page needs no network and no other file; equal traces give equal pages.
+
+    Parameters
+    ----------
+    traces
+        A trace, or several to be compared.
+    path
+        Path of the page.
+
+    Raises
+    ------
+    PlotError
+        If there are no traces, or one without rows.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, fidelity="analytical")
+    >>> uarch.write_report(trace, "report.html")
     """
     write_output(Path(path), report_html([traces] if isinstance(traces, Trace) else traces))
 

@@ -15,10 +15,20 @@ __all__ = ["LAYER_DTYPE", "SCHEMA_VERSION", "TIMELINE_DTYPE", "Trace", "TraceErr
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One phase of a model on one chip, plain data.
+    """Trace of one phase of a model, or of one kernel, on one chip: plain data.
 
-    Raises:
-        TraceError: a table has another dtype or shape than its schema, or a description lacks its name.
+    Raises
+    ------
+    TraceError
+        For a table that has another dtype or shape than its schema, or a description that lacks its name.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, fidelity="analytical")
+    >>> trace.save("decode.h5")
+    >>> uarch.Trace.load("decode.h5").rollup["bound_by"]
+    'dram'
     """
 
     chip: dict[str, Any]

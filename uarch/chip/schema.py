@@ -289,7 +289,25 @@ class BlockModel(Section):
 
 
 class Chip(Section):
-    """A chip; see the presets in ``uarch/chips`` for examples."""
+    """Chip as data: the fields of a chip file, checked, and the peaks that follow from them.
+
+    :func:`uarch.load_chip` makes one from a preset or a file; the README beside the presets explains the fields. A chip is
+    frozen and can be hashed and pickled.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        For a field that is missing, unknown, out of range or does not agree with others.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> chip = uarch.load_chip("h100")
+    >>> chip.core.count, chip.memory.standard
+    (132, 'hbm3-5200')
+    >>> round(chip.peak_flops("fp16") / 1e12)
+    989
+    """
 
     name: Name
     description: str

@@ -22,7 +22,7 @@ HEATMAP_EDGES = tuple(2**power for power in range(2, 10))
 """Rows and columns of a heat map over arrays, 4 to 512."""
 LARGEST_SIZE = 1 << 24
 MOST_MACS = 1 << 53
-"""Of one GEMM: with them all counts and sizes in bits are integers of 64 bits."""
+"""Most MACs of one GEMM, up to which all counts and sizes in bits are integers of 64 bits."""
 
 
 DataflowOption = Annotated[Literal["os", "ws", "is"], typer.Option(help="What stays in the PEs.")]

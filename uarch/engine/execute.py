@@ -138,15 +138,53 @@ def execute(
     most_intervals: int = 0,
     record: Callable[[StructArray], None] | None = None,
 ) -> tuple[KernelResult, L2State]:
-    """Execute a program on a chip whose L2 holds ``l2_state`` (nothing if None); returns the result and the new L2 state.
+    """Execute a program on a chip.
 
-    ``extrapolate``: skip waves that repeat what the machine has done before (see :mod:`uarch.engine.identical_waves`).
-    ``record`` is called with the intervals of the execution's timeline, part by part, ``most_intervals`` in all at most
-    (dtype :data:`uarch.engine.recorder.INTERVAL`, times since the launch); nothing is extrapolated then.
+    The function is pure: no argument is changed, and equal arguments give equal results.
 
-    Pure: neither argument is changed, and equal arguments give equal results.
+    Parameters
+    ----------
+    chip
+        The chip whose cores, L2, memory and link execute the program.
+    program
+        A tile program; builders are in ``kernels``.
+    l2_state
+        What L2 holds at the start; None: nothing.
+    launch_seconds
+        Seconds before the first block starts, beside those that the device itself takes.
+    fidelity
+        How DRAM is modelled: ``tile`` or ``burst``.
+    extrapolate
+        Whether to skip waves that repeat what the machine has done before (:mod:`uarch.engine.identical_waves`).
+    most_intervals, record
+        If ``record`` is given, it is called with the intervals of the execution's timeline, part by part, ``most_intervals``
+        in all at most (dtype :data:`uarch.engine.recorder.INTERVAL`, picoseconds since the launch); nothing is
+        extrapolated then.
 
-    Raises :class:`InputError` if a block does not fit into a core, or the chip has no rate for the program's datatype.
+    Returns
+    -------
+    result : KernelResult
+        Time in picoseconds, causes of each core's time, and counted events.
+    l2_state : L2State
+        What L2 holds at the end.
+
+    Raises
+    ------
+    InputError
+        If a block does not fit into a core, or the chip has no rate for the program's datatype.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
+    >>> from kernels.program.address_space import AddressSpace
+    >>> space = AddressSpace()
+    >>> a, b, c = (Operand(space.allocate(name, 256, 256, 16)) for name in "abc")
+    >>> shape, mapping = GemmShape(256, 256, 256), GemmMapping(128, 128, 32, stages=3)
+    >>> program = gemm("gemm", shape, a, b, [Output(c, 0, 256)], mapping, space)
+    >>> result, l2_state = uarch.execute(uarch.load_chip("h100"), program)
+    >>> 1e-6 < result.seconds < 1e-5, l2_state.resident_bytes
+    (True, 393216)
     """
     if fidelity not in ENGINE_FIDELITIES:
         raise InputError(

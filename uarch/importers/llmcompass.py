@@ -18,7 +18,7 @@ from uarch.files.reading import one_line, read_json, validate
 from uarch.importers.overlay import chip_text
 
 EXP_FLOPS = 35
-"""Of one exponential on the vector units, as LLMCompass counts it."""
+"""FLOP of one exponential on the vector units, as LLMCompass counts it."""
 
 Positive = Annotated[float, Field(gt=0, le=1e18)]
 Count = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -92,11 +92,46 @@ class _System(_Template):
 
 
 def llmcompass_chip(path: Path, like: str = "a100") -> str:
-    """The text of a chip file from a hardware template.
+    """Make the text of a chip file from a hardware template of LLMCompass.
 
-    ``like``: preset or chip file for what the template does not say.
+    Parameters
+    ----------
+    path
+        The template (JSON).
+    like
+        Preset or chip file that supplies what the template does not say.
 
-    Raises :class:`uarch.InputError` for a file that is no template, with the path of the field.
+    Returns
+    -------
+    str
+        A chip file in TOML, in which every value from the template names the field that it came from.
+
+    Raises
+    ------
+    InputError
+        For a file that is no template, with the path of the field.
+
+    Examples
+    --------
+    >>> import json, uarch
+    >>> from pathlib import Path
+    >>> array = {"array_width": 16, "array_height": 16, "data_type": "fp16", "mac_per_cycle": 1}
+    >>> vector = {"vector_width": 32, "flop_per_cycle": 4}
+    >>> core = {"sublane_count": 4, "systolic_array": array, "vector_unit": vector, "SRAM_KB": 192}
+    >>> rates = {"global_buffer_bandwidth_per_cycle_byte": 5120, "bandwidth_per_pin_bit": 3.2e9}
+    >>> pins = {"memory_channel_active_count": 5, "pin_count_per_channel": 1024}
+    >>> device = {
+    ...     "frequency_Hz": 1.41e9,
+    ...     "compute_chiplet": {"core_count": 108, "core": core},
+    ...     "memory_protocol": "HBM2e",
+    ...     "io": {"global_buffer_MB": 40, **rates, **pins},
+    ...     "memory": {"total_capacity_GB": 80},
+    ... }
+    >>> template = Path("template.json")
+    >>> _ = template.write_text(json.dumps({"name": "mine", "device": device}))
+    >>> _ = Path("mine.toml").write_text(uarch.llmcompass_chip(template))
+    >>> uarch.load_chip("mine.toml").core.count
+    108
     """
     content = read_json(path)
     if "device" not in content and "compute_chiplet" in content:

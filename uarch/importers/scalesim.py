@@ -18,12 +18,40 @@ SUITE_COLUMNS = ("name", "M", "N", "K", "dtype")
 
 
 def scalesim_chip(path: Path, like: str = "a100") -> str:
-    """The text of a chip file from a ``.cfg`` file: array, dataflow, SRAMs as L1, and the memory's rate if it is given.
+    """Make the text of a chip file from a configuration (``.cfg``) of SCALE-Sim.
 
-    A word is one byte, as in SCALE-Sim. ``like``: preset or chip file for what the configuration does not say, the clock
-    included.
+    The chip has one core with one array: its size and dataflow, the SRAMs as L1, and the memory's rate if it is given. A word
+    is one byte, as in SCALE-Sim.
 
-    Raises :class:`uarch.InputError` for a file that cannot be read, naming the line.
+    Parameters
+    ----------
+    path
+        The configuration.
+    like
+        Preset or chip file that supplies what the configuration does not say, the clock included.
+
+    Returns
+    -------
+    str
+        A chip file in TOML, in which every value from the configuration names the key that it came from.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read, naming the line.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> from pathlib import Path
+    >>> array = "ArrayHeight: 32\\nArrayWidth: 16\\nDataflow: ws\\n"
+    >>> srams = "IfmapSramSzkB: 64\\nFilterSramSzkB: 32\\nOfmapSramSzkB: 16\\nBandwidth: 10, 20, 30\\n"
+    >>> presets = "[architecture_presets]\\n" + array + srams + "[run_presets]\\nInterfaceBandwidth: USER\\n"
+    >>> _ = Path("array.cfg").write_text(presets)
+    >>> _ = Path("array.toml").write_text(uarch.scalesim_chip(Path("array.cfg")))
+    >>> chip = uarch.load_chip("array.toml")
+    >>> chip.core.systolic.rows, chip.core.systolic.cols, chip.core.l1.bytes
+    (32, 16, 114688)
     """
     config = read_config(path)
     fields: dict[str, tuple[Any, str]] = {

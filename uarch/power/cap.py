@@ -26,12 +26,12 @@ CLOCK_STEPS = 1024
 
 
 class Draw(NamedTuple):
-    """What a kernel drew in a run at ``clock_ratio``."""
+    """Energy and time that a kernel took in a run at ``clock_ratio``."""
 
     core_joules: float
     """Dynamic energy of the core at the energy table's voltage."""
     memory_joules: float
-    """Of DRAM commands and link, whose voltage does not follow the clock."""
+    """Energy of DRAM commands and link, whose voltage does not follow the clock."""
     seconds: float
     clock_ratio: float
     core_share: float = 1.0

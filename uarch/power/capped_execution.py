@@ -27,10 +27,11 @@ from uarch.silicon.tdp import tdp_watts
 
 _ATTEMPTS = 6
 _ABOVE = 0.005
+"""Excess over the TDP, as a fraction of it, at which the search for the clock may end."""
 _BELOW = 0.02
-"""The search for the clock ends when the power is this close to the TDP, as parts of it,"""
+"""Gap to the TDP, as a fraction of it, at which the search for the clock may end."""
 _NARROW = 0.01
-"""or when the clock ratio is known this closely."""
+"""Width of the range in which the clock ratio lies, at which the search for it ends."""
 
 
 def execute_capped(
@@ -41,9 +42,10 @@ def execute_capped(
     launch_seconds: float = 0.0,
     fidelity: str = "tile",
 ) -> tuple[KernelResult, L2State]:
-    """As :func:`uarch.engine.execute.execute`, at the clock that the chip sustains under its TDP if ``power.cap`` is on.
+    """Execute a program (:func:`uarch.engine.execute.execute`) at the clock that the chip sustains under its TDP.
 
-    The result's ``point`` says at which clock and voltage. The launch is the host's, its length does not follow the clock.
+    Without ``power.cap`` the clock is that of the chip file. The result's ``point`` says at which clock and voltage the kernel
+    ran. The launch is the host's; its length does not follow the clock.
 
     Raises :class:`uarch.InputError` as the engine does, and if static power alone exceeds the TDP.
     """

@@ -12,9 +12,9 @@ from uarch.files.sourced import EventEnergy
 
 TILE_ROWS = 128
 TILE_COLS = 256
-"""Of an output tile, whose operands come from L2 once: the largest that libraries use."""
+"""Columns of an output tile, whose operands come from L2 once: the largest that libraries use."""
 DRAM_SHARE = 1 / 3
-"""Of the memory bandwidth: about what a square product of 8192 reads and writes."""
+"""Share of the memory bandwidth in use: about what a square product of 8192 reads and writes."""
 _ROW_BYTES = 1024
 _WATTS_PER_PJ_PER_SECOND = 1e-12
 

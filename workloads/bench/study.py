@@ -62,7 +62,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Study:
-    """All of it."""
+    """Result of comparing a model with the truth, kernel by kernel."""
 
     chip: str
     model: str
@@ -90,7 +90,7 @@ class Study:
         )
 
     def payload(self) -> dict[str, Any]:
-        """As a JSON-able table."""
+        """Table of the study that can be written as JSON."""
         rows = [{**asdict(row), "error": row.error} for row in self.rows]
         explanations = [asdict(each) for each in self.explanations]
         head = {"chip": self.chip, "model": self.model, "truth": self.truth}
@@ -106,17 +106,41 @@ def study(
     explain: bool = True,
     progress: Progress = lambda doing, done: None,
 ) -> Study:
-    """Compare a model with the truth.
+    """Compare an analytical model with the truth, kernel by kernel.
 
-    Args:
-        chip: on which the kernels run.
-        model: as :func:`workloads.bench.models.predictions` takes it.
-        cases: of a suite.
-        truth: ``tile`` or ``burst``, the simulator at that fidelity, or ``measured``, the times of the suite.
-        explain: also simulate without each mechanism; measured times are scaled by what the simulator says of it.
-        progress: called with what is simulated and how many simulations of :func:`steps` are done.
+    Parameters
+    ----------
+    chip
+        The chip on which the kernels run.
+    model
+        Name of a built-in model, ``package.module:function``, or the path of a CSV of predictions; see
+        :func:`workloads.bench.models.predictions`.
+    cases
+        Kernels of a suite, from :func:`uarch.load_suite`.
+    truth
+        ``tile`` or ``burst``, the simulator at that fidelity, or ``measured``, the times of the suite.
+    explain
+        Whether to simulate without each mechanism too; measured times are scaled by what the simulator says of it.
+    progress
+        Called with what is simulated and how many simulations of :func:`steps` are done.
 
-    Raises :class:`uarch.InputError` for an unknown truth or model, or a kernel without a measured time.
+    Returns
+    -------
+    Study
+        Predicted and true seconds of each kernel; ``by_regime()`` has error statistics.
+
+    Raises
+    ------
+    InputError
+        For an unknown truth or model, or a kernel without a measured time.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> kernels = uarch.load_suite("quick")[:2]
+    >>> result = uarch.study(uarch.load_chip("h100"), "roofline", kernels, explain=False)
+    >>> result.by_regime()["all"]["rows"]
+    2
     """
     check_choice("truth", truth, Truth)
     missing = [case.name for case in cases if case.measured_seconds is None]

@@ -47,12 +47,31 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name_or_path: str) -> list[SuiteKernel]:
-    """Load a preset suite, or the GEMMs and attentions of a CSV file.
+    """Load the kernels of a suite: a preset, or the GEMMs and attentions of a CSV file.
 
-    The file has the columns that ``uarch validate --reference`` reads, those of suite ``gemm`` or ``attention``, or both with
-    a column ``suite``; ``time_us`` may be left out, and ``name`` may be added.
+    Parameters
+    ----------
+    name_or_path
+        A preset (``gemm``, ``attention``, ``quick``) or the path of a CSV file. It has the columns that
+        ``uarch validate --reference`` reads, those of suite ``gemm`` or ``attention``, or both with a column ``suite``;
+        ``time_us`` may be left out, and ``name`` may be added.
 
-    Raises :class:`uarch.InputError` for an unknown suite or a bad line.
+    Returns
+    -------
+    list of SuiteKernel
+        Kernels with their names and, where there are any, measured seconds.
+
+    Raises
+    ------
+    InputError
+        For an unknown suite or a bad line.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> kernels = uarch.load_suite("quick")
+    >>> kernels[0].name, kernels[0].kernel.dtype
+    ('gemm 2048 x 4096 x 4096', 'fp16')
     """
     path = Path(name_or_path)
     if path.suffix == ".csv":

@@ -13,7 +13,7 @@ SHOWN = 0.05
 """Difference from which on it is explained, absolute for what is relative and relative for seconds."""
 
 Pair = tuple[Outcome, Outcome]
-"""Of one point: by the model, on the engine."""
+"""Outcomes of one point: by the model, and on the engine."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which points an experiment consists of."""
+"""Points of which an experiment consists."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def grid_performance(experiment: Experiment, grid: Grid, chip: str, outcomes: Ou
 
 
 def means(performance: Floats) -> dict[str, float]:
-    """Of the cells that fit: arithmetic, harmonic and geometric mean."""
+    """Arithmetic, harmonic and geometric mean of the cells that fit."""
     cells = performance[np.isfinite(performance)].tolist()
     return {"arithmetic": fmean(cells), "harmonic": harmonic_mean(cells), "geometric": geometric_mean(cells)}
 

@@ -20,7 +20,7 @@ class Operator:
     work: Programs | Callable[[], Programs]
     """The programs, or what finds their mappings and builds them when the engine needs them."""
     kernel: Kernel | None = None
-    """The same work for a predictor, which needs no programs; None if no predictor knows such work."""
+    """Work of the operator as a predictor sees it, without programs; None if no predictor knows such work."""
 
     @property
     def programs(self) -> Programs:

@@ -1,4 +1,4 @@
-"""Which variants of the parts of a layer there are: a line for each."""
+"""Variants of the parts of a layer: a line for each."""
 
 from __future__ import annotations
 

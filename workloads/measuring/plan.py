@@ -1,4 +1,4 @@
-"""Which kernels are timed: shapes of transformer layers from decode to prefill, and sweeps of their sizes."""
+"""Kernels that are timed: shapes of transformer layers from decode to prefill, and sweeps of their sizes."""
 
 from __future__ import annotations
 

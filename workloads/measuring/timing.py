@@ -15,7 +15,7 @@ from workloads.measuring.plan import Job
 WARM_UPS = 3
 REPEATS = 20
 MEMORY_SHARE = 0.5
-"""Of the device's free memory: larger jobs are left out."""
+"""Share of the device's free memory that a job may take; larger ones are left out."""
 USABLE_SPREAD = 0.3
 """Rows whose repeats differ by more, from the 10th to the 90th percentile, are marked B: with care."""
 

@@ -29,10 +29,22 @@ def load_model(name_or_path: str) -> Model:
         A preset (see :func:`model_names`) or the path of a Hugging Face ``config.json``. A file is named after itself,
         one called ``config.json`` after its folder.
 
+    Returns
+    -------
+    Model
+        The model's dimensions; there are no weights.
+
     Raises
     ------
     InputError
         For an unknown model or architecture, an unreadable or malformed file, a key that is missing or wrong.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> model = uarch.load_model("llama-3-8b")
+    >>> model.n_layers, model.kv_heads, model.total_parameters
+    (32, 8, 8030261248)
     """
     path = MODELS.find(name_or_path)
     config = read_json(path)

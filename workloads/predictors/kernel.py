@@ -62,7 +62,7 @@ class Kernel:
 
     @property
     def element_bytes(self) -> float:
-        """Of inputs and results."""
+        """Bytes of an element of inputs and results."""
         return datatype(self.dtype).bits / 8
 
     @property

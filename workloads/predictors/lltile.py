@@ -21,12 +21,12 @@ from workloads.predictors.block_gemm import BlockMachine, array_cycles, fastest_
 from workloads.predictors.kernel import LINK_KINDS, ROW_KINDS, Kernel
 
 EXP_FLOPS = 35
-"""Of one exponential on the vector units."""
+"""FLOP of one exponential on the vector units."""
 SOFTMAX_FLOPS = 3 * EXP_FLOPS + 7
-"""Of an element: running maximum and sum, then the scaled exponential."""
+"""FLOP of a softmax per element: running maximum and sum, then the scaled exponential."""
 GELU_FLOPS = EXP_FLOPS + 10
 NORM_FLOPS = 10
-"""Of an element: mean; difference, square and sum; difference, scale, gamma and beta."""
+"""FLOP of a norm per element: mean; difference, square and sum; difference, scale, gamma and beta."""
 _ROW_FLOPS = {"softmax": SOFTMAX_FLOPS, "norm": NORM_FLOPS, "residual_norm": NORM_FLOPS + 1}
 _KEY_TILE = 128
 

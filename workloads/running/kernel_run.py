@@ -47,7 +47,7 @@ class ProgramRun:
 
 @dataclass(frozen=True)
 class KernelRun:
-    """What a kernel took on one chip."""
+    """Time, traffic and energy that a kernel took on one chip."""
 
     chip: str
     kind: str
@@ -55,14 +55,14 @@ class KernelRun:
     dtype: str
     fidelity: str
     cycles: int
-    """Of the tensor clock."""
+    """Time in cycles of the tensor clock."""
     seconds: float
     roofline_seconds: float
-    """The same work by the ``analytical`` fidelity: a bound that no run can beat."""
+    """Seconds of this work by the ``analytical`` fidelity: a bound that no run can beat."""
     flops: int
-    """Useful ones: of causal attention, those of the scores that the mask keeps."""
+    """Useful FLOP: of causal attention, those of the scores that the mask keeps."""
     macs: int
-    """Executed by the arrays, padding included."""
+    """Multiply-accumulates that the arrays executed, padding included."""
     dram_bytes: int
     l2_bytes: int
     utilization: float
@@ -83,12 +83,12 @@ class KernelRun:
 
     @property
     def energy_joules(self) -> float:
-        """Of all components."""
+        """Energy of all components."""
         return sum(self.joules_by_component.values())
 
     @property
     def average_power_watts(self) -> float:
-        """Of chip and memory."""
+        """Average power of chip and memory."""
         return self.energy_joules / self.seconds
 
     def _repr_html_(self) -> str:

@@ -70,5 +70,5 @@ def open_timeline(limit: int, fidelity: str, record: Sink | None = None) -> tupl
 
 
 def limit_of(limit: int) -> dict[str, int]:
-    """As a field of a trace's workload, by which its timeline is checked."""
+    """Limit of a timeline as a field of a trace's workload, by which the timeline is checked."""
     return {"timeline_limit": limit} if limit else {}

@@ -42,14 +42,41 @@ def simulate_gemm(
     weight_sparsity: str | None = None,
     exhaustive: bool = False,
 ) -> KernelRun:
-    """Run C = A B with A of ``m x k`` and B of ``k x n``, all in ``dtype``, row-major in device memory; ``batch`` of them.
+    """Run ``batch`` products C = A B alone on a chip, with A of ``m x k`` and B of ``k x n``, row-major in device memory.
 
-    ``chip`` is an object, the name of a preset, or the path of a file; ``fidelity``: ``analytical``, ``tile`` or ``burst``;
-    ``residency``: what L2 holds at the start (see :mod:`workloads.running.residency`; ``inputs`` is A). ``weight_dtype``,
-    ``group_size`` and ``weight_sparsity`` say how B is stored: see :func:`kernels.gemm.weights.weight_format`.
-    ``exhaustive``: try every mapping on the engine, not the most promising alone; for small products.
+    Parameters
+    ----------
+    chip
+        A chip, the name of a preset, or the path of a chip file.
+    m, n, k, batch
+        Sizes of the products, and how many there are.
+    dtype
+        Datatype of A, B and C, and of the arrays' work.
+    fidelity
+        ``analytical``, ``tile`` or ``burst``.
+    residency
+        What L2 holds at the start: ``cold`` (nothing), ``inputs`` (A) or ``warm`` (what a run before left).
+    weight_dtype, group_size, weight_sparsity
+        How B is stored: see :func:`kernels.gemm.weights.weight_format`.
+    exhaustive
+        Whether to try every mapping on the engine, not the most promising alone; for small products.
 
-    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
+    Returns
+    -------
+    KernelRun
+        Cycles, seconds, bytes by level, joules by component, causes of the cores' time, and the mapping.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a size that is not allowed, or operands that do not fit the chip.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> run = uarch.simulate_gemm("h100", 16, 4096, 4096)
+    >>> run.bound_by, 1e-5 < run.seconds < 2e-5
+    ('dram', True)
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity, residency)

@@ -19,7 +19,7 @@ from workloads.single.attention import simulate_attention
 from workloads.single.gemm import simulate_gemm
 
 PAGE_BYTES = 4096
-"""Of a paged KV cache: 16 tokens of one head of 128 elements in fp16."""
+"""Bytes of a page of a KV cache: 16 tokens of one head of 128 elements in fp16."""
 _GATHER_SEED = 1
 
 
@@ -32,7 +32,7 @@ class FidelityCase(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Of ``tile`` from ``burst``, as a fraction of ``burst``."""
+        """Deviation of ``tile`` from ``burst``, as a fraction of ``burst``."""
         return self.tile_seconds / self.burst_seconds - 1
 
 

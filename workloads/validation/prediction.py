@@ -27,10 +27,10 @@ class Prediction:
     roofline_seconds: float
     bound_by: str
     mapping: str
-    """Of its largest program; empty if there is nothing to choose."""
+    """Mapping of the largest program; empty if there is nothing to choose."""
     resource_use: dict[str, float]
     cause_shares: dict[str, float]
-    """Of the cores' time, by cause."""
+    """Shares of the cores' time by cause."""
 
 
 def predict(

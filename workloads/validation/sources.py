@@ -38,7 +38,7 @@ class Source(Section):
     writes_kv_cache: bool = False
     """Attention's time includes the kernel that puts new keys and values into the cache."""
     regroups_queries: bool = False
-    """Of several decodes, it also includes those that copy queries and results to and from groups of heads."""
+    """Whether times of several decodes include the kernels that copy queries and results to and from groups of heads."""
     collectives: Text = "nccl"
     """Communication library; see :mod:`kernels.collectives.libraries`."""
     vector_kernels: Text = "vectors"

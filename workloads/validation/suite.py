@@ -40,7 +40,7 @@ class Judged:
 
     @property
     def roofline_seconds(self) -> float:
-        """The same with the roofline instead of the engine."""
+        """Seconds by the roofline instead of the engine."""
         return self.case.count * (self.prediction.roofline_seconds + self.case.floor_seconds)
 
     @property
@@ -51,7 +51,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows of a file are judged."""
+    """Selection of the rows of a file that are judged."""
 
     suite: str | None = None
     use: str | None = None

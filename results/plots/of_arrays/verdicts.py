@@ -1,4 +1,4 @@
-"""Which claims hold under which conditions: a table of coloured cells with the numbers behind them."""
+"""Claims and the conditions under which they hold: a table of coloured cells with the numbers behind them."""
 
 from __future__ import annotations
 

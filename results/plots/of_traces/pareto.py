@@ -18,7 +18,7 @@ from results.plots.style import DARK_GREY, PlotError, figure, label, legend_besi
 from results.trace.trace import Trace
 
 _RADIUS = 3.5
-"""Of a marker, in points."""
+"""Radius of a marker, in points."""
 _MORE_IS_BETTER = ("_per_second", "utilization", "hit_rate")
 
 
@@ -74,7 +74,7 @@ def more_is_better(field: str) -> bool:
 
 
 def front(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which points no other point beats in one cost without losing in the other; ``costs`` has shape ``(points, 2)``."""
+    """Points that no other point beats in one cost without losing in the other; ``costs`` has shape ``(points, 2)``."""
     x, y = costs.T
     no_worse = (x[None, :] <= x[:, None]) & (y[None, :] <= y[:, None])
     better = (x[None, :] < x[:, None]) | (y[None, :] < y[:, None])

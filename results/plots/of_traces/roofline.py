@@ -186,7 +186,7 @@ def _number_points(ax: Axes, points: list[_Point]) -> None:
 
 
 def _radius(point: _Point) -> float:
-    """Of its marker, in points."""
+    """Radius of an op's marker, in points."""
     return float(np.sqrt(max(_LARGEST_AREA * point.share_of_time, _SMALLEST_AREA) / np.pi))
 
 

@@ -1,7 +1,7 @@
 """The ``burst`` fidelity: every burst goes through the command-level controller of its channel (jitted).
 
-Visits (:mod:`uarch.dram.channels.visits`) wait until the controller's queue has room for their bursts. What a channel is asked
-while it lies behind the engine's clock carries the tick of its arrival.
+Visits (:mod:`uarch.dram.channels.visits`) wait until the controller's queue has room for their bursts. A channel
+may lie behind the engine's clock; a request to it carries the tick of its arrival.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ _REFRESHES, _BUS_PS = int(Event.DRAM_REFRESHES), int(Event.DRAM_BUS_PS)
 
 
 class BurstTiming(NamedTuple):
-    """Constants of the model."""
+    """Constants of the ``burst`` fidelity for one chip."""
 
     place: Placement
     idle_channel: IntArray
     """State of an idle channel, from :func:`uarch.dram.controller.state.new_channel`."""
     locations: IntArray
-    """Of :meth:`uarch.dram.controller.addresses.AddressMapping.tables`."""
+    """Location of each burst: see :meth:`uarch.dram.controller.addresses.AddressMapping.tables`."""
     bursts: int
-    """Bursts of a channel: a power of two."""
+    """Number of bursts of a channel, a power of two."""
     burst_bytes: int
     tick: int
     """Rate of the controller's ticks: see :mod:`uarch.picoseconds`."""

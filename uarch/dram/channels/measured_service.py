@@ -28,9 +28,9 @@ from uarch.dram.standards.standard import Standard
 from uarch.files.derived import Arrays, array_store, checked
 
 LARGEST_SET = 512
-"""Bursts that count as one set of rows, at most."""
+"""Most bursts that count as one set of rows."""
 _BURSTS = 8192
-"""Bursts of a measurement: long enough for its start and end not to matter."""
+"""Number of bursts of a measurement, large enough for its start and end not to matter."""
 _SHORTEST_STREAM = 512
 _REFRESHES = 24
 _PAUSE_TICKS = 100_000
@@ -40,16 +40,18 @@ class ServiceTicks(NamedTuple):
     """Measured times in ticks of the standard; float64."""
 
     run: FloatArray
-    """Shape ``(set + 1,)``: the first n bursts of a set of rows that has to be opened, its banks having been left before."""
+    """Time of the first n bursts of a set of rows that has to be opened and whose banks are idle; shape ``(set + 1,)``."""
     opening: FloatArray
-    """Shape ``(2, set + 1)``: from a visit of n bursts to an idle channel to the beginning of its run, if its banks are closed
-    and if they have other rows open."""
+    """Time from a visit of n bursts to an idle channel to the beginning of its run; shape ``(2, set + 1)``.
+
+    The first row holds if the banks are closed, the second if they have other rows open.
+    """
     recovery: FloatArray
-    """Shape ``(2, set + 1)``: from the end of a run of n bursts, of reads or of writes, to one in other rows of its banks."""
+    """Time from the end of a run of n bursts to one in other rows of its banks; shape ``(2, set + 1)``: reads, writes."""
     turnaround: FloatArray
-    """Shape ``(2,)``: dead time of the bus from writes to reads, and from reads to writes."""
+    """Dead time of the bus from writes to reads, and from reads to writes; shape ``(2,)``."""
     pipeline: float
-    """From the end of the last read command's turn on the data bus to its last data."""
+    """Time from the end of the last read command's turn on the data bus to its last data."""
     refresh: float
     """Dead time of a refresh, reopening of rows included; 0 without refresh."""
 
@@ -109,7 +111,7 @@ class _Bench:
         self.options = options
         timing = standard.timing
         self.burst_ticks = max(timing.nBL, timing.nCCD_S) * standard.command_bus.ticks_per_clock
-        """Of the data bus."""
+        """Ticks for which a burst occupies the data bus."""
         self.mapping = AddressMapping(standard, mapping)
         bits, bank_sets = self.mapping.row_sets(LARGEST_SET)
         self.set_bursts = 1 << bits
@@ -117,7 +119,7 @@ class _Bench:
         first = np.arange(min(count, 1 << 14), dtype=np.int64) * self.set_bursts
         of_set = bank_sets[self.mapping.locate(first * standard.burst_bytes).bank]
         self.rows_of = [first[of_set == number] for number in range(int(bank_sets.max()) + 1)]
-        """First bursts of sets of rows, by set of banks."""
+        """Numbers of the first bursts of sets of rows, by set of banks."""
 
     def measure(self) -> ServiceTicks:
         """All times, at runs of powers of two and interpolated between them."""

@@ -41,7 +41,7 @@ def hashed_index(number: int, modulus: int) -> int:
 
 @inline
 def stripe_of(place: Placement, address: int) -> tuple[int, int, int]:
-    """Of a byte address: first channel of its group, the XOR of its round's pieces, and the round's number."""
+    """Stripe of a byte address: first channel of its group, the XOR of its round's pieces, and the round's number."""
     groups = place.channels // place.width
     stripe = address // (place.piece_bytes * place.width)
     number = stripe // groups

@@ -82,13 +82,13 @@ class TileChannels(NamedTuple):
     """Working state. Of a group whose channels are alike, only the first channel's is kept up to date."""
 
     channels: StructArray
-    """Of ``CHANNEL``."""
+    """Records ``CHANNEL``, shape ``(channels,)``."""
     rows: StructArray
-    """Of ``ROWS``, shape ``(channels, sets of banks)``."""
+    """Records ``ROWS``, shape ``(channels, sets of banks)``."""
     queues: StructArray
-    """Of ``QUEUE``, shape ``(channels, 2)``."""
+    """Records ``QUEUE``, shape ``(channels, 2)``."""
     targets: StructArray
-    """Of ``TARGET``, by visit."""
+    """Records ``TARGET``, one for each visit."""
     alike: IntArray
     """Whether the channels of a group have been asked for whole stripes only."""
     waiting: Waiting

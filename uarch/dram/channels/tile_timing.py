@@ -23,7 +23,7 @@ class TileTiming(NamedTuple):
 
     place: Placement
     locations: IntArray
-    """Of :meth:`uarch.dram.controller.addresses.AddressMapping.tables`."""
+    """Location of each burst: see :meth:`uarch.dram.controller.addresses.AddressMapping.tables`."""
     bank_sets: IntArray
     """Set of banks by bank."""
     stacks: IntArray
@@ -32,15 +32,16 @@ class TileTiming(NamedTuple):
     """Bits of a burst's index within a set of rows."""
     set_banks: int
     bursts: int
-    """Bursts of a channel: a power of two."""
+    """Number of bursts of a channel, a power of two."""
     burst_bytes: int
     byte: int
     """Rate of one channel's data bus: see :mod:`uarch.picoseconds`."""
     queue: int
     """Bursts of reads among which a channel chooses, and of writes."""
     high_bursts: int
+    """High watermark of the write queue: writes are served once more bursts than this are queued."""
     low_bursts: int
-    """Writes are served once more than the first are queued, until fewer than the second are."""
+    """Low watermark of the write queue: writes are served until fewer bursts than this are queued."""
     run_ps: IntArray
     opening_ps: IntArray
     """Shape ``(2, set + 1)``: from a visit's turn to its first command, in closed banks and in banks with other rows."""
@@ -53,13 +54,13 @@ class TileTiming(NamedTuple):
     stack_ps: int
     """Between reads of different stack IDs."""
     pipeline_ps: int
-    """From the end of a visit's service to its last data."""
+    """Picoseconds from the end of a visit's service to its last data."""
     write_queue_ps: int
-    """Of as many bursts as the write queue holds."""
+    """Picoseconds of as many bursts as the write queue holds."""
     refresh_ps: int
     refresh_interval_ps: int
     refresh_closes: int
-    """1: a refresh closes all rows."""
+    """Whether a refresh closes all rows, 0 or 1."""
     latency_ps: int
     """Controller and interconnect, beyond the DRAM's own timing."""
     lookahead_ps: int

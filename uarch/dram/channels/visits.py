@@ -41,13 +41,13 @@ class Waiting(NamedTuple):
     """Visits that have not been served, and reads that are under way."""
 
     lists: StructArray
-    """Of ``LIST``, shape ``(channels, 2)``: visits of reads and of writes, oldest first."""
+    """Records ``LIST``, shape ``(channels, 2)``: visits of reads and of writes, oldest first."""
     visits: StructArray
-    """Of ``VISIT``; ``visits[0]["next"]`` is the first free one, ``visits[0]["count"]`` how many were ever used."""
+    """Records ``VISIT``; ``visits[0]["next"]`` is the first free one, ``visits[0]["count"]`` how many were ever used."""
     due: IntArray
     """Tournament tree over channels: when each must be simulated at the latest; NEVER if it has nothing to do."""
     pending: StructArray
-    """Of ``PENDING``, by fetch: bursts that have not come yet, and when the last of the others came."""
+    """Records ``PENDING``, by fetch: bursts that have not come yet, and when the last of the others came."""
     completions: StructArray
 
 
@@ -67,7 +67,7 @@ def open_waiting(place: Placement, n_fetches: int) -> Waiting:
 
 @inline
 def piece_of(place: Placement, address: int, size_bytes: int) -> tuple[int, int, int]:
-    """Of an address: its channel, the address in it, and the bytes up to the end of its piece or of the request."""
+    """Channel of an address, the address in it, and the bytes up to the end of its piece or of the request."""
     channel, local = channel_of(place, address)
     return channel, local, min(size_bytes, place.piece_bytes - address % place.piece_bytes)
 

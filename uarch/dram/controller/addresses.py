@@ -1,4 +1,4 @@
-"""Which stack ID, bank group, bank, row and column a byte address belongs to."""
+"""Address mappings: the stack ID, bank group, bank, row and column of a byte address."""
 
 from __future__ import annotations
 

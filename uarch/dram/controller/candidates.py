@@ -1,4 +1,4 @@
-"""Which request goes next: searches over the banks that have a candidate for a kind of command (jitted).
+"""Choice of the request that goes next: searches over the banks that have a candidate for a kind of command (jitted).
 
 A search leaves, in the bound of its kind, the tick at which the first of the candidates that it did not choose can be
 ready, as far as their banks decide it.
@@ -76,7 +76,7 @@ def unused_row(state: IntArray, now: int) -> int:
 
 @inline
 def _eligible(state: IntArray, banks: int, field: int, direction: int) -> int:
-    """Of a set of banks, those whose candidate may go first: with FCFS, if it is the oldest request of its queue."""
+    """Banks of a set whose candidate may go first: with FCFS, if it is the oldest request of its queue."""
     if state[O_SCHEDULER] != FCFS:
         return banks
     oldest, oldest_sequence = NONE, NEVER
@@ -100,7 +100,7 @@ def _search(state: IntArray, now: int, kind: int, banks: int, field: int) -> int
 
 @inline
 def _oldest_ready(state: IntArray, now: int, kind: int, banks: int, field: int) -> int:
-    """Of the banks that are ready, the one whose request (in ``field``) is oldest; the first one if ``field`` is NONE."""
+    """Ready bank whose request (in ``field``) is oldest; the first one if ``field`` is NONE."""
     best, best_sequence, best_ready, bound = NONE, NEVER, NEVER, NEVER
     while banks != 0:
         bank = FIRST_BANK + lowest_bit(banks) * BANK_FIELDS
@@ -118,7 +118,7 @@ def _oldest_ready(state: IntArray, now: int, kind: int, banks: int, field: int) 
 
 @inline
 def _older(state: IntArray, first: int, first_kind: int, second: int, second_kind: int, field: int) -> int:
-    """Of two chosen banks, the one whose request is older; the other one stays a candidate."""
+    """Bank of two chosen ones whose request is older; the other one stays a candidate."""
     if first < 0 or second < 0:
         return max(first, second)
     if state[state[first + field] + E_SEQUENCE] < state[state[second + field] + E_SEQUENCE]:

@@ -88,9 +88,42 @@ def simulate_channel(
     mapping: str = INTERLEAVED,
     with_commands: bool = False,
 ) -> ChannelResult:
-    """Replay a stream: at most two requests a tick are offered, each until it is accepted.
+    """Replay a stream of requests on one (pseudo-)channel.
 
-    Raises :class:`InputError` if the mapping does not fit, or the standard lacks the refresh or has too many banks.
+    At most two requests a tick are offered, each until it is accepted.
+
+    Parameters
+    ----------
+    standard
+        The memory: see :func:`uarch.dram.standards.standard.load_standard`.
+    stream
+        Requests in order of arrival: from :func:`uarch.dram.replay.requests.read_trace` or ``make_pattern``.
+    options
+        Scheduler, page policy, refresh and queues; None: the defaults.
+    mapping
+        Address fields from the most to the least significant bit, such as ``ro-sid-ba-bg-co``, or a name.
+    with_commands
+        Whether the result has the log of all commands.
+
+    Returns
+    -------
+    ChannelResult
+        Bandwidth in bytes per second, latencies of reads in ns, row hits, refreshes, energy in joules.
+
+    Raises
+    ------
+    InputError
+        If the mapping does not fit, or the standard lacks the refresh or has too many banks.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> from uarch.dram.replay.requests import make_pattern
+    >>> from uarch.dram.standards.standard import load_standard
+    >>> hbm3 = load_standard("hbm3-6400")
+    >>> result = uarch.simulate_channel(hbm3, make_pattern("sequential", hbm3, 10_000))
+    >>> result.peak_fraction > 0.9
+    True
     """
     options = options or ControllerOptions()
     check_options(standard, options)

@@ -21,7 +21,7 @@ class CommandEnergy(NamedTuple):
     refresh_all_pj: float
     refresh_bank_pj: float
     io_pj: float
-    """Of the pins, for one burst."""
+    """Energy of the pins for one burst, in pJ."""
     active_standby_pj_per_ns: float
     precharge_standby_pj_per_ns: float
 
