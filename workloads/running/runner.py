@@ -60,20 +60,48 @@ def simulate(
 ) -> Trace:
     """Run a phase of a model on one chip of a tensor-parallel group, or of each stage of a pipeline of such groups.
 
-    ``phase``: ``prefill`` of ``batch`` prompts of ``seq`` tokens, one ``decode`` step at a context of ``seq`` tokens (the new
-    one included), or the verification (``verify``) of drafted tokens at the end of such contexts. Instead of ``seq`` the
-    option ``contexts`` gives the lengths of sequences that are not equally long.
-    ``chip``, ``model`` and ``stack`` are objects, names of presets, or paths of files.
-    ``mapper`` chooses the tiles: by default one of the chip itself; another chip's shows what a change does to given tiles.
-    ``timeline_limit``: intervals to record of what the cores do, of the layers that are simulated; they are in the trace, or
-    if ``record`` is given it is called with them, part by part (dtype ``TIMELINE_DTYPE``), and they are nowhere else.
-    ``progress`` is called with the name of each part (see :func:`parts_of`) before it is simulated.
-    ``options``: those of :class:`workloads.settings.run_options.RunOptions`.
+    The function is pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are
+    simulated once, as they find the L2 after the layer before (see :func:`workloads.models.layer_plan.stand_ins`).
 
-    Pure: the trace depends on the arguments alone. Layers of equal kind after layers of equal kind are simulated once, as
-    they find the L2 after the layer before (see :func:`workloads.models.layer_plan.stand_ins`).
+    Parameters
+    ----------
+    chip, model, stack
+        Objects, names of presets, or paths of files.
+    phase
+        ``prefill`` of ``batch`` prompts of ``seq`` tokens; one ``decode`` step at a context of ``seq`` tokens, the new one
+        included; or the verification (``verify``) of drafted tokens at the end of such contexts.
+    batch, seq
+        Number of sequences, and tokens of each; the option ``contexts`` replaces ``seq`` for sequences of different lengths.
+    mapper
+        Chooser of the tiles; None: one for the chip itself. Another chip's shows what a change does to given tiles.
+    timeline_limit
+        Intervals to record, at most, of what the cores do in the layers that are simulated; 0: none.
+    record
+        Called with the recorded intervals, part by part (dtype ``TIMELINE_DTYPE``); None: they are in the trace.
+    progress
+        Called with the name of each part (see :func:`parts_of`) before it is simulated.
+    **options
+        Fields of :class:`workloads.settings.run_options.RunOptions`, such as ``tp``, ``dtype``, ``mask`` or ``fidelity``.
 
-    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or a model that does not fit.
+    Returns
+    -------
+    Trace
+        One row per operator with cycles, bytes and joules, and the roll-up of the run.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a size that is not allowed, or a model that does not fit.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024)
+    >>> trace.rollup["bound_by"], 5e-3 < trace.rollup["seconds"] < 8e-3
+    ('dram', True)
+    >>> halved = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, tp=2, fidelity="analytical")
+    >>> halved.rollup["n_chips"]
+    2
     """
     return simulate_phase(
         load_chip(chip) if isinstance(chip, str) else chip,

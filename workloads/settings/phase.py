@@ -71,12 +71,12 @@ class Phase(RunOptions):
 
     @property
     def logit_tokens(self) -> int:
-        """Of them, those that the LM head sees."""
+        """Tokens that the LM head sees."""
         return self.tokens if self.logits == "all" or self.name == "verify" else self.batch
 
     @property
     def expands_latents(self) -> bool:
-        """Latent attention expands keys and values for all heads; in decode the weights are absorbed instead."""
+        """Whether latent attention expands keys and values for all heads; in decode the weights are absorbed instead."""
         return self.name == "prefill"
 
     def of_group(self) -> Phase:
@@ -128,12 +128,15 @@ class Phase(RunOptions):
 
     @property
     def stores_new_keys(self) -> bool:
-        """New keys and values go to the cache in a kernel of their own: they are converted, scattered or several."""
+        """Whether new keys and values go to the cache in a kernel of their own: they are converted, scattered or several."""
         return self.stores_latents or self.q_len not in (1, self.kv_len)
 
     @property
     def stores_latents(self) -> bool:
-        """So do latents: the kernel that makes them stores several, but neither converts nor scatters them."""
+        """Whether new latents go to the cache in a kernel of their own.
+
+        The kernel that makes latents can store several tokens in a row; where they are converted or scattered, it cannot.
+        """
         return self.stored_dtype != self.dtype or self.page_size > 0 or self.contexts is not None
 
     def _check_contexts(self) -> None:

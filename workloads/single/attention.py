@@ -42,9 +42,9 @@ class MaskReport:
     mask: str
     kept_scores: int
     computed_scores: int
-    """Of all visited blocks: kept scores and padding."""
+    """Scores of all visited blocks, kept ones and padding."""
     dense_scores: int
-    """Of plain causal attention."""
+    """Scores of plain causal attention."""
     kept_fraction: float
     """Kept over dense scores."""
     padding_fraction: float
@@ -86,20 +86,58 @@ def simulate_attention(
     fidelity: KernelFidelity = "tile",
     residency: Residency = "cold",
 ) -> AttentionRun:
-    """Run attention: ``q_len`` new tokens of each of ``batch`` sequences see the ``kv_len`` keys up to their own, or all of
-    them if not ``causal``.
+    """Run attention alone on a chip: new tokens of each of ``batch`` sequences see the keys of their sequence.
 
-    ``phase``: in ``prefill`` ``q_len`` is at most ``kv_len`` (and that if left out), in ``decode`` it is 1. ``schedule``:
-    ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
-    finding the L2 as the one before it left it. ``chip``, ``fidelity`` and ``residency`` (``inputs`` is Q) as in
-    :func:`workloads.single.gemm.simulate_gemm`.
+    Parameters
+    ----------
+    chip
+        A chip, the name of a preset, or the path of a chip file.
+    phase
+        ``prefill`` or ``decode``.
+    batch, q_heads, kv_heads, head_dim
+        Number of sequences, of query heads and of key and value heads, and the width of a head.
+    kv_len, q_len
+        Keys of each sequence, and its new tokens, which are the last of them. If ``q_len`` is left out: all in prefill, one in
+        decode.
+    value_dim, latent
+        Width of the values, if it is not that of the keys; with ``latent`` the values are the first ``value_dim`` columns of
+        the keys. With schedule ``flash`` only, as all up to ``seed``.
+    schedule
+        ``flash`` is one program; ``unfused`` runs the scores, a softmax and the weighted sums one after the other, each
+        finding the L2 as the one before it left it.
+    mask
+        Kept scores: see :func:`kernels.masks.registry.parse_mask`; None: as ``causal`` says.
+    kv_dtype, page_size
+        Datatype of the cache (None: ``dtype``) and tokens of its pages (0: there are none).
+    contexts, pack
+        Lengths of different sequences instead of ``kv_len``: see :func:`context_lengths`. They are ``packed``, or ``padded`` to
+        the longest.
+    seed
+        Draws lengths, masks and the order of pages.
+    causal
+        Whether a token sees the keys up to its own only.
+    dtype
+        Datatype of all operands, and of the arrays' work.
+    fidelity, residency
+        As in :func:`workloads.single.gemm.simulate_gemm`; ``inputs`` is Q.
 
-    With ``flash`` only: ``mask`` (see :func:`kernels.masks.registry.parse_mask`); ``kv_dtype`` and ``page_size`` of the
-    cache; ``contexts`` instead of ``kv_len`` for sequences of different lengths (see :func:`context_lengths`), which are
-    ``packed``, or ``padded`` to the longest; ``value_dim``, if values are not as wide as keys; ``latent``: values are the
-    first ``value_dim`` columns of the keys.
+    Returns
+    -------
+    AttentionRun
+        Cycles, seconds, bytes, joules, causes of the cores' time; under a mask also the kept scores and dense attention's time.
 
-    Raises :class:`uarch.InputError` for an unknown name, a size that is not allowed, or operands that do not fit the chip.
+    Raises
+    ------
+    InputError
+        For an unknown name, a size that is not allowed, or operands that do not fit the chip.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> sizes = {"batch": 8, "q_heads": 32, "kv_heads": 8, "head_dim": 128}
+    >>> run = uarch.simulate_attention("h100", "decode", **sizes, kv_len=1024)
+    >>> run.bound_by, run.dram_bytes > 2 * 8 * 1024 * 8 * 128 * 2
+    ('dram', True)
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     check_options(dtype, fidelity, residency)

@@ -40,10 +40,10 @@ def simulate_batch_attention(
 ) -> KernelRun:
     """Run attention of a batch of ``prefills`` (sequences, new tokens, keys) and ``decodes`` (sequences, keys).
 
-    Sequences are those of one kind each, and none of a kind is (0, ...); both kinds share a launch. ``writes_kv_cache``: a
-    kernel before copies the new keys and values to the cache. ``regroups_queries``: if there are decodes only, and several,
-    queries are copied so that those of a group of heads are rows of one matrix, and results are copied back. Otherwise as
-    :func:`workloads.single.attention.simulate_attention`.
+    All prefills are equally long, and so are all decodes; a kind of which there is none is (0, ...). Both kinds share a launch.
+    ``writes_kv_cache``: a kernel before copies the new keys and values to the cache. ``regroups_queries``: if there are decodes
+    only, and several, queries are copied so that those of a group of heads are rows of one matrix, and results are copied
+    back. The other parameters are those of :func:`workloads.single.attention.simulate_attention`.
 
     Raises :class:`uarch.InputError` as that does, and for an empty batch.
     """

@@ -35,9 +35,9 @@ class VerifyRun(KernelRun):
 
     pack: str
     drafted_tokens: int
-    """Of each request."""
+    """Drafted tokens of each request."""
     context_tokens: int
-    """Of all requests, before their drafts."""
+    """Tokens of all requests before their drafts."""
     longest_context_tokens: int
     kv_bytes: int
     """Keys, values and their scales that blocks load."""
