@@ -88,10 +88,13 @@ def test_analytical_is_the_roofline() -> None:
     assert run.programs[0].trials == 0
 
 
-@pytest.mark.xfail(strict=True, reason="latency and idle cores take what waits for DRAM should: not explained yet")
-def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
-    """A product with few rows waits for DRAM most of its time; twice the bandwidth takes away half of that wait or more,
-    and nothing else."""
+def test_doubled_bandwidth_saves_what_the_stalls_of_working_cores_say() -> None:
+    """A product with few rows waits for DRAM most of its time; twice the bandwidth takes away about half of that wait.
+
+    Causes are means over all cores. At 50 GB/s the 1.1 MB of the product take 21.9 us however it is cut, so that the mapper
+    has no reason to share it out: four blocks of 128 columns for 16 cores. Three quarters of the core time is ``idle``, and
+    what the four working cores wait for DRAM appears as a quarter of itself; by working core it is those 21.9 us.
+    """
     chips = [
         load_chip(
             "h100",
@@ -107,9 +110,12 @@ def test_doubled_bandwidth_saves_what_the_stalls_say() -> None:
         for bandwidth in (5e10, 1e11)
     ]
     slow, fast = (simulate_gemm(chip, 16, 512, 1024) for chip in chips)
-    assert slow.seconds_by_cause["dram"] > 0.7 * slow.seconds
-    saved = slow.seconds - fast.seconds
-    assert 0.45 * slow.seconds_by_cause["dram"] < saved < slow.seconds_by_cause["dram"]
+    working = 1 - slow.seconds_by_cause["idle"] / slow.seconds
+    waited, saved = slow.seconds_by_cause["dram"] / working, slow.seconds - fast.seconds
+    assert working == pytest.approx(4 / 16, rel=0.1)
+    assert waited == pytest.approx(slow.dram_bytes / 5e10, rel=0.05)
+    assert waited > 0.7 * slow.seconds
+    assert 0.45 * waited < saved < waited
 
 
 def test_rungs_of_fidelity_agree_on_the_work() -> None:
