@@ -17,9 +17,9 @@ from uarch.program.records import Function
 ROWS_OF_BLOCK = 64
 """Rows that a block stores at most, as far as they lie together in the cache."""
 MAXIMUM_OPS = 2
-"""Per element: absolute value, maximum."""
+"""Operations per element of finding the largest: absolute value, maximum."""
 QUANTISE_OPS = 2
-"""Per element: times the reciprocal of the scale, convert; for plain conversion the latter alone."""
+"""Operations per element of quantising: times the reciprocal of the scale, convert; plain conversion is the latter alone."""
 
 _NEW, _SCALE, _STORED = Slot(0), Slot(1), Slot(2)
 

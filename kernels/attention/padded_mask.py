@@ -21,7 +21,7 @@ class PaddedMask:
     drawn: bool = True
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`kernels.masks.score_masks.ScoreMask`; ``seed``: number of the sequence, then of the K/V head."""
+        """Kept keys of a padded sequence's queries; ``seed``: number of the sequence, then of the K/V head."""
         s = seed[0]
         real = self.mask.kept(int(self.sequences.q_len[s]), int(self.sequences.kv_len[s]), seed)
         query = np.minimum(np.arange(q_len), real.q_len - 1)

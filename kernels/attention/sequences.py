@@ -22,12 +22,12 @@ class Sequences:
     first_q: IntArray
     first_kv: IntArray
     page_size: int = 0
-    """0: keys of a sequence lie one after the other."""
+    """Keys of a page; 0: keys of a sequence lie one after the other."""
     pages: tuple[IntArray, ...] = ()
 
     @property
     def count(self) -> int:
-        """Sequences."""
+        """Number of sequences."""
         return len(self.q_len)
 
     def run(self, tile_k: int) -> int:
@@ -47,7 +47,7 @@ class Sequences:
         return self.pages[s][keys // self.page_size] * self.page_size + keys % self.page_size
 
     def base_row(self, s: int) -> int:
-        """What :meth:`rows` counts from."""
+        """Row from which :meth:`rows` counts."""
         return 0 if self.page_size else int(self.first_kv[s])
 
 

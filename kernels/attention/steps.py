@@ -19,7 +19,7 @@ from uarch.program.records import Function
 OPS_PER_SCORE = 5
 """Lane-operations of a streamed softmax per score besides the exponential: scale, maximum, subtract, sum, convert."""
 OPS_PER_RESCALED = 1
-"""Per accumulator element and key block: multiplication with the change of the maximum."""
+"""Operations per accumulator element and key block: multiplication with the change of the maximum."""
 _COPY_BYTES = 16
 
 

@@ -86,7 +86,10 @@ class _Builder:
     templates: dict[tuple[int, ...], UnitArray] = field(default_factory=dict)
 
     def units(self) -> Units:
-        """In the order that the mapping says. The last query tiles of a head see most keys."""
+        """Make the units of work in the order that the mapping says.
+
+        The last query tiles of a head see most keys.
+        """
         group = self.attention.group
         run = self.sequences.run(self.mapping.tile_k)
         parts: list[tuple[int, list[UnitArray]]] = []

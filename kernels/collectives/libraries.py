@@ -113,7 +113,7 @@ def two_phase_seconds(chip: Chip, size_bytes: int, ranks: int) -> float:
 
 
 def _ring(chip: Chip, size_bytes: int, ranks: int, name: str, protocol: Protocol) -> Choice:
-    """2 (ranks - 1) hops of a chunk each.
+    """Choose a ring: 2 (ranks - 1) hops of a chunk each.
 
     A channel's thread block works through 2 ranks - 1 operations on chunks, one after the other (send; receive, reduce and
     send; ...; receive), of which the last does not use the link: it is idle for that part of the time.
@@ -125,9 +125,10 @@ def _ring(chip: Chip, size_bytes: int, ranks: int, name: str, protocol: Protocol
 
 
 def _in_switch(chip: Chip, size_bytes: int, ranks: int, name: str, protocol: Protocol) -> Choice:
-    """Each rank reads its chunk's sum from the switch, which asks all ranks, and writes it to all through the switch.
+    """Choose reduction in the switch.
 
-    Both at a time: a link carries 1 + 1 / ranks of the message in each direction, instead of 2 (ranks - 1) / ranks.
+    Each rank reads its chunk's sum from the switch, which asks all ranks, and writes it to all through the switch. Both
+    at a time, a link carries 1 + 1 / ranks of the message in each direction, instead of 2 (ranks - 1) / ranks.
     """
     saved = (1 + 1 / ranks) / (2 * (ranks - 1) / ranks)
     use = LinkUse(protocol.wire_bytes_per_byte * saved, protocol.hop_latency * chip.link.latency_seconds)

@@ -48,7 +48,7 @@ class BlockSparseMask(WrittenMask):
         return f"has {len(self.rows)} rows of blocks of {self.block}: fewer than {kv_len} keys need"
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`; ``ValueError`` if the pattern has no row for some query."""
+        """Kept keys of a sequence's queries; ``ValueError`` if the pattern has no row for one of them."""
         position = positions(q_len, kv_len)
         if kv_len > self.block * len(self.rows):
             raise ValueError(f"{len(self.rows)} rows of blocks of {self.block}: fewer than {kv_len} positions need")
@@ -67,7 +67,7 @@ class RandomBlocksMask(WrittenMask):
     drawn: bool = True
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         random, n_blocks = np.random.default_rng(seed), -(-kv_len // self.block)
         rows = []
         for r in range(n_blocks):

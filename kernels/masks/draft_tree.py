@@ -46,7 +46,7 @@ class TreeMask(WrittenMask):
         return seen
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`; ``ValueError`` if ``q_len`` is not the number of nodes."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`; ``ValueError`` if ``q_len`` is not the number of nodes."""
         if q_len != len(self.parents):
             raise ValueError(f"{q_len} queries, but a tree of {len(self.parents)} nodes")
         context = np.ones((q_len, kv_len - q_len), np.bool_)

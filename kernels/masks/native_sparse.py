@@ -92,7 +92,7 @@ class CompressedMask:
     drawn: bool = False
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`kernels.masks.score_masks.ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`kernels.masks.score_masks.ScoreMask`."""
         pattern = self.pattern
         ended = (positions(q_len, self.keys) + 1 - pattern.block) // pattern.stride + 1
         return from_limits(kv_len, np.zeros(q_len, np.int64), np.maximum(ended, 0))
@@ -107,7 +107,7 @@ class SelectedMask:
     drawn: bool = True
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`kernels.masks.score_masks.ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`kernels.masks.score_masks.ScoreMask`."""
         pattern, position = self.pattern, positions(q_len, kv_len)
         random, own = np.random.default_rng(seed), position // pattern.selection
         rows = []

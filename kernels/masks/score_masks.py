@@ -74,7 +74,7 @@ class FullMask(WrittenMask):
     drawn: bool = False
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         return from_limits(kv_len, np.zeros(q_len, np.int64), np.full(q_len, kv_len))
 
 
@@ -85,7 +85,7 @@ class CausalMask(WrittenMask):
     drawn: bool = False
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         position = positions(q_len, kv_len)
         return from_limits(kv_len, np.zeros_like(position), position + 1)
 
@@ -98,7 +98,7 @@ class WindowMask(WrittenMask):
     drawn: bool = False
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         position = positions(q_len, kv_len)
         return from_limits(kv_len, position + 1 - self.window, position + 1)
 
@@ -112,7 +112,7 @@ class SinkMask(WrittenMask):
     drawn: bool = False
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         position = positions(q_len, kv_len)
         sinks = min(self.sinks, kv_len)
         recent = np.maximum(position + 1 - self.window, sinks)
@@ -137,7 +137,7 @@ class VerticalSlashMask(WrittenMask):
     drawn: bool = True
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         random = np.random.default_rng(seed)
         columns = _draw_with_first(random, kv_len, self.vertical)
         distances = _draw_bands(random, kv_len, self.slashes)
@@ -180,7 +180,7 @@ class PagesMask(WrittenMask):
         return "pages are selected for single new tokens, in decode" if phase == "prefill" else ""
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
-        """See :class:`ScoreMask`."""
+        """Kept keys of a sequence's queries: see :class:`ScoreMask`."""
         n_pages = -(-kv_len // self.page)
         newest = np.arange((kv_len - q_len) // self.page, n_pages)
         others = max(0, min(self.budget // self.page, n_pages) - len(newest))

@@ -34,7 +34,7 @@ class Peaks:
     l2_bytes_per_second: float
     dram_bytes_per_second: float
     link_bytes_per_second: float
-    """In one direction."""
+    """Bytes a second of the link in one direction."""
 
     def fields(self) -> dict[str, float]:
         """Peaks as fields of a roll-up: ``peak_tensor_flops_per_second`` and so on."""

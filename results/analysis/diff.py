@@ -64,7 +64,7 @@ def _names(layers: Table) -> Iterator[tuple[str, str, int]]:
 
 
 def _numbers(layers: Table) -> npt.NDArray[np.float64]:
-    """Shape ``(len(layers), 3 + causes)``."""
+    """Numbers of each op that are compared, shape ``(len(layers), 3 + causes)``."""
     cycles = matrix(layers, CAUSE_FIELDS)
     total = np.maximum(cycles.sum(axis=1), 1e-30)
     by_cause = cycles * (layers["seconds"] / total)[:, None]

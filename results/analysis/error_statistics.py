@@ -20,7 +20,7 @@ class ErrorStatistics:
     """Mean absolute error."""
     median_ape: float
     p90_ape: float
-    """90th percentile, linear between neighbours."""
+    """Percentile 90 of the absolute errors, linear between neighbours."""
     bias: float
     """Mean signed error: positive where predictions are too slow."""
     within_10_percent: float

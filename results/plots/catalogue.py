@@ -15,7 +15,7 @@ KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls", "utilization", "bandwi
 KINDS_OVER_FIELDS = ("sweep", "pareto")
 KINDS_OF_MANY = ("comparison", *KINDS_OVER_FIELDS)
 KINDS = KINDS_OF_ONE + KINDS_OF_MANY
-"""Each is a module of ``results.plots`` with a function ``plot``."""
+"""Names of all plots; each is a module of ``results.plots.of_traces`` with a function ``plot``."""
 
 
 def plot(

@@ -87,9 +87,9 @@ class EnergyTable(Section):
     link_byte: EventEnergy
     """One byte on the chip-to-chip link, both ends."""
     leakage_per_mm2: Watts
-    """At nominal voltage and operating temperature."""
+    """Leakage of a square millimetre at nominal voltage and operating temperature."""
     clock_tree_per_mm2_ghz: Watts
-    """At nominal voltage."""
+    """Power of the clock tree by square millimetre and GHz at nominal voltage."""
 
     l1_byte: EventEnergy | None = None
     """One byte of L1, whatever its size; if absent, from ``sram`` and ``l1_factor``."""

@@ -1,4 +1,4 @@
-"""At which clock and voltage a kernel ran, relative to the chip file."""
+"""Operating point: the clock and voltage at which a kernel ran, relative to the chip file."""
 
 from __future__ import annotations
 

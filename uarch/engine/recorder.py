@@ -45,9 +45,9 @@ class Track(IntEnum):
     MATRIX = 2
     VECTOR = 3
     LOAD = 4
-    """From the request of a step's operands to the arrival of the last one in L1."""
+    """Load of a step's operands, from their request to the arrival of the last one in L1."""
     STORE = 5
-    """From the result's leaving to its acceptance."""
+    """Store of a step's result, from its leaving to its acceptance."""
 
 
 _CORE, _BLOCK, _MATRIX, _VECTOR, _LOAD, _STORE = (int(track) for track in Track)

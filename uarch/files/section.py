@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def _whole_number(value: Any) -> Any:
-    """1e6 is a whole number, although TOML reads it as a float."""
+    """Turn whole floats into integers: 1e6 is a whole number, although TOML reads it as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -25,7 +25,7 @@ Column = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
 
 
 class Nodes(Section):
-    """By technology node."""
+    """Prices and defect densities by technology node."""
 
     nm: Column
     wafer_usd: Column

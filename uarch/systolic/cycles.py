@@ -60,7 +60,7 @@ class Drain(IntEnum):
     """Way in which the results of OS leave the PEs."""
 
     DIRECT = 0
-    """Each PE hands over its own result (SCALE-Sim's convention)."""
+    """Results leave every PE directly (SCALE-Sim's convention)."""
     SHIFT = 1
     """Down the column, one row per step."""
 

@@ -50,12 +50,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the model lacks in a regime: without this mechanism the simulator comes nearest to it."""
+    """Explanation of a model's error in a regime: without this mechanism the simulator comes nearest to the model."""
 
     regime: str
     mape: float
     mechanism: str | None
-    """None if taking away no single mechanism helps."""
+    """Mechanism that explains most; None if taking away no single one helps."""
     lacking: str
     mape_without: float
 
@@ -218,7 +218,7 @@ def simulated_seconds(chip: Chip, kernel: Kernel, fidelity: KernelFidelity) -> f
 
 
 def _explanations(rows: Sequence[Row], taken: Sequence[tuple[Mechanism, Any]]) -> list[Explanation]:
-    """For each regime that is off by enough, the mechanism without which it is off least."""
+    """Explain each regime that is off by enough by the mechanism without which it is off least."""
     predicted = np.array([row.predicted_seconds for row in rows])
     true = np.array([row.true_seconds for row in rows])
     found = []

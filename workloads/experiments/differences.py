@@ -25,7 +25,7 @@ class Difference:
     model: float
     engine: float
     engine_with: dict[str, float]
-    """By kind of operator."""
+    """Engine's number with the model's time for one kind of operator, by that kind."""
 
 
 def differences(experiment: Experiment, outcomes: Outcomes) -> list[Difference]:

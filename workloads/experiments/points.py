@@ -67,7 +67,7 @@ _POINTS = json_store("points", _Kept, "uarch", "kernels", "workloads", "results"
 _Task = tuple[Point, ...]
 
 Outcomes = dict[Point, Outcome | None]
-"""None: it does not fit into memory."""
+"""Outcome of each point; None: it does not fit into memory."""
 
 
 def run_point(point: Point) -> Outcome | None:

@@ -55,7 +55,7 @@ class Curve(Section):
     paper: Values = ()
     tolerance: Positive | None = None
     engine: Values = ()
-    """Those of the values, the reference among them, that the engine runs as well."""
+    """Values that the engine runs as well, the reference among them."""
     note: str = ""
 
     @model_validator(mode="after")

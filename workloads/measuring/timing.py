@@ -95,7 +95,7 @@ def _measure_one(backend: Backend, device: Device, job: Job) -> Iterator[dict[st
 
 
 def _spread(times: Sequence[float]) -> float:
-    """From the 10th to the 90th percentile, as a fraction of the median."""
+    """Distance from the 10th to the 90th percentile, as a fraction of the median."""
     ordered = sorted(times)
     cut = len(ordered) // 10
     return (ordered[-1 - cut] - ordered[cut]) / median(ordered)

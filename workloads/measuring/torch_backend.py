@@ -35,7 +35,7 @@ def open_torch() -> TorchBackend:
 
 
 class TorchBackend:
-    """See :class:`workloads.measuring.timing.Backend`."""
+    """Backend of :mod:`workloads.measuring.timing` that runs kernels with PyTorch on a CUDA device."""
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch

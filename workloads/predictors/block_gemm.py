@@ -30,7 +30,7 @@ class BlockMachine(NamedTuple):
     dram_rate: float
     l2_rate: float
     l2_read_rate: float
-    """From L2 to all cores, what several of them read counted once."""
+    """Bytes a second from L2 to all cores; what several of them read counts once."""
     vector_rate: float
 
 
@@ -46,7 +46,7 @@ class Tilings(NamedTuple):
     lanes_n: Floats
     lanes_k: Floats
     double_buffered: Floats
-    """1 where L2 holds two tiles."""
+    """Whether L2 holds two tiles, as 0 or 1."""
 
 
 @lru_cache(maxsize=256)

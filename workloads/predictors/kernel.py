@@ -14,7 +14,7 @@ from uarch.datatypes import MatrixDatatype, datatype
 
 
 class RowCosts(NamedTuple):
-    """Per element of the result: elements read and written, lane operations, special functions."""
+    """Costs of a row-wise kernel per element of its result: elements read and written, lane operations, special functions."""
 
     reads: int
     writes: int

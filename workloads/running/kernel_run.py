@@ -38,11 +38,11 @@ class ProgramRun:
     seconds: float
     bound_by: str
     mapping: GemmMapping | FlashMapping | None
-    """None for a program that has nothing to choose."""
+    """Mapping of the program; None if there is nothing to choose."""
     candidates: int
     """Mappings that fit the chip's cores."""
     trials: int
-    """How many of them were tried on the engine."""
+    """Number of mappings that were tried on the engine."""
 
 
 @dataclass(frozen=True)

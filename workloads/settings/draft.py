@@ -17,7 +17,7 @@ class Draft:
 
     q_len: int
     tree: TreeMask | None
-    """None: a chain, which is causal."""
+    """Tree of the drafted tokens; None: a chain, which is causal."""
 
 
 def parse_draft(text: str) -> Draft:

@@ -52,7 +52,7 @@ class MaskReport:
     dense_seconds: float
     """Time of plain causal attention on the same sequences and cache."""
     speedup: float
-    """That time over the time under the mask."""
+    """Time of plain causal attention over the time under the mask."""
 
 
 @dataclass(frozen=True)

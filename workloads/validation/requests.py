@@ -27,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True)
 class GemmRequest(Request):
-    """See :func:`workloads.single.gemm.simulate_gemm`."""
+    """Request of a product by :func:`workloads.single.gemm.simulate_gemm`."""
 
     simulate = staticmethod(simulate_gemm)
 
@@ -41,7 +41,7 @@ class GemmRequest(Request):
 
 @dataclass(frozen=True)
 class AttentionRequest(Request):
-    """See :func:`workloads.single.batch_attention.simulate_batch_attention`."""
+    """Request of a batch's attention by :func:`workloads.single.batch_attention.simulate_batch_attention`."""
 
     simulate = staticmethod(simulate_batch_attention)
 
@@ -61,7 +61,7 @@ class AttentionRequest(Request):
 
 @dataclass(frozen=True)
 class VectorRequest(Request):
-    """See :func:`workloads.single.vector.simulate_vector_kernel`."""
+    """Request of a vector kernel by :func:`workloads.single.vector.simulate_vector_kernel`."""
 
     simulate = staticmethod(simulate_vector_kernel)
 
@@ -75,7 +75,7 @@ class VectorRequest(Request):
 
 @dataclass(frozen=True)
 class AllReduceRequest(Request):
-    """See :func:`workloads.single.collective.simulate_all_reduce`."""
+    """Request of an all-reduce by :func:`workloads.single.collective.simulate_all_reduce`."""
 
     simulate = staticmethod(simulate_all_reduce)
 

@@ -44,7 +44,7 @@ class Source(Section):
     vector_kernels: Text = "vectors"
     """Library of norms, activations and the like; see :mod:`kernels.vector.libraries`."""
     host_floor_seconds: dict[str, dict[str, Seconds]] = Field(default_factory=dict)
-    """By chip and operation: host time that is part of every measured time; kernel time only where there is none."""
+    """Host time by chip and operation that is part of every measured time; kernel time only where there is none."""
 
     @property
     def includes_host(self) -> bool:

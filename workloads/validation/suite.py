@@ -58,7 +58,7 @@ class Selection:
     """Only rows marked so."""
     min_us: float = 0.0
     sample: int | None = None
-    """At most so many rows of a suite, chosen at random, the same every time."""
+    """Most rows of a suite, chosen at random, the same every time."""
     seed: int = 0
 
 

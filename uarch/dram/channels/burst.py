@@ -82,15 +82,15 @@ class BurstTiming(NamedTuple):
 
     @property
     def units(self) -> int:
-        """Independent channels."""
+        """Number of independent channels."""
         return self.place.channels
 
 
 class BurstChannels(NamedTuple):
-    """Working state."""
+    """Working state of all channels at ``burst`` fidelity."""
 
     states: IntArray
-    """Shape ``(channels, places)``."""
+    """State of each channel's controller, shape ``(channels, places)``."""
     waiting: Waiting
 
 

@@ -1,4 +1,4 @@
-"""On which channel, and where in it, a byte of device memory lies (jitted).
+"""Placement: the channel on which a byte of device memory lies, and where in it (jitted).
 
 Consecutive *pieces* of ``interleave_bytes`` go to the channels of a *group*, over which a granule is spread; consecutive
 *stripes*, a piece from each channel of a group, go round all groups. Each round of stripes is rotated among the groups
@@ -20,10 +20,10 @@ class Placement(NamedTuple):
 
     channels: int
     width: int
-    """Channels of a group: a power of two."""
+    """Number of channels of a group, a power of two."""
     piece_bytes: int
     hashed: int
-    """1 if rounds are rotated and permuted."""
+    """Whether rounds are rotated and permuted, 0 or 1."""
 
 
 def placement(channels: int, interleave_bytes: int, hashed: bool) -> Placement:

@@ -367,7 +367,7 @@ def _refresh(dram: TileChannels, timing: TileTiming, c: int, times: int, events:
 
 @loop_kernel
 def _tell_apart(dram: TileChannels, timing: TileTiming, group: int) -> None:
-    """From now on the channels of a group have states of their own."""
+    """Give the channels of a group states of their own from now on."""
     dram.alike[group] = 0
     first, due, waiting = group * timing.place.width, dram.waiting.due, dram.waiting
     for c in range(first + 1, first + timing.place.width):

@@ -44,15 +44,15 @@ class TileTiming(NamedTuple):
     """Low watermark of the write queue: writes are served until fewer bursts than this are queued."""
     run_ps: IntArray
     opening_ps: IntArray
-    """Shape ``(2, set + 1)``: from a visit's turn to its first command, in closed banks and in banks with other rows."""
+    """Picoseconds from a visit's turn to its first command, by closed banks and other open rows; shape ``(2, set + 1)``."""
     recovery_ps: IntArray
-    """Shape ``(2, set + 1)``: from the end of a visit, read or write, to the first command in other rows of its banks."""
+    """Picoseconds from the end of a read or write visit to commands in other rows of its banks; shape ``(2, set + 1)``."""
     closing_ps: IntArray
-    """Shape ``(2,)``: from the end of a read or write to when its row can be closed."""
+    """Picoseconds from the end of a read or write to when its row can be closed; shape ``(2,)``."""
     turnaround_ps: IntArray
-    """Shape ``(2,)``: of the bus, to reads and to writes."""
+    """Picoseconds in which the bus turns round to reads and to writes; shape ``(2,)``."""
     stack_ps: int
-    """Between reads of different stack IDs."""
+    """Picoseconds between reads of different stack IDs."""
     pipeline_ps: int
     """Picoseconds from the end of a visit's service to its last data."""
     write_queue_ps: int

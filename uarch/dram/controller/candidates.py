@@ -70,7 +70,7 @@ def oldest_without_row(state: IntArray, now: int, direction: int) -> int:
 
 @inline
 def unused_row(state: IntArray, now: int) -> int:
-    """With closed pages: the first bank whose row no waiting request hits, if its precharge is ready, or NONE."""
+    """First bank, if pages are to be closed, whose row no waiting request hits, if its precharge is ready, or NONE."""
     return _search(state, now, K_UNUSED, state[UNUSED], NONE) if state[O_CLOSED_PAGE] else NONE
 
 

@@ -64,18 +64,18 @@ class Requests(NamedTuple):
 
 
 class RoundRobinQueues(NamedTuple):
-    """What waits, by tag; int64."""
+    """Requests that wait, by their tags; int64 arrays."""
 
     waiting: IntArray
-    """Shape ``(2, entries)``: read queue and write buffer, oldest first."""
+    """Read queue and write buffer, oldest first; shape ``(2, entries)``."""
     commands: IntArray
-    """Shape ``(banks, COMMAND_QUEUE)``, oldest first."""
+    """Command queue of each bank, oldest first; shape ``(banks, COMMAND_QUEUE)``."""
     lengths: IntArray
-    """Shape ``(banks,)``: of the command queues."""
+    """Lengths of the command queues, shape ``(banks,)``."""
     registers: IntArray
-    """Shape ``(Q_REGISTERS,)``."""
+    """Registers of the scheduler, named ``Q_*`` here; shape ``(Q_REGISTERS,)``."""
     sharing: IntArray
-    """Shape ``(n,)``: the next read that shares this one's data, or NONE."""
+    """Next read that shares each read's data, or NONE; shape ``(n,)``."""
 
 
 Q_READS, Q_WRITES, Q_DRAINING, Q_BANK, Q_IN_COMMANDS, Q_REFRESHING, Q_BOUND, Q_READS_OPEN = range(8)

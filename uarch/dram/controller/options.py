@@ -50,7 +50,7 @@ class ControllerOptions(Section):
         return self
 
     def lowered(self) -> npt.NDArray[np.int64]:
-        """Shape ``(8,)`` int64, indexed by the ``O_*`` names of :mod:`uarch.dram.controller.state`."""
+        """Lower the options to int64 of shape ``(8,)``, indexed by the ``O_*`` names of :mod:`uarch.dram.controller.state`."""
         return np.array(
             [
                 self.queue,

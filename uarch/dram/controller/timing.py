@@ -52,9 +52,9 @@ _NAMES = (
 ) = range(TIMING, TIMING + len(_NAMES))
 
 ON_FIRST_HALF = 80
-"""By command: 1 if it starts on the first half of a clock (odd ticks), 0 on the second."""
+"""Place of a flag for each command: 1 if it starts on the first half of a clock (odd ticks), 0 on the second."""
 DELAYS = 128
-"""Shape ``(commands, scopes, NEXT_COMMANDS)``: ticks from a command to the next one; 0 means no limit."""
+"""Place of the ticks from a command to the next one, ``(commands, scopes, NEXT_COMMANDS)`` of them; 0 means no limit."""
 COMMAND_DELAYS = len(SCOPES) * NEXT_COMMANDS
 
 
@@ -107,7 +107,7 @@ def delays_in_ticks(standard: Standard, command_buses: bool = True) -> IntArray:
 
 
 def _clocks(standard: Standard) -> tuple[dict[tuple[str, str], int], ...]:
-    """By scope: the clocks between two commands; 0 means no limit."""
+    """Clocks between two commands, by scope; 0 means no limit."""
     timing = standard.timing
     write_data = timing.nCWL + timing.nBL
     ccd_s, ccd_l = max(timing.nBL, timing.nCCD_S), max(timing.nBL, timing.nCCD_L)

@@ -43,20 +43,20 @@ class ChannelResult(NamedTuple):
     """What one replay measured. Latencies count from acceptance to the last data."""
 
     ticks: int
-    """From the first tick to the last completion: of a read its data, of a write its acceptance."""
+    """Ticks from the first one to the last completion: of a read its data, of a write its acceptance."""
     tick_ns: float
     bandwidth_bytes_per_second: float
     peak_fraction: float
     read_latency_ns: npt.NDArray[np.float64]
-    """By read, in the order of the stream; shape ``(reads,)``."""
+    """Nanoseconds from acceptance to data of each read, in the order of the stream; shape ``(reads,)``."""
     read_wait_ns: npt.NDArray[np.float64]
-    """From a read's arrival to its acceptance; shape ``(reads,)``."""
+    """Nanoseconds from arrival to acceptance of each read; shape ``(reads,)``."""
     row_hit_rate: float
     activates: int
     refreshes: int
     energy: ChannelEnergy
     commands: IntArray
-    """Shape ``(commands, 4)``: tick, command (index into ``COMMANDS``), bank (-1: all), row; empty if not asked for."""
+    """Log of commands, shape ``(commands, 4)``: tick, index into ``COMMANDS``, bank (-1: all), row; empty if not asked for."""
 
     def summary(self) -> dict[str, Any]:
         """The numbers that ``uarch dram --json`` prints; latencies are None without reads."""
