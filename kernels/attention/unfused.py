@@ -14,9 +14,8 @@ from kernels.attention.tensors import AttentionTensors
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
-from kernels.vector.softmax import softmax
+from kernels.vector.by_library import VectorKernels
 from uarch.arrays import IntArray
-from uarch.chip.schema import Chip
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,13 @@ class UnfusedAttention:
         )
         return replace(program, useful_flops=self.attention.flops // 2)
 
-    def softmax(self, chip: Chip) -> TileProgram:
-        """Tile program of the probabilities; ``InputError`` if a row of scores does not fit into a core."""
-        return softmax(
+    def softmax(self, kernels: VectorKernels) -> TileProgram:
+        """Tile program of the probabilities, as a library writes it.
+
+        Raises :class:`uarch.InputError` if a row of scores does not fit into a core.
+        """
+        return kernels.softmax(
             "softmax",
-            chip,
             self.scores,
             self.probabilities,
             scale=self.attention.head_dim**-0.5,

@@ -49,7 +49,7 @@ class VectorKernels:
         is_silu_mul = gated and activation == "silu"
         if is_silu_mul and (kernel := row_kernel(self.library, "silu_mul", self.chip)):
             return row_walk.row_silu_mul(name, self.chip, x, out, kernel, dtype=dtype)
-        issued = 0.0 if is_silu_mul else self.issued(activation)
+        issued = 0.0 if gated else self.issued(activation)
         return elementwise.activation(
             name, self.chip, x, out, activation=activation, gated=gated, dtype=dtype, issued=issued
         )

@@ -18,8 +18,8 @@ from kernels.mapping.mapper import Mapper
 from kernels.masks.score_masks import ScoreMask, WindowMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
-from kernels.vector.elementwise import activation, residual
-from kernels.vector.norm import norm
+from kernels.vector.by_library import VectorKernels
+from kernels.vector.elementwise import residual
 from uarch.chip.schema import Chip
 from workloads.layers.layout import Buffers, Layout
 from workloads.layers.operator import Operator, Programs
@@ -59,6 +59,11 @@ class LayerContext:
     def space(self) -> AddressSpace:
         """This chip's memory."""
         return self.layout.space
+
+    @property
+    def vector_kernels(self) -> VectorKernels:
+        """Norms, activations and the like, as the stack's library writes them."""
+        return VectorKernels(self.chip, self.stack.vector_kernels)
 
     @property
     def rank(self) -> int:
@@ -108,8 +113,8 @@ class LayerContext:
         kind, gated = self.model.activation, self.model.gated_ffn
 
         def build() -> Programs:
-            dtype = self.phase.dtype
-            return (activation(name, self.chip, inner, activated, activation=kind, gated=gated, dtype=dtype),)
+            kernels, dtype = self.vector_kernels, self.phase.dtype
+            return (kernels.activation(name, inner, activated, activation=kind, gated=gated, dtype=dtype),)
 
         known_to_predictors = (kind, gated) in {("gelu", False), ("silu", True)}
         return Operator(name, "activation", build, self.row_kernel(kind, activated) if known_to_predictors else None)
@@ -120,8 +125,8 @@ class LayerContext:
         added = delta.as_rows() if delta else None
 
         def build() -> Programs:
-            kind, eps = model.norm, model.norm_eps
-            return (norm(name, self.chip, x, weights, out, norm=kind, eps=eps, delta=added, dtype=dtype),)
+            kernels, kind, eps = self.vector_kernels, model.norm, model.norm_eps
+            return (kernels.norm(name, x, weights, out, norm=kind, eps=eps, delta=added, dtype=dtype),)
 
         return Operator(name, "norm", build, self.row_kernel("residual_norm" if delta else "norm", x))
 

@@ -12,7 +12,6 @@ from kernels.gemm.gemm import GemmMapping, GroupedShape, grouped_gemm
 from kernels.gemm.weights import Weights
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import TileProgram
-from kernels.vector.elementwise import activation
 from workloads.layers.context import LayerContext
 from workloads.layers.feed_forward import FeedForwardWeights, feed_forward_weights, inner_width
 from workloads.layers.layout import Layer, Layout
@@ -202,9 +201,8 @@ def _shared_buffers(layout: Layout) -> SharedExpertBuffers:
 
 def _routed(context: LayerContext, weights: FeedForwardWeights, buffers: ExpertBuffers) -> list[Operator]:
     rows, model = buffers.routing.rows, context.model
-    activated = activation(
+    activated = context.vector_kernels.activation(
         "expert_activation",
-        context.chip,
         buffers.inner,
         buffers.activated,
         activation=model.activation,

@@ -11,7 +11,6 @@ from kernels.gemm.gemm import Operand, Output
 from kernels.gemm.weights import Weights
 from kernels.program.address_space import Tensor
 from kernels.vector.head_norm import head_norm
-from kernels.vector.rope import rope
 from workloads.layers.context import LayerContext
 from workloads.layers.layout import Layer, Layout
 from workloads.layers.operator import Operator, Programs
@@ -153,9 +152,8 @@ def _rope(context: LayerContext, table: Tensor, keys: Tensor, *, stored: bool) -
     phase, shard, head_dim = context.phase, context.shard, context.model.head_dim
 
     def build() -> Programs:
-        program = rope(
+        program = context.vector_kernels.rope(
             "rope",
-            context.chip,
             context.buffers.q,
             keys,
             table,

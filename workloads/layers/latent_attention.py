@@ -19,7 +19,6 @@ from kernels.gemm.weights import Weights
 from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import TileProgram
-from kernels.vector.norm import norm
 from uarch.errors import InputError
 from workloads.layers.context import LayerContext
 from workloads.layers.key_values import qkv_elements
@@ -272,9 +271,9 @@ class _LatentLayer:
         return table
 
     def _norm(self, name: str, x: Tensor, weights: Tensor) -> Operator:
-        context, rows = self.context, x.as_rows()
-        kind, eps, dtype = context.model.norm, context.model.norm_eps, context.phase.dtype
-        return Operator(name, "norm", (norm(name, context.chip, rows, weights, rows, norm=kind, eps=eps, dtype=dtype),))
+        kernels, rows = self.context.vector_kernels, x.as_rows()
+        kind, eps, dtype = self.context.model.norm, self.context.model.norm_eps, self.context.phase.dtype
+        return Operator(name, "norm", (kernels.norm(name, rows, weights, rows, norm=kind, eps=eps, dtype=dtype),))
 
     def _rotate(self, name: str, x: Tensor, out: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Operator:
         phase = self.context.phase

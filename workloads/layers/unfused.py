@@ -61,7 +61,7 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
         pv = Kernel("batched_gemm", (heads, rows, shape.head_dim, shape.kv_len), dtype)
         return [
             Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), qk),
-            Operator("softmax", "softmax", lambda: (attention.softmax(context.chip),), softmax),
+            Operator("softmax", "softmax", lambda: (attention.softmax(context.vector_kernels),), softmax),
             Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), pv),
         ]
 

@@ -60,6 +60,8 @@ class Stack(Section):
     overhead_seconds: Overheads
     collectives: Text = "direct"
     """Communication library; see :mod:`kernels.collectives.libraries`."""
+    vector_kernels: Text = "vectors"
+    """Library of norms, activations and the like; see :mod:`kernels.vector.libraries`."""
 
     def launch_overhead_seconds(self, kind: str) -> float:
         """Seconds from the end of one kernel to the start of the next, one of operator ``kind``.

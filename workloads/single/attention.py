@@ -20,6 +20,7 @@ from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
+from kernels.vector.by_library import VectorKernels
 from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
@@ -220,7 +221,7 @@ class _Setting:
         check_space(self.chip, f"attention {attention}", space)
         unfused = UnfusedAttention(attention, tensors, scores, probabilities, space)
         qk, pv = self.mapper.search_unfused(unfused)
-        softmax = unfused.softmax(self.chip)
+        softmax = unfused.softmax(VectorKernels(self.chip))
         mapped: Mapped = [(unfused.qk(qk.mapping), qk), (softmax, None), (unfused.pv(pv.mapping), pv)]
         return self._run(attention, mapped, tensors.q)
 
