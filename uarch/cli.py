@@ -7,14 +7,15 @@ Anything else that is raised is a defect and keeps its traceback.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from uarch.errors import InputError
+from uarch.errors import InputError, unknown_name
 
 COMMANDS = (
     "chips",
@@ -86,12 +87,15 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
+    app = build_app(_needed(arguments))
     try:
-        code = build_app(_needed(arguments))(args=list(arguments), prog_name="uarch", standalone_mode=False)
+        code = app(args=list(arguments), prog_name="uarch", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except (InputError, typer.TyperException) as error:
-        return _refuse(_reworded(error.format_message()) if isinstance(error, typer.TyperException) else str(error))
+    except InputError as error:
+        return _refuse(error.on_command_line(_flags(app, arguments)))
+    except typer.TyperException as error:
+        return _refuse(_reworded(error))
     except BrokenPipeError:
         _discard_standard_output()
         return PIPE_CLOSED
@@ -115,8 +119,19 @@ def _refuse(message: str) -> int:
     return WRONG_INPUT
 
 
-def _reworded(message: str) -> str:
+def _flags(app: typer.Typer, arguments: Sequence[str]) -> dict[str, str]:
+    """The flag of every option of the command that is called, by the name of its parameter."""
+    command: Any = typer.main.get_command(app)
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument, command)
+    return {each.name: max(each.opts, key=len) for each in command.params if each.opts[0].startswith("-")}
+
+
+def _reworded(error: typer.TyperException) -> str:
     """A usage error in the words of the other messages; typer quotes pydantic's."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if context is not None and (name := re.match("No such command '(.*?)'", message)):
+        return f"{context.command_path} {name[1]}: no such command; {unknown_name(name[1], sorted(context.command.commands))}"
     return message.replace("Value error, ", "").replace("Input should be", "must be")
 
 

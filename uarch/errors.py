@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+
+_QUOTES = "'\""
+_SETTING = re.compile(r"(?<![\w.])(\w+) = (\'[^\']*\'|\"[^\"]*\"|[^\s,:;]+)")
+"""An option and its value as messages write them: ``phase = 'verify'``."""
 
 
 class InputError(ValueError):
     """Input that cannot be used: the message names the field, the value and what is allowed, in one line.
+
+    Messages about an option start with ``name = value: `` and write other options like that too, with the names that they
+    have in Python; :meth:`on_command_line` spells them as flags.
 
     The command line prints the message and exits with code 2; library users catch it as a ``ValueError``. Anything else that
     is raised is a defect of the simulator and keeps its traceback.
@@ -21,6 +29,29 @@ class InputError(ValueError):
     ...     print(str(error).split(":")[0])
     chip 'h200x'
     """
+
+    def on_command_line(self, flags: Mapping[str, str]) -> str:
+        """The message with ``--flag value`` for ``name = value``; ``flags``: the flag of each option of the command called.
+
+        A message that does not start with one of these options speaks of a file, whose fields keep their names.
+
+        >>> InputError("draft = None: must be given with phase = 'verify'").on_command_line(
+        ...     {"draft": "--draft", "phase": "--phase"}
+        ... )
+        '--draft: must be given with --phase verify'
+        """
+        text = str(self)
+        first = _SETTING.match(text)
+        return _SETTING.sub(lambda found: _spelled(found, flags), text) if first and first[1] in flags else text
+
+
+def _spelled(found: re.Match[str], flags: Mapping[str, str]) -> str:
+    name, value = found.groups()
+    if name not in flags:
+        return found[0]
+    if value == "None":
+        return flags[name]
+    return f"{flags[name]} {value.strip(value[0]) if value[0] in _QUOTES else value}"
 
 
 def must_be(name: str, value: object, rule: str) -> InputError:

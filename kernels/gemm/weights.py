@@ -183,7 +183,7 @@ def weight_format(
     elif datatype(stored).block not in (None, group_size):
         raise must_be("group_size", group_size, f"{datatype(stored).block}, the block of {stored}")
     elif not 32 <= group_size <= 1024 or group_size & (group_size - 1):
-        raise InputError(f"group_size = {group_size}: must be a power of two from 32 to 1024")
+        raise must_be("group_size", group_size, "a power of two from 32 to 1024")
     if structure.group > 16 or 32 % structure.group:
         raise InputError(f"weight_sparsity = {sparsity!r}: M must be 1, 2, 4, 8 or 16")
     skips = structure != DENSE and chip.core.systolic.weight_sparsity == f"{structure.kept}:{structure.group}"

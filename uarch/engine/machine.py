@@ -76,7 +76,9 @@ def lower(chip: Chip, dtype: str) -> Machine:
     """
     rates = chip.core.systolic.macs_per_pe_per_cycle
     if dtype not in rates:
-        raise InputError(f"dtype: {chip.name} has no matrix rate for {dtype!r}; allowed are {', '.join(sorted(rates))}")
+        raise InputError(
+            f"dtype = {dtype!r}: {chip.name} has no matrix rate for it; allowed: {', '.join(sorted(rates))}"
+        )
     core, clock, l2 = chip.core, chip.clock, chip.l2
     stripe = max(1, GRANULE_BYTES // l2.interleave_bytes)
     groups = max(1, l2.slices // stripe)

@@ -54,6 +54,8 @@ class Executor:
     stack: Stack | None
     fidelity: str
     timeline: Timeline | None = None
+    departures: tuple[str, ...] = ()
+    """Options that make operators other than plain ones, for messages (:attr:`workloads.settings.phase.Phase.departures`)."""
 
     def run(
         self, operators: Sequence[Operator], l2: L2State, first_op: int = 0
@@ -100,7 +102,11 @@ class Executor:
 
     def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
         if operator.kernel is None:
-            raise InputError(f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}")
+            cause = f" with {', '.join(self.departures)}" if self.departures else ""
+            others = "analytical, tile, burst" + (", or plain attention and weights" if cause else "")
+            raise InputError(
+                f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}{cause}; allowed: {others}"
+            )
         predictor = PREDICTORS[self.fidelity]
         return operator.kernel, execute_predicted(self.chip, operator.kernel, predictor, launch_seconds=launch_seconds)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.analysis.bounds import Peaks, bound_by
-from uarch.errors import InputError
+from uarch.errors import must_be
 from workloads.models.model import Model, stage_sizes
 
 Row = dict[str, Any]
@@ -23,9 +23,9 @@ _NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by", "tensor_hz")
 def check_pipeline(model: Model, pp: int, batch: int, micro_batches: int) -> None:
     """Raise :class:`uarch.InputError` if the layers or the batch cannot be split that way."""
     if not 1 <= pp <= model.n_layers:
-        raise InputError(f"pp = {pp}: must be at least 1 and at most n_layers = {model.n_layers} of {model.name}")
+        raise must_be("pp", pp, f"at least 1 and at most n_layers = {model.n_layers} of {model.name}")
     if micro_batches < 1 or batch % micro_batches:
-        raise InputError(f"micro_batches = {micro_batches}: must be at least 1 and divide batch = {batch}")
+        raise must_be("micro_batches", micro_batches, f"at least 1 and divide batch = {batch}")
 
 
 def stages_of(

@@ -131,7 +131,7 @@ def simulate_phase(
         _check_recorded(work, timeline_limit)
     builder = _builder(chip, model, stack, work, mapper)
     timeline, recorded = open_timeline(timeline_limit, work.fidelity, record)
-    stages = _execute(builder, Executor(chip, stack, work.fidelity, timeline), progress or _silent)
+    stages = _execute(builder, Executor(chip, stack, work.fidelity, timeline, work.departures), progress or _silent)
     layers, rolled_up = _rolled_up(builder, work, stages)
     return Trace(
         chip=chip.model_dump(mode="json"),

@@ -9,7 +9,7 @@ import numpy as np
 from results.trace.schema import STALL_CAUSES, TIMELINE_DTYPE, TIMELINE_TRACKS, Table
 from uarch.engine.execute import ENGINE_FIDELITIES
 from uarch.engine.recorder import Track
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be
 from uarch.events import CAUSES
 from uarch.program.records import StructArray
 
@@ -60,7 +60,7 @@ def open_timeline(limit: int, fidelity: str, record: Sink | None = None) -> tupl
     Raises :class:`uarch.InputError` for a limit that is not allowed, or a fidelity without the engine.
     """
     if not 0 <= limit <= LARGEST_LIMIT:
-        raise InputError(f"timeline_limit = {limit}: must be at least 0 and at most {LARGEST_LIMIT}")
+        raise must_be("timeline_limit", limit, f"at least 0 and at most {LARGEST_LIMIT}")
     if limit == 0:
         return None, []
     if fidelity not in ENGINE_FIDELITIES:

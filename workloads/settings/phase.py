@@ -13,7 +13,7 @@ from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import ScoreMask
 from uarch.arrays import IntArray
 from uarch.datatypes import datatype
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be, only_with
 from workloads.settings.choices import PhaseName, check_choice
 from workloads.settings.context_lengths import context_lengths
 from workloads.settings.draft import Draft, parse_draft
@@ -50,7 +50,7 @@ class Phase(RunOptions):
         self._check_mask()
         self._check_contexts()
         if self.batch % self.ep:
-            raise InputError(f"batch = {self.batch}: must be a multiple of ep = {self.ep}, whose groups share it out")
+            raise must_be("batch", self.batch, f"a multiple of ep = {self.ep}, whose groups share it out")
 
     @property
     def q_len(self) -> int:
@@ -139,28 +139,37 @@ class Phase(RunOptions):
         """
         return self.stored_dtype != self.dtype or self.page_size > 0 or self.contexts is not None
 
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """Options that make attention or products other than plain ones, as messages write them."""
+        names = ("mask", "kv_dtype", "page_size", "draft", "contexts", "weight_dtype", "weight_sparsity")
+        return tuple(f"{name} = {value!r}" for name in names if (value := getattr(self, name)))
+
     def _check_contexts(self) -> None:
         if self.contexts is None:
             return
         if self.name == "prefill":
-            raise InputError(f"contexts = {self.contexts!r}: prompts of a prefill are equally long; give seq instead")
-        if self.ep > 1 or self.micro_batches > 1 or self.native_sparse is not None or self.unfused:
-            raise InputError(
-                f"contexts = {self.contexts!r}: allowed with ep = 1, micro_batches = 1 and flash attention, without mask nsa"
+            raise only_with(
+                "contexts", self.contexts, "phase = 'decode' or 'verify': prompts of a prefill are equally long"
             )
+        if self.ep > 1 or self.micro_batches > 1 or self.native_sparse is not None or self.unfused:
+            alone = "ep = 1, micro_batches = 1 and attention = 'flash', without mask = 'nsa'"
+            raise only_with("contexts", self.contexts, alone)
         assert self.lengths is not None
         check_lengths(*self.lengths)
 
     def _check_mask(self) -> None:
         if (self.draft is not None) != (self.name == "verify"):
-            raise InputError(f"draft = {self.draft!r}: must be given in phase verify, and only there")
+            raise must_be("draft", self.draft, "given with phase = 'verify', and only there")
         if self.q_len > self.kv_len:
-            raise InputError(f"seq = {self.seq}: must be at least {self.q_len}, the new tokens, which it includes")
+            raise must_be("seq", self.seq, f"at least {self.q_len}, the new tokens, which it includes")
         if self.drafted is not None and self.drafted.tree is not None and self.mask is not None:
-            raise InputError(f"mask = {self.mask!r}: the draft's tree is the mask; allowed with chain:K only")
+            raise only_with("mask", self.mask, "draft = 'chain:K': the tree of a draft is the mask")
         check_mask(self.score_mask, self.mask, self.q_len, self.kv_len, self.name)
         if self.unfused and (self._mask is not None or self.stores_new_keys):
-            raise InputError("attention = 'unfused': has no mask, kv_dtype, page_size or draft; use 'flash'")
+            raise InputError(
+                "attention = 'unfused': has no mask, kv_dtype, page_size or draft; allowed: attention = 'flash'"
+            )
         if self.native_sparse is not None and (self.page_size or self.stored_dtype != self.dtype):
             raise InputError(f"mask = {self.mask!r}: native sparse attention has no page_size and no kv_dtype")
 
@@ -190,7 +199,7 @@ def check_cache(stored_dtype: str, page_size: int) -> None:
     if datatype(stored_dtype, "kv_dtype").block:
         raise InputError(f"kv_dtype = {stored_dtype!r}: must have a scale for each token and head, not for each block")
     if page_size and (page_size & (page_size - 1) or not 2 <= page_size <= LARGEST_PAGE):
-        raise InputError(f"page_size = {page_size}: must be a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
+        raise must_be("page_size", page_size, f"a power of two from 2 to {LARGEST_PAGE}, or 0 for no pages")
 
 
 def check_lengths(q_len: IntArray, kv_len: IntArray) -> None:
@@ -214,5 +223,5 @@ def _longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> in
     if seq is not None and contexts is None:
         return seq
     if contexts is None or seq is not None:
-        raise InputError("seq: give either seq or contexts")
+        raise InputError(f"seq = {seq}: give either seq = TOKENS or contexts = LENGTHS")
     return int(context_lengths(contexts, size("batch", batch), seed).context.max())

@@ -25,7 +25,7 @@ from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import Datatype, MatrixDatatype
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be
 from workloads.layers.native_sparse import NativeSparseAttention
 from workloads.running.kernel_run import KernelRun, Mapped, run_programs
 from workloads.running.residency import initial_l2
@@ -294,11 +294,11 @@ def check_sizes(attention: Attention, phase: str) -> Attention:
             f"q_len = {attention.q_len}: must be at most kv_len = {attention.kv_len}, which includes the new tokens"
         )
     if phase == "decode" and attention.q_len > 1:
-        raise InputError(f"q_len = {attention.q_len}: must be 1 in decode; several new tokens are allowed in prefill")
+        raise must_be("q_len", attention.q_len, "1 in decode; several new tokens are allowed in prefill")
     if attention.latent and not 1 <= attention.value_dim <= attention.head_dim:
         raise InputError(
             f"value_dim = {attention.value_dim}: must be from 1 to head_dim = {attention.head_dim} if latent"
         )
     if not 0 <= attention.value_dim <= LARGEST_SIZE:
-        raise InputError(f"value_dim = {attention.value_dim}: must be at least 0 and at most {LARGEST_SIZE}")
+        raise must_be("value_dim", attention.value_dim, f"at least 0 and at most {LARGEST_SIZE}")
     return attention

@@ -7,7 +7,7 @@ from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import MatrixDatatype, datatype
-from uarch.errors import InputError
+from uarch.errors import must_be
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
 from workloads.settings.choices import KernelFidelity, Residency
@@ -39,7 +39,7 @@ def simulate_all_reduce(
     check_options(dtype, fidelity, residency)
     (ranks,) = check_positive(ranks=ranks)
     if message_bytes < 1:
-        raise InputError(f"message_bytes = {message_bytes}: must be at least 1")
+        raise must_be("message_bytes", message_bytes, "at least 1")
     space, bits = AddressSpace(), datatype(dtype).bits
     elements = max(1, message_bytes * 8 // bits)
     rows = -(-elements // MESSAGE_COLS)

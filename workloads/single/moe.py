@@ -10,7 +10,7 @@ from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import Datatype, MatrixDatatype
-from uarch.errors import InputError
+from uarch.errors import must_be
 from workloads.layers.buffers import allocate
 from workloads.layers.context import LayerContext
 from workloads.layers.experts import EXPERTS
@@ -68,9 +68,9 @@ def simulate_moe(
         tokens=tokens, experts=experts, top_k=top_k, hidden=hidden, ffn=ffn, tp=tp, ep=ep
     )
     if top_k > experts:
-        raise InputError(f"top_k = {top_k}: must be at most experts = {experts}")
+        raise must_be("top_k", top_k, f"at most experts = {experts}")
     if tokens % ep:
-        raise InputError(f"tokens = {tokens}: must be a multiple of ep = {ep}, whose groups share them out")
+        raise must_be("tokens", tokens, f"a multiple of ep = {ep}, whose groups share them out")
     if shared_ffn:
         (shared_ffn,) = check_positive(shared_ffn=shared_ffn)
     model = _model(Experts(experts, top_k, ffn, shared_ffn, 0, False), hidden, tp)

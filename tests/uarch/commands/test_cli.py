@@ -98,7 +98,7 @@ def test_chips_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         (["chips", "h100", "--set", "core.count=0"], "core.count = 0: must be greater than or equal to 1"),
         (["chips", "h100", "--set", "core.cuont=1"], "did you mean 'count'?"),
         (["chips", "--set", "core.count=1"], "needs a chip"),
-        (["chisp"], "No such command 'chisp'"),
+        (["chisp"], "uarch chisp: no such command; did you mean 'chips'? allowed: ablate, bench-model, chips, "),
         (["chips", "--jason"], "No such option: --jason"),
         (["chips", "h100", "a100"], "unexpected extra argument"),
     ],

@@ -173,7 +173,11 @@ def test_progress_names_each_part_before_it_runs(tiny: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"phase": "verify"}, "draft = None: must be given in phase verify, and only there"),
+        (
+            {"fidelity": "lltile", "mask": "window:4"},
+            "fidelity = 'lltile': has no model of operator attention with mask = 'window:4'; allowed: analytical, tile, burst",
+        ),
+        ({"phase": "verify"}, "draft = None: must be given with phase = 'verify', and only there"),
         ({"attention": "ring"}, "attention = 'ring': not known; allowed: flash, unfused"),
         ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, lltile, tile, burst"),
         ({"dtype": "fp17"}, "dtype = 'fp17': not known; did you mean 'fp16'? allowed: fp32, "),

@@ -130,17 +130,21 @@ def test_the_engine_runs_them_too(tiny: str) -> None:
 @pytest.mark.parametrize(
     ("phase", "options", "expected"),
     [
-        ("verify", {}, "draft = None: must be given in phase verify, and only there"),
-        ("decode", {"draft": "chain:2"}, "draft = 'chain:2': must be given in phase verify, and only there"),
+        ("verify", {}, "draft = None: must be given with phase = 'verify', and only there"),
+        ("decode", {"draft": "chain:2"}, "draft = 'chain:2': must be given with phase = 'verify', and only there"),
         ("verify", {"draft": "chain:200"}, "seq = 96: must be at least 201, the new tokens, which it includes"),
         ("prefill", {"mask": "topk:16,64"}, "pages are selected for single new tokens"),
         ("prefill", {"mask": "window"}, "mask = 'window': not known; allowed: causal, full"),
         ("decode", {"mask": "nsa", "kv_dtype": "int8"}, "native sparse attention has no page_size and no kv_dtype"),
         ("decode", {"mask": "nsa", "attention": "unfused"}, "attention = 'unfused': has no mask"),
-        ("decode", {"contexts": "constant:4"}, "seq: give either seq or contexts"),
-        ("decode", {"seq": None}, "seq: give either seq or contexts"),
-        ("prefill", {"seq": None, "contexts": "constant:4"}, "prompts of a prefill are equally long; give seq instead"),
-        ("decode", {"seq": None, "contexts": "constant:4", "ep": 2}, "allowed with ep = 1, micro_batches = 1"),
+        ("decode", {"contexts": "constant:4"}, "give either seq = TOKENS or contexts = LENGTHS"),
+        ("decode", {"seq": None}, "seq = None: give either seq = TOKENS or contexts = LENGTHS"),
+        (
+            "prefill",
+            {"seq": None, "contexts": "constant:4"},
+            "allowed only with phase = 'decode' or 'verify': prompts of",
+        ),
+        ("decode", {"seq": None, "contexts": "constant:4", "ep": 2}, "allowed only with ep = 1, micro_batches = 1"),
         (
             "verify",
             {"seq": None, "contexts": "uniform:1,2", "draft": "chain:1", "seed": 1},

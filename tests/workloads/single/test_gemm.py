@@ -132,7 +132,7 @@ def test_rungs_of_fidelity_agree_on_the_work() -> None:
         ({"k": 4.0}, "k = 4.0: must be a whole number"),
         ({"n": 1 << 30}, f"n = {1 << 30}: must be at least 1 and at most"),
         ({"dtype": "fp17"}, "dtype = 'fp17': not known; did you mean 'fp16'? allowed: fp32, "),
-        ({"dtype": "fp32"}, "dtype: h100 has no matrix rate for 'fp32'; allowed are bf16, fp16, "),
+        ({"dtype": "fp32"}, "dtype = 'fp32': h100 has no matrix rate for it; allowed: bf16, fp16, "),
         ({"fidelity": "exact"}, "fidelity = 'exact': not known; allowed: analytical, tile, burst"),
         ({"chip": "h1000"}, "did you mean 'h100'?"),
         ({"m": 1 << 20, "n": 1 << 20, "k": 64}, "its tensors take 2048.25 GiB; allowed on h100: 80 GiB"),
