@@ -1,21 +1,17 @@
-"""All plots of traces by name."""
+"""Plots of traces by name: what each kind takes, and its figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from results.plots.kinds import KINDS
 from results.plots.style import PlotError
 from results.trace.trace import Trace
-
-KINDS_OF_ONE = ("layers", "roofline", "energy", "stalls", "utilization", "bandwidth", "l2", "gantt")
-KINDS_OVER_FIELDS = ("sweep", "pareto")
-KINDS_OF_MANY = ("comparison", *KINDS_OVER_FIELDS)
-KINDS = KINDS_OF_ONE + KINDS_OF_MANY
-"""Names of all plots; each is a module of ``results.plots.of_traces`` with a function ``plot``."""
 
 
 def plot(
@@ -26,11 +22,11 @@ def plot(
     Parameters
     ----------
     traces
-        One trace for the kinds in ``KINDS_OF_ONE``, any number for those in ``KINDS_OF_MANY``.
+        One trace, or any number for the kinds that take several: ``comparison``, ``pareto``, ``sweep``.
     kind
-        Name of the plot, one of ``KINDS``.
+        Name of the plot, one of :data:`results.plots.kinds.KINDS`.
     x, y
-        Fields of the horizontal and the vertical axis of the kinds in ``KINDS_OVER_FIELDS``; see
+        Fields of the horizontal and the vertical axis of the kinds that have such axes (``pareto``, ``sweep``); see
         :func:`results.analysis.fields.number`.
 
     Returns
@@ -54,17 +50,28 @@ def plot(
     """
     given = [traces] if isinstance(traces, Trace) else list(traces)
     check_kind(kind, len(given))
-    draw: Any = import_module(f"results.plots.of_traces.{kind}").plot
-    over = (x, y) if kind in KINDS_OVER_FIELDS else ()
-    figure: Figure = draw(given[0] if kind in KINDS_OF_ONE else given, *over)
+    fields = (x, y) if "x" in _parameters(kind) else ()
+    figure: Figure = _function(kind)(given if takes_several(kind) else given[0], *fields)
     return figure
+
+
+def takes_several(kind: str) -> bool:
+    """Whether a kind takes any number of traces."""
+    return "traces" in _parameters(kind)
 
 
 def check_kind(kind: str, n_traces: int) -> None:
     """Raise :class:`PlotError` for an unknown kind, or one that does not take so many traces."""
     if kind not in KINDS:
         raise PlotError(f"kind {kind}: unknown, allowed: {', '.join(KINDS)}")
-    if n_traces != 1 and kind not in KINDS_OF_MANY:
-        raise PlotError(
-            f"kind {kind}: takes one trace, got {n_traces}; allowed for several: {', '.join(KINDS_OF_MANY)}"
-        )
+    if n_traces != 1 and not takes_several(kind):
+        several = ", ".join(name for name in KINDS if takes_several(name))
+        raise PlotError(f"kind {kind}: takes one trace, got {n_traces}; allowed for several: {several}")
+
+
+def _function(kind: str) -> Any:
+    return import_module(f"results.plots.of_traces.{kind}").plot
+
+
+def _parameters(kind: str) -> list[str]:
+    return list(signature(_function(kind)).parameters)

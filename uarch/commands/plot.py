@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from results.plots.kinds import KINDS
 from uarch.commands.output import JsonOption, emit
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
     from results.trace.trace import Trace
-
-KINDS = (
-    "layers, roofline, energy, stalls, utilization, bandwidth, l2, gantt; of several traces comparison, sweep, pareto"
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +24,7 @@ def plot(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE.h5...", help="A trace of `uarch run`; several for a comparison.")
     ],
-    kind: Annotated[str, typer.Option("--kind", help=f"What to show: {KINDS}.")] = "layers",
+    kind: Annotated[str, typer.Option("--kind", help=f"What to show: {', '.join(KINDS)}.")] = "layers",
     output: Annotated[
         Path | None,
         typer.Option(

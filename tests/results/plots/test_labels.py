@@ -10,7 +10,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from results.plots.catalogue import KINDS_OF_ONE, plot
+from results.plots.catalogue import plot, takes_several
+from results.plots.kinds import KINDS
 from results.trace.trace import Trace
 from tests.support.synthetic_trace import make_trace
 
@@ -34,7 +35,7 @@ def tiny_values() -> Trace:
 TRACES = {"run": make_trace, "one op": single_op, "126 layers": lambda: make_trace(n_layers=126), "tiny": tiny_values}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS_OF_ONE if kind != "gantt"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gantt" and not takes_several(kind)])
 @pytest.mark.parametrize("name", TRACES)
 def test_labels_do_not_overlap(kind: str, name: str) -> None:
     fig = plot([TRACES[name]()], kind)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results.plots.catalogue import KINDS, KINDS_OF_ONE
+from results.plots.kinds import KINDS
 from tests.support.synthetic_trace import make_trace
 from uarch.cli import run
 
@@ -54,7 +54,7 @@ def test_comparison_of_several(trace_file: Path, capsys: pytest.CaptureFixture[s
         (["run.h5", "--kind", "pie"], f"allowed: {', '.join(KINDS)}"),
         (["run.h5", "-o", "figure.jpg"], "allowed: .png, .svg, .pdf"),
         (["run.h5", "-o", "absent/figure.png"], "absent: no such directory"),
-        (["run.h5", "run.h5", "--kind", KINDS_OF_ONE[0]], "takes one trace, got 2"),
+        (["run.h5", "run.h5", "--kind", "layers"], "takes one trace, got 2"),
     ],
 )
 def test_wrong_input_is_one_line(
