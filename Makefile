@@ -14,8 +14,9 @@ INSTALLED := $(VENV)/installed
 WORKERS := auto
 # Folders where most of what runs is jitted: their tests also run by the interpreter and with array bounds checked.
 REPEATED := tests/uarch/engine tests/uarch/dram tests/uarch/systolic tests/uarch/test_jit.py tests/uarch/test_wake_tree.py tests/kernels/masks
-# Folders whose tests are done in seconds.
-QUICK := tests/uarch tests/kernels tests/results tests/workloads/models tests/workloads/settings tests/workloads/predictors
+# Folders whose tests are done in seconds, and show most mistakes.
+QUICK := $(addprefix tests/uarch/,chip engine energy files power program silicon) tests/kernels/masks tests/kernels/program
+QUICK += tests/results/analysis tests/results/trace tests/workloads/models tests/workloads/settings tests/test_same_names.py
 # LLVM's optimisation of jitted code: 1 compiles in two thirds of the time of 3, the engine is as fast and its results are the same.
 OPT := 1
 # Machine code of each way to compile is kept apart.
