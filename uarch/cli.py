@@ -38,6 +38,7 @@ COMMANDS = (
     "fidelity",
     "demo",
     "experiment",
+    "requests",
 )
 
 WRONG_INPUT = 2

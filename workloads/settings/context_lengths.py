@@ -6,38 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import model_validator
 
 from uarch.arrays import IntArray
 from uarch.errors import InputError
 from uarch.files.presets import Presets
 from uarch.files.reading import one_line, read_text, read_toml, validate
-from uarch.files.section import Section, TomlArray
+from workloads.requests.quantiles import Quantiles
 
 LONGEST = 1 << 24
 CONTEXTS = Presets("contexts", Path(__file__).parent / "contexts", more=("constant:N", "uniform:LOW,HIGH", "FILE"))
 """Distributions of lengths that come with the package."""
-
-
-class Quantiles(Section):
-    """A distribution of lengths by its quantiles, linear in between."""
-
-    probability: TomlArray[float]
-    tokens: TomlArray[int]
-
-    @model_validator(mode="after")
-    def _check(self) -> Quantiles:
-        p, tokens = self.probability, self.tokens
-        if len(p) != len(tokens) or len(p) < 2 or (p[0], p[-1]) != (0, 1):
-            raise ValueError("probability and tokens must have equally many entries, the probabilities from 0 to 1")
-        if sorted(p) != list(p) or sorted(tokens) != list(tokens) or tokens[0] < 1:
-            raise ValueError("probability and tokens must not decrease, and tokens must be at least 1")
-        return self
-
-    def draw(self, count: int, seed: int) -> IntArray:
-        """``count`` lengths; int64."""
-        at = np.random.default_rng(seed).random(count)
-        return np.interp(at, self.probability, self.tokens).round().astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
