@@ -1,4 +1,4 @@
-"""Request files: every layout read as it is, every mistake refused with line and field."""
+"""Request files: every layout of ``formats.toml`` read as it is, every mistake refused with line and field."""
 
 from __future__ import annotations
 
