@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from kernels.masks.registry import ALLOWED
-from uarch.datatypes import Datatype
 
 MaskOption = Annotated[
     str | None,
@@ -16,16 +15,6 @@ MaskOption = Annotated[
         metavar="KIND",
         help=f"Scores that are kept: {ALLOWED}.",
     ),
-]
-QHeadsOption = Annotated[int, typer.Option("--q-heads", help="Query heads.")]
-KvHeadsOption = Annotated[int, typer.Option("--kv-heads", help="Key/value heads; must divide the query heads.")]
-HeadDimOption = Annotated[int, typer.Option("--head-dim", help="Width of a head.")]
-KvDtypeOption = Annotated[
-    Datatype | None,
-    typer.Option("--kv-dtype", help="Of the stored keys and values; if left out, that of all operands."),
-]
-PageSizeOption = Annotated[
-    int, typer.Option("--page-size", help="Tokens of a page of the KV cache; 0: a sequence lies together.")
 ]
 ContextsOption = Annotated[
     str | None,

@@ -43,7 +43,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _options(record: Any) -> Iterator[Parameter]:
     for each in declared(record):
-        option = typer.Option(each.flag, help=each.option.help, metavar=each.option.metavar)
+        option = typer.Option(*each.flags, help=each.option.help, metavar=each.option.metavar)
         kind: Any = each.kind
         annotation = Annotated[kind, option]
         yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)

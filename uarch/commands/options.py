@@ -7,25 +7,17 @@ from typing import Annotated
 
 import typer
 
-from uarch.datatypes import Datatype, MatrixDatatype
-from workloads.settings.choices import KernelFidelity, KernelPhase
+from workloads.settings.choices import KernelPhase
 
 ChipOption = Annotated[
     str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")
 ]
 PhaseOption = Annotated[KernelPhase, typer.Option("--phase", help="All prompt tokens, or one new token each.")]
 BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
-DtypeOption = Annotated[MatrixDatatype, typer.Option("--dtype", help="Of all operands.")]
 EnergyOption = Annotated[
     str | None,
     typer.Option(
         "--energy", metavar="NAME_OR_FILE", help="Energy table in place of the chip's: a name, or a TOML file."
-    ),
-]
-FidelityOption = Annotated[
-    KernelFidelity,
-    typer.Option(
-        "--fidelity", help="Closed forms; the engine with DRAM serving whole tiles; or with DRAM serving bursts."
     ),
 ]
 
@@ -35,21 +27,6 @@ def with_energy(overrides: list[str] | None, table: str | None) -> list[str]:
     return [*(overrides or ()), *([f"energy.table={json.dumps(table)}"] if table is not None else ())]
 
 
-WeightDtypeOption = Annotated[
-    Datatype | None,
-    typer.Option("--weight-dtype", help="Of the weights in memory, with scales; if left out, --dtype without scales."),
-]
-GroupSizeOption = Annotated[
-    int | None,
-    typer.Option(
-        "--group-size",
-        help="Weights that share a scale; if left out, 128 of 4 bits, 32 of mxfp4, else a whole column.",
-    ),
-]
-WeightSparsityOption = Annotated[
-    str | None,
-    typer.Option("--weight-sparsity", metavar="N:M", help="At most N of every M consecutive weights are kept."),
-]
 ExpertLoadOption = Annotated[
     str,
     typer.Option(

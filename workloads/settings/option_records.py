@@ -32,6 +32,8 @@ class Option:
     """What stands for the value in the help, such as ``N:M``."""
     flag: str | None = None
     """Name on the command line if it is not the field's, such as ``--json``."""
+    short: str | None = None
+    """A second, short name on the command line, such as ``-o``."""
     is_size: bool = False
     """Whether the value must be a whole number from 1 to ``LARGEST_SIZE``."""
 
@@ -45,6 +47,11 @@ class Declared(NamedTuple):
     option: Option
     default: Any
     """``Parameter.empty`` if the option must be given."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All names on the command line."""
+        return (self.flag, self.option.short) if self.option.short else (self.flag,)
 
     @property
     def flag(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,12 +10,7 @@ import typer
 from results.plots.quantities import quantity
 from uarch.commands.attention_options import (
     ContextsOption,
-    HeadDimOption,
-    KvDtypeOption,
-    KvHeadsOption,
     MaskOption,
-    PageSizeOption,
-    QHeadsOption,
 )
 from uarch.commands.kernel.output import (
     ReplayOption,
@@ -26,22 +20,18 @@ from uarch.commands.kernel.output import (
     render_replay,
     replay_payload,
 )
+from uarch.commands.kernel.shared import CacheOptions, Heads, KernelSetting
+from uarch.commands.option_groups import expanded
 from uarch.commands.options import (
-    BatchOption,
-    ChipOption,
-    DtypeOption,
-    EnergyOption,
-    FidelityOption,
     PhaseOption,
-    with_energy,
 )
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
-from uarch.commands.recording import OutputOption, TimelineOption, traced_programs
+from uarch.commands.output import console, emit, percent, table
 from uarch.errors import InputError
 from workloads.settings.choices import Packing, Schedule
 
 if TYPE_CHECKING:
     from kernels.program.tile_program import TileProgram
+    from uarch.chip.schema import Chip
     from workloads.single.attention import AttentionRun, MaskReport
     from workloads.single.replay import Replay
 
@@ -64,19 +54,17 @@ PackOption = Annotated[
 ]
 
 
+@expanded
 def attention(
-    chip: ChipOption,
+    *,
+    setting: KernelSetting,
     phase: PhaseOption,
-    batch: BatchOption,
-    q_heads: QHeadsOption,
-    kv_heads: KvHeadsOption,
-    head_dim: HeadDimOption,
+    heads: Heads,
     kv_len: KvLenOption = None,
     q_len: QLenOption = None,
     schedule: ScheduleOption = "flash",
     mask: MaskOption = None,
-    kv_dtype: KvDtypeOption = None,
-    page_size: PageSizeOption = 0,
+    cache: CacheOptions,
     contexts: ContextsOption = None,
     pack: PackOption = "packed",
     value_dim: Annotated[int, typer.Option("--value-dim", help="Width of a head's values; 0: that of its keys.")] = 0,
@@ -84,55 +72,46 @@ def attention(
         bool, typer.Option("--latent", help="Values are the first columns of the keys: MLA with absorbed weights.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts, random masks and the order of pages.")] = 0,
-    dtype: DtypeOption = "fp16",
-    fidelity: FidelityOption = "tile",
     replay: ReplayOption = False,
-    output: OutputOption = None,
-    timeline: TimelineOption = 0,
-    energy: EnergyOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Attention, causal or under a mask: cycles, energy, traffic and what bounds it."""
-    from uarch.chip_file import load_chip
     from workloads.single.attention import simulate_attention
 
-    simulation = partial(
-        simulate_attention,
-        load_chip(chip, with_energy(overrides, energy)),
-        phase,
-        batch=batch,
-        q_heads=q_heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        q_len=q_len,
-        kv_len=kv_len,
-        value_dim=value_dim,
-        latent=latent,
-        schedule=schedule,
-        mask=mask,
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        contexts=contexts,
-        pack=pack,
-        seed=seed,
-        dtype=dtype,
-        fidelity=fidelity,
-    )
-    run, programs = traced_programs(simulation, output, timeline)
-    found = _replayed(programs, (q_heads, kv_heads), batch, mask, contexts) if replay else None
+    def simulation(chip: Chip) -> AttentionRun:
+        return simulate_attention(
+            chip,
+            phase,
+            batch=heads.batch,
+            q_heads=heads.q_heads,
+            kv_heads=heads.kv_heads,
+            head_dim=heads.head_dim,
+            q_len=q_len,
+            kv_len=kv_len,
+            value_dim=value_dim,
+            latent=latent,
+            schedule=schedule,
+            mask=mask,
+            kv_dtype=cache.kv_dtype,
+            page_size=cache.page_size,
+            contexts=contexts,
+            pack=pack,
+            seed=seed,
+            dtype=setting.dtype,
+            fidelity=setting.fidelity,
+        )
+
+    run, programs = setting.run(simulation)
+    found = _replayed(programs, heads, mask, contexts) if replay else None
 
     def show() -> None:
         _render(run)
         render_replay(found)
 
-    emit(payload(run) | replay_payload(found), as_json, show)
+    emit(payload(run) | replay_payload(found), setting.as_json, show)
     refuse_wrong_replay(found)
 
 
-def _replayed(
-    programs: Sequence[TileProgram], heads: tuple[int, int], batch: int, mask: str | None, contexts: str | None
-) -> Replay:
+def _replayed(programs: Sequence[TileProgram], heads: Heads, mask: str | None, contexts: str | None) -> Replay:
     from kernels.masks.native_sparse import NativeSparse
     from kernels.masks.registry import parse_mask
     from workloads.single.replay import replay_attention
@@ -144,7 +123,7 @@ def _replayed(
         raise InputError(
             f"--replay: mask {mask} is an operator of its own; allowed: masks that keep scores or drop them"
         )
-    return replay_attention(programs, heads, batch=batch, mask=parsed)
+    return replay_attention(programs, (heads.q_heads, heads.kv_heads), batch=heads.batch, mask=parsed)
 
 
 def _render(run: AttentionRun) -> None:

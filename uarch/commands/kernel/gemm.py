@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,18 +17,13 @@ from uarch.commands.kernel.output import (
     render_replay,
     replay_payload,
 )
-from uarch.commands.options import (
-    ChipOption,
-    DtypeOption,
-    EnergyOption,
-    FidelityOption,
-    GroupSizeOption,
-    WeightDtypeOption,
-    WeightSparsityOption,
-    with_energy,
-)
-from uarch.commands.output import JsonOption, SetOption, emit
-from uarch.commands.recording import OutputOption, TimelineOption, traced_programs
+from uarch.commands.kernel.shared import KernelSetting, WeightOptions
+from uarch.commands.option_groups import expanded
+from uarch.commands.output import emit
+
+if TYPE_CHECKING:
+    from uarch.chip.schema import Chip
+    from workloads.running.kernel_run import KernelRun
 
 
 def register(app: typer.Typer) -> None:
@@ -49,50 +43,43 @@ def _kernel(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+@expanded
 def gemm(
-    chip: ChipOption,
+    *,
+    setting: KernelSetting,
     m: Annotated[int, typer.Option("-m", "-M", help="Rows of A and C.")],
     n: Annotated[int, typer.Option("-n", "-N", help="Columns of B and C.")],
     k: Annotated[int, typer.Option("-k", "-K", help="Columns of A, rows of B.")],
-    dtype: DtypeOption = "fp16",
-    weight_dtype: WeightDtypeOption = None,
-    group_size: GroupSizeOption = None,
-    weight_sparsity: WeightSparsityOption = None,
-    fidelity: FidelityOption = "tile",
+    weights: WeightOptions,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Try every mapping on the engine; for small products.")
     ] = False,
     replay: ReplayOption = False,
-    output: OutputOption = None,
-    timeline: TimelineOption = 0,
-    energy: EnergyOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """C = A B: cycles, energy, traffic and what bounds it."""
-    from uarch.chip_file import load_chip
     from workloads.single.gemm import simulate_gemm
     from workloads.single.replay import replay_gemm
 
-    simulation = partial(
-        simulate_gemm,
-        load_chip(chip, with_energy(overrides, energy)),
-        m,
-        n,
-        k,
-        dtype=dtype,
-        fidelity=fidelity,
-        weight_dtype=weight_dtype,
-        group_size=group_size,
-        weight_sparsity=weight_sparsity,
-        exhaustive=exhaustive,
-    )
-    run, programs = traced_programs(simulation, output, timeline)
+    def simulation(chip: Chip) -> KernelRun:
+        return simulate_gemm(
+            chip,
+            m,
+            n,
+            k,
+            dtype=setting.dtype,
+            fidelity=setting.fidelity,
+            weight_dtype=weights.weight_dtype,
+            group_size=weights.group_size,
+            weight_sparsity=weights.weight_sparsity,
+            exhaustive=exhaustive,
+        )
+
+    run, programs = setting.run(simulation)
     found = replay_gemm(programs) if replay else None
 
     def show() -> None:
         render(run)
         render_replay(found)
 
-    emit(payload(run) | replay_payload(found), as_json, show)
+    emit(payload(run) | replay_payload(found), setting.as_json, show)
     refuse_wrong_replay(found)

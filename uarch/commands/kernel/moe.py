@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uarch.commands.kernel.output import payload, render
+from uarch.commands.kernel.shared import KernelSetting, WeightOptions
+from uarch.commands.option_groups import expanded
 from uarch.commands.options import (
-    ChipOption,
-    DtypeOption,
-    EnergyOption,
     ExpertLoadOption,
-    FidelityOption,
-    GroupSizeOption,
-    WeightDtypeOption,
-    WeightSparsityOption,
-    with_energy,
 )
-from uarch.commands.output import JsonOption, SetOption, console, emit, table
-from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+from uarch.commands.output import console, emit, table
 
 if TYPE_CHECKING:
+    from uarch.chip.schema import Chip
     from workloads.single.moe import MoeRun
 
 
+@expanded
 def moe(
-    chip: ChipOption,
+    *,
+    setting: KernelSetting,
     tokens: Annotated[int, typer.Option("--tokens", help="Of all chips together.")],
     experts: Annotated[int, typer.Option("--experts", help="Routed experts.")],
     top_k: Annotated[int, typer.Option("--top-k", help="Experts that a token visits.")],
@@ -39,44 +34,35 @@ def moe(
     tp: Annotated[int, typer.Option("--tp", help="Chips that split the columns of every expert.")] = 1,
     ep: Annotated[int, typer.Option("--ep", help="Groups of such chips that split the experts and the tokens.")] = 1,
     expert_load: ExpertLoadOption = "uniform",
-    dtype: DtypeOption = "fp16",
-    weight_dtype: WeightDtypeOption = None,
-    group_size: GroupSizeOption = None,
-    weight_sparsity: WeightSparsityOption = None,
-    fidelity: FidelityOption = "tile",
+    weights: WeightOptions,
     seed: Annotated[int, typer.Option("--seed", help="Draws the experts of tokens.")] = 0,
-    output: OutputOption = None,
-    timeline: TimelineOption = 0,
-    energy: EnergyOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """A mixture of experts: router, permutation, exchange, grouped GEMMs, weighted sum."""
-    from uarch.chip_file import load_chip
     from workloads.single.moe import simulate_moe
 
-    simulation = partial(
-        simulate_moe,
-        load_chip(chip, with_energy(overrides, energy)),
-        tokens=tokens,
-        experts=experts,
-        top_k=top_k,
-        hidden=hidden,
-        ffn=ffn,
-        shared_ffn=shared_ffn,
-        tp=tp,
-        ep=ep,
-        expert_load=expert_load,
-        dtype=dtype,
-        fidelity=fidelity,
-        weight_dtype=weight_dtype,
-        group_size=group_size,
-        weight_sparsity=weight_sparsity,
-        seed=seed,
-    )
-    run = traced_kernel(simulation, output, timeline)
+    def simulation(chip: Chip) -> MoeRun:
+        return simulate_moe(
+            chip,
+            tokens=tokens,
+            experts=experts,
+            top_k=top_k,
+            hidden=hidden,
+            ffn=ffn,
+            shared_ffn=shared_ffn,
+            tp=tp,
+            ep=ep,
+            expert_load=expert_load,
+            dtype=setting.dtype,
+            fidelity=setting.fidelity,
+            weight_dtype=weights.weight_dtype,
+            group_size=weights.group_size,
+            weight_sparsity=weights.weight_sparsity,
+            seed=seed,
+        )
+
+    run, _ = setting.run(simulation)
     fields = {"expert_rows": list(run.expert_rows), "imbalance": run.imbalance}
-    emit({**payload(run.kernel), **fields}, as_json, lambda: _render(run))
+    emit({**payload(run.kernel), **fields}, setting.as_json, lambda: _render(run))
 
 
 def _render(run: MoeRun) -> None:

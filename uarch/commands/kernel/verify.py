@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from results.plots.quantities import quantity
-from uarch.commands.attention_options import HeadDimOption, KvDtypeOption, KvHeadsOption, PageSizeOption, QHeadsOption
 from uarch.commands.kernel.output import payload, render
-from uarch.commands.options import BatchOption, ChipOption, DtypeOption, EnergyOption, FidelityOption, with_energy
-from uarch.commands.output import JsonOption, SetOption, console, emit, percent, table
-from uarch.commands.recording import OutputOption, TimelineOption, traced_kernel
+from uarch.commands.kernel.shared import CacheOptions, Heads, KernelSetting
+from uarch.commands.option_groups import expanded
+from uarch.commands.output import console, emit, percent, table
 from workloads.settings.choices import DraftPacking
 
 if TYPE_CHECKING:
+    from uarch.chip.schema import Chip
     from workloads.single.verify import VerifyRun
 
 
+@expanded
 def verify(
-    chip: ChipOption,
-    batch: BatchOption,
-    q_heads: QHeadsOption,
-    kv_heads: KvHeadsOption,
-    head_dim: HeadDimOption,
+    *,
+    setting: KernelSetting,
+    heads: Heads,
     draft: Annotated[
         str, typer.Option("--draft", metavar="DRAFT", help="chain:K drafted tokens, or tree:FILE with their parents.")
     ],
@@ -44,39 +42,31 @@ def verify(
             "--pack", help="Padded to the longest request, or long ones cut into pieces that are merged exactly."
         ),
     ] = "decomposed",
-    kv_dtype: KvDtypeOption = None,
-    page_size: PageSizeOption = 0,
+    cache: CacheOptions,
     seed: Annotated[int, typer.Option("--seed", help="Draws contexts and the order of pages.")] = 0,
-    dtype: DtypeOption = "fp16",
-    fidelity: FidelityOption = "tile",
-    output: OutputOption = None,
-    timeline: TimelineOption = 0,
-    energy: EnergyOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Attention of drafted tokens against ragged contexts: time, traffic, and what packing the batch is worth."""
-    from uarch.chip_file import load_chip
     from workloads.single.verify import simulate_verify
 
-    simulation = partial(
-        simulate_verify,
-        load_chip(chip, with_energy(overrides, energy)),
-        draft=draft,
-        contexts=contexts,
-        batch=batch,
-        q_heads=q_heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        pack=pack,
-        kv_dtype=kv_dtype,
-        page_size=page_size,
-        seed=seed,
-        dtype=dtype,
-        fidelity=fidelity,
-    )
-    run = traced_kernel(simulation, output, timeline)
-    emit(payload(run), as_json, lambda: _render(run))
+    def simulation(chip: Chip) -> VerifyRun:
+        return simulate_verify(
+            chip,
+            draft=draft,
+            contexts=contexts,
+            batch=heads.batch,
+            q_heads=heads.q_heads,
+            kv_heads=heads.kv_heads,
+            head_dim=heads.head_dim,
+            pack=pack,
+            kv_dtype=cache.kv_dtype,
+            page_size=cache.page_size,
+            seed=seed,
+            dtype=setting.dtype,
+            fidelity=setting.fidelity,
+        )
+
+    run, _ = setting.run(simulation)
+    emit(payload(run), setting.as_json, lambda: _render(run))
 
 
 def _render(run: VerifyRun) -> None:
