@@ -14,35 +14,30 @@ from uarch.chip.schema import Chip
 from uarch.errors import InputError, unknown_name
 from uarch.files.reading import one_line, read_text
 from workloads.bench.suite import SuiteKernel
-from workloads.predictors.genz import genz
 from workloads.predictors.kernel import Kernel
-from workloads.predictors.lltile import lltile
-from workloads.predictors.roofline import roofline
-from workloads.predictors.scalesim_forms import scalesim
+from workloads.predictors.registry import PREDICTORS
 
 Predict = Callable[[Chip, Kernel], float]
-
-BUILT_IN: dict[str, Predict] = {"roofline": roofline, "scalesim": scalesim, "lltile": lltile, "genz": genz}
 
 
 def predictions(model: str, chip: Chip, cases: list[SuiteKernel]) -> list[float]:
     """Seconds that a model predicts for each case.
 
-    ``model``: a name of ``BUILT_IN``; ``package.module:function``, called as ``function(chip, kernel)``, modules of the working
+    ``model``: a name of :mod:`workloads.predictors.registry`; ``package.module:function``, called as ``function(chip, kernel)``, modules of the working
     directory included; or a CSV file with the columns ``name`` and ``seconds``, the names being those of the suite.
 
     Raises :class:`uarch.InputError` for a model that cannot be loaded, or that returns anything but a positive number.
     """
     if model.endswith(".csv"):
         return _from_table(Path(model), cases)
-    predict = BUILT_IN.get(model) or _function(model)
+    predict = PREDICTORS[model].predict if model in PREDICTORS else _function(model)
     return [_checked(predict(chip, case.kernel), model, case) for case in cases]
 
 
 def _function(model: str) -> Predict:
     module, colon, name = model.partition(":")
     if not colon:
-        allowed = unknown_name(model, list(BUILT_IN))
+        allowed = unknown_name(model, list(PREDICTORS))
         raise InputError(f"--model {model!r}: no built-in model; {allowed}, package.module:function, or a CSV file")
     if "" not in sys.path:
         sys.path.insert(0, "")

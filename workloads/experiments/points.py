@@ -18,7 +18,7 @@ from workloads.layers.capacity import check_fits
 from workloads.models.footprint import Footprint
 from workloads.models.presets import load_model
 from workloads.running.workers import run_jobs
-from workloads.settings.choices import Fidelity, KernelPhase, Schedule
+from workloads.settings.choices import Fidelity, KernelPhase, Schedule, runs_engine
 from workloads.settings.phase import Phase
 
 WORKERS = 2
@@ -81,7 +81,7 @@ def run_point(point: Point) -> Outcome | None:
     overrides, own_tiles = arguments.pop("overrides"), arguments.pop("own_tiles")
     chip = load_chip(arguments.pop("chip"), overrides)
     mapper = Mapper(
-        chip if own_tiles else load_chip(point.chip), point.dtype, point.fidelity != "lltile", trials=TRIALS
+        chip if own_tiles else load_chip(point.chip), point.dtype, runs_engine(point.fidelity), trials=TRIALS
     )
     rollup = simulate(chip, **arguments, mapper=mapper).rollup
     kinds = {name[5:-8]: float(rollup[name]) for name in rollup if name.startswith("kind_")}
@@ -155,11 +155,11 @@ def _tasks(points: Sequence[Point]) -> list[_Task]:
         return point.batch * (point.seq if point.phase == "prefill" else 1) * point.pp
 
     def group(point: Point) -> tuple[Any, ...]:
-        alone = point if point.fidelity != "lltile" else ()
+        alone = point if runs_engine(point.fidelity) else ()
         return point.fidelity, point.chip, point.overrides, point.model, point.dtype, tokens(point), alone
 
     tasks = [tuple(members) for _, members in groupby(sorted(points, key=lambda p: (group(p)[:-1], p)), key=group)]
-    return sorted(tasks, key=lambda task: (task[0].fidelity == "lltile", -tokens(task[0])))
+    return sorted(tasks, key=lambda task: (not runs_engine(task[0].fidelity), -tokens(task[0])))
 
 
 def _run_task(points: _Task) -> list[Outcome | None]:

@@ -20,9 +20,11 @@ from uarch.power.cap import at_clock, at_highest_clock
 from uarch.power.capped_execution import execute_capped
 from workloads.layers.operator import Operator
 from workloads.predictors.kernel import Kernel
-from workloads.running.predicted import PREDICTORS, execute_predicted
+from workloads.predictors.registry import FIDELITY_PREDICTORS
+from workloads.running.predicted import execute_predicted
 from workloads.running.result_store import remembered
 from workloads.running.timeline import Timeline
+from workloads.settings.choices import runs_engine
 from workloads.settings.stack import Stack
 
 Work = TileProgram | Kernel
@@ -70,7 +72,7 @@ class Executor:
                 self.timeline.begin(first_op + number)
             results: list[tuple[Work, KernelResult]] = []
             launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
-            if self.fidelity in PREDICTORS:
+            if self.fidelity in FIDELITY_PREDICTORS:
                 results.append(self._predict(operator, launch_seconds))
             else:
                 for program in operator.programs:
@@ -82,7 +84,7 @@ class Executor:
 
     def execute(self, program: TileProgram, l2: L2State, launch_seconds: float) -> tuple[KernelResult, L2State]:
         """One program at this fidelity; on the engine under the chip's power cap."""
-        if self.fidelity == "analytical":
+        if not runs_engine(self.fidelity):
             return execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds), l2
         engine = partial(execute_capped, self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
         result, l2_after = remembered(self.chip, program, l2, launch_seconds, self.fidelity, engine)
@@ -107,7 +109,7 @@ class Executor:
             raise InputError(
                 f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}{cause}; allowed: {others}"
             )
-        predictor = PREDICTORS[self.fidelity]
+        predictor = FIDELITY_PREDICTORS[self.fidelity]
         return operator.kernel, execute_predicted(self.chip, operator.kernel, predictor, launch_seconds=launch_seconds)
 
     def _row(self, operator: Operator, results: Sequence[tuple[Work, KernelResult]]) -> dict[str, Any]:

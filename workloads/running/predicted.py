@@ -13,10 +13,6 @@ from uarch.engine.execute import KernelResult
 from uarch.events import Cause, Event
 from uarch.picoseconds import picoseconds
 from workloads.predictors.kernel import Kernel, Predictor
-from workloads.predictors.lltile import lltile
-
-PREDICTORS: dict[str, Predictor] = {"lltile": lltile}
-"""Fidelities that are predictors, by name."""
 
 
 def execute_predicted(chip: Chip, kernel: Kernel, predictor: Predictor, *, launch_seconds: float) -> KernelResult:

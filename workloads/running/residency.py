@@ -14,6 +14,7 @@ from uarch.chip.schema import Chip
 from uarch.engine.execute import execute
 from uarch.engine.l2 import L2State
 from uarch.program.records import OUT
+from workloads.settings.choices import runs_engine
 
 
 def initial_l2(
@@ -24,7 +25,7 @@ def initial_l2(
     The analytical fidelity has no L2: always empty.
     """
     state = L2State.empty()
-    if residency == "cold" or fidelity == "analytical":
+    if residency == "cold" or not runs_engine(fidelity):
         return state
     before = programs if residency == "warm" else [_written(chip, tensor) for tensor in inputs]
     for program in before:

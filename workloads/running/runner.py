@@ -17,7 +17,6 @@ from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.datatypes import datatype
 from uarch.energy.account import component_ranges
-from uarch.engine.execute import ENGINE_FIDELITIES
 from uarch.engine.l2 import L2State
 from uarch.errors import InputError
 from uarch.version import __version__
@@ -36,7 +35,7 @@ from workloads.running.execution import Executor, in_sequence, peaks_of
 from workloads.running.overlap import overlap_all_reduces
 from workloads.running.pipeline import Row, check_pipeline, critical_path, energy_per_token, group_joules, stages_of
 from workloads.running.timeline import Sink, limit_of, open_timeline
-from workloads.settings.choices import PhaseName
+from workloads.settings.choices import PhaseName, runs_engine
 from workloads.settings.option_records import takes_options
 from workloads.settings.phase import Phase
 from workloads.settings.run_options import GivenOptions, RunOptions
@@ -184,7 +183,7 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
         ),
     )
     layout = Layout(AddressSpace(), model, shard, part, form)
-    mapper = mapper or Mapper(chip, work.dtype, on_engine=work.fidelity in ENGINE_FIDELITIES)
+    mapper = mapper or Mapper(chip, work.dtype, on_engine=runs_engine(work.fidelity))
     return OperatorBuilder(LayerContext(chip, stack, mapper, layout, allocate(layout)))
 
 

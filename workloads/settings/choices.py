@@ -14,6 +14,8 @@ Schedule = Literal["flash", "unfused"]
 """Attention in one kernel that streams keys and values, or with the scores in memory between three kernels."""
 Logits = Literal["last", "all"]
 """Tokens of each sequence that the LM head sees."""
+EngineFidelity = Literal["tile", "burst"]
+"""Fidelities that execute programs on the engine: with DRAM serving whole tiles, or bursts."""
 KernelFidelity = Literal["analytical", "tile", "burst"]
 """Closed forms, the engine with DRAM serving whole tiles, or the engine with DRAM serving bursts."""
 Fidelity = Literal["analytical", "lltile", "tile", "burst"]
@@ -25,6 +27,15 @@ Packing = Literal["packed", "padded"]
 """Sequences of different lengths: each as it is, or padded to the longest."""
 DraftPacking = Literal["padded", "decomposed"]
 """Drafts on contexts of different lengths: padded to the longest, or long ones cut into pieces that are merged exactly."""
+
+
+def runs_engine(fidelity: str) -> bool:
+    """Tell whether a fidelity executes programs on the engine; others are closed forms or predictors.
+
+    >>> runs_engine("burst"), runs_engine("lltile")
+    (True, False)
+    """
+    return fidelity in get_args(EngineFidelity)
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:

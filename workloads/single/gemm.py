@@ -21,7 +21,7 @@ from uarch.datatypes import Datatype, MatrixDatatype, check_matrix_datatype, dat
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun, run_programs
 from workloads.running.residency import initial_l2
-from workloads.settings.choices import KernelFidelity, Residency, check_choice
+from workloads.settings.choices import KernelFidelity, Residency, check_choice, runs_engine
 from workloads.settings.phase import check_positive
 
 _GIB = 1 << 30
@@ -101,8 +101,8 @@ def simulate_gemm(
 
 
 def mapper_for(chip: Chip, dtype: str, fidelity: str) -> Mapper:
-    """The mapper that suits a fidelity: the analytical one does not use the engine."""
-    return Mapper(chip, dtype, on_engine=fidelity != "analytical")
+    """Make the mapper that suits a fidelity: only those of the engine try mappings on it."""
+    return Mapper(chip, dtype, on_engine=runs_engine(fidelity))
 
 
 def check_options(dtype: str, fidelity: str, residency: str = "cold") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.gemm.weights import plain, weight_format
-from kernels.mapping.mapper import Mapper
 from kernels.program.address_space import AddressSpace
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
@@ -21,7 +20,7 @@ from workloads.running.kernel_run import KernelRun, Mapped, run_programs
 from workloads.settings.choices import KernelFidelity
 from workloads.settings.phase import Phase, check_positive
 from workloads.settings.stack import load_stack
-from workloads.single.gemm import check_options, check_space
+from workloads.single.gemm import check_options, check_space, mapper_for
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def simulate_moe(
     work = Phase("decode", tokens, 1, tp=tp, dtype=dtype, fidelity=fidelity, ep=ep, expert_load=expert_load, seed=seed)
     layout = Layout(AddressSpace(), model, shard, work.of_group(), form)
     buffers = allocate(layout)
-    mapper = Mapper(chip, dtype, on_engine=fidelity != "analytical")
+    mapper = mapper_for(chip, dtype, fidelity)
     context = LayerContext(chip, load_stack("graph"), mapper, layout, buffers)
     routing = buffers.of(EXPERTS).routing
     shape = f"{tokens} x top {top_k} of {experts} x {hidden} x {ffn}"

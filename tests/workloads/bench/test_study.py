@@ -20,11 +20,12 @@ from uarch.chip_file import load_chip
 from uarch.cli import run
 from uarch.errors import InputError
 from workloads.bench import study as study_module
-from workloads.bench.models import BUILT_IN, predictions
+from workloads.bench.models import predictions
 from workloads.bench.regimes import BOUNDS, REGIMES, intensity, quantisation, regimes
 from workloads.bench.study import study
 from workloads.bench.suite import SuiteKernel, load_suite, suite_names
 from workloads.predictors.kernel import Kernel
+from workloads.predictors.registry import PREDICTORS
 from workloads.predictors.roofline import kept_fraction, roofline
 from workloads.predictors.scalesim_forms import product_cycles, scalesim
 from workloads.settings.mechanisms import chip_without, explaining_mechanisms, find_mechanism
@@ -55,12 +56,12 @@ def gemm(m: int, n: int, k: int) -> Kernel:
 def test_closed_forms_are_positive_and_grow_with_k(sizes: tuple[int, int, int]) -> None:
     m, n, k = sizes
     for name in ("roofline", "scalesim", "genz"):
-        seconds = [BUILT_IN[name](H100, gemm(m, n, factor * k)) for factor in (1, 2, 4)]
+        seconds = [PREDICTORS[name].predict(H100, gemm(m, n, factor * k)) for factor in (1, 2, 4)]
         assert seconds[0] > 0
         assert all(shorter <= longer for shorter, longer in pairwise(seconds))
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", sorted(PREDICTORS))
 def test_every_built_in_model_knows_every_suite(name: str) -> None:
     for suite in suite_names():
         cases = load_suite(suite)
