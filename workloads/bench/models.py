@@ -23,8 +23,9 @@ Predict = Callable[[Chip, Kernel], float]
 def predictions(model: str, chip: Chip, cases: list[SuiteKernel]) -> list[float]:
     """Seconds that a model predicts for each case.
 
-    ``model``: a name of :mod:`workloads.predictors.registry`; ``package.module:function``, called as ``function(chip, kernel)``, modules of the working
-    directory included; or a CSV file with the columns ``name`` and ``seconds``, the names being those of the suite.
+    ``model``: a name of :mod:`workloads.predictors.registry`; ``package.module:function``, called as
+    ``function(chip, kernel)``, modules of the working directory included; or a CSV file with the columns ``name`` and
+    ``seconds``, the names being those of the suite.
 
     Raises :class:`uarch.InputError` for a model that cannot be loaded, or that returns anything but a positive number.
     """
