@@ -129,7 +129,7 @@ class Core(Section):
 
 
 class Launch(Section):
-    """What a kernel costs on the device besides its blocks: the front end before the first one, draining after the last.
+    """Costs of a kernel on the device besides its blocks: the front end before the first one, draining after the last.
 
     The defaults are rules common to all chips, from the shortest kernels that profilers report (1 to 2 us for one pass over a
     few KB, 4 to 6 us for small matrix products, on GPUs of 2020 to 2023).
@@ -282,10 +282,10 @@ class Energy(Section):
 
 
 class BlockModel(Section):
-    """What a paper's own kind of model (fidelity ``lltile``) assumes of a chip; the engine has mechanisms instead."""
+    """Assumptions about a chip of a paper's own kind of model (fidelity ``lltile``); the engine has mechanisms instead."""
 
     l2_read_bytes_per_cycle_per_core: BytesPerCycle = 1e5
-    """What all cores together can read from L2, by core, with what several read counted once; by default what slices give."""
+    """Rate at which all cores together can read from L2, by core, shared reads counted once; by default slices alone limit."""
 
 
 class Chip(Section):

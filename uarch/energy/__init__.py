@@ -1,1 +1,1 @@
-"""From event counts to joules: energy tables, the price of each event of a chip, the account of a kernel."""
+"""Joules from event counts: energy tables, the price of each event of a chip, the account of a kernel."""

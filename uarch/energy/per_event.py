@@ -136,6 +136,6 @@ def _static_power(chip: Chip, stamps: _Stamps) -> StaticPower:
 
 
 def dram_background_watts(chip: Chip) -> float:
-    """What device memory draws without any command, rows open; it belongs to the component ``dram``."""
+    """Power of device memory without any command, rows open, W; it belongs to the component ``dram``."""
     command = command_energy(load_standard(chip.memory.standard))
     return chip.memory.channels * command.active_standby_pj_per_ns * 1e-3

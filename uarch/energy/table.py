@@ -12,9 +12,7 @@ from uarch.errors import InputError, unknown_name
 from uarch.files.frozen_table import FrozenTable
 from uarch.files.interpolation import log_log
 from uarch.files.section import Section
-from uarch.files.sourced import EventEnergy, Factor, Positive, Source, Watts
-
-Points = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64, strict=False)]
+from uarch.files.sourced import EventEnergy, Factor, Points, Positive, Source, Watts
 
 
 class SramEnergy(Section):

@@ -39,7 +39,7 @@ class Scale(Section):
 
 
 class _Derived(Section):
-    """What a table that is based on another one may have beside values of its own."""
+    """Fields that a table based on another one may have beside values of its own."""
 
     base: str = Field(min_length=1)
     scale: Scale | None = None

@@ -66,7 +66,7 @@ class Presets:
         return name_or_path in self.names or path.suffix == self.suffix or is_file(path)
 
     def unknown(self, name_or_path: str) -> str:
-        """What is wrong with something that is not known, and what is allowed instead."""
+        """Text for a message about something that is not known: what it is not, and what is allowed instead."""
         allowed = unknown_name(name_or_path, [*self.names, *self.more])
         return f"no such preset or {self.suffix.removeprefix('.').upper()} file; {allowed}"
 

@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from uarch.files.section import Section
+from uarch.files.section import Section, TomlArray
 
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 Positive = Annotated[float, Field(gt=0, le=1e12)]
 Source = Annotated[str, Field(min_length=1)]
+Points = Annotated[TomlArray[Positive], Field(min_length=1, max_length=64)]
+"""Positive numbers at the points of a curve, such as technology nodes."""
 
 
 class Sourced(Section):

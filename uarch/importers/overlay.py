@@ -1,4 +1,4 @@
-"""What another tool's file says, laid over a chip that says the rest."""
+"""Chips from another tool's file, laid over a chip that says the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uarch.files.reading import validate
 from uarch.files.toml_writer import to_toml
 
 _OF_ONE_DIE = ("area_mm2", "cores", "l2_bytes", "memory_interfaces")
-"""What another chip's die has is not taken over: the area is modelled."""
+"""Fields of a die that are not taken over from another chip: the area is modelled."""
 
 
 def chip_text(name: str, like: str, fields: Mapping[str, tuple[Any, str]], source: str, description: str) -> str:

@@ -1,4 +1,4 @@
-"""Area of a die, block by block, from the chip's fields and the constants in ``uarch/area.toml``."""
+"""Area of a die, block by block, from the chip's fields and the constants in ``uarch/silicon/area.toml``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uarch.dram.standards.technology import load_technology
 from uarch.files.interpolation import log_log
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
+from uarch.files.sourced import Points, Positive
 
 _TABLE = Path(__file__).with_suffix(".toml")
 
@@ -21,21 +22,19 @@ BLOCKS = ("cores", "l2", "crossbar", "memory_phy", "memory_controllers", "pcie",
 """Parts of a die; ``unused`` is white space and disabled parts."""
 CORE_BLOCKS = ("arrays", "vector", "registers", "l1", "control", "fp64", "texture")
 
-Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Column = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
 
 
 class Nodes(Section):
     """Density by technology node."""
 
-    nm: Column
-    million_transistors_per_mm2: Column
-    sram_um2_per_bit: Column
+    nm: Points
+    million_transistors_per_mm2: Points
+    sram_um2_per_bit: Points
 
 
 class Sram(Section):
-    """What is common to all SRAMs."""
+    """Constants of all SRAMs."""
 
     array_efficiency: Annotated[float, Field(gt=0, le=1)]
     source: str
@@ -67,7 +66,7 @@ class Port(Section):
     phy_mm2: NotNegative
     controller_million_transistors: NotNegative
     source: str
-    bytes_per_second: Positive = 1.0
+    bytes_per_second: Annotated[float, Field(gt=0)] = 1.0
     """Rate of a link in one direction."""
 
 

@@ -1,4 +1,4 @@
-"""What a chip costs: die, memory, packaging. Data and assumptions are in ``uarch/silicon/cost.toml``."""
+"""Cost of a chip: die, memory, packaging. Data and assumptions are in ``uarch/silicon/cost.toml``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from uarch.errors import InputError
 from uarch.files.interpolation import log_log
 from uarch.files.reading import read_toml, validate
 from uarch.files.section import Section
+from uarch.files.sourced import Points, Positive
 from uarch.silicon.area import area_breakdown_mm2, die_area_mm2, modelled_die_area_mm2
 from uarch.silicon.wafer import dies_by_formula, dies_by_packing, yield_fraction
 
 _TABLE = Path(__file__).with_suffix(".toml")
 
-Positive = Annotated[float, Field(gt=0)]
-Column = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
-
 
 class Nodes(Section):
     """Prices and defect densities by technology node."""
 
-    nm: Column
-    wafer_usd: Column
-    defects_per_mm2: Column
+    nm: Points
+    wafer_usd: Points
+    defects_per_mm2: Points
 
 
 class Wafer(Section):

@@ -1,1 +1,1 @@
-"""What the engine sees of memory: channels at ``tile`` and ``burst`` fidelity behind one interface."""
+"""Device memory as the engine sees it: channels at ``tile`` and ``burst`` fidelity behind one interface."""

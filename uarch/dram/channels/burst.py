@@ -12,13 +12,14 @@ import numpy as np
 
 from uarch.arrays import IntArray
 from uarch.dram.channels.completions import first_completion
-from uarch.dram.channels.placement import Placement
+from uarch.dram.channels.placement import Placement, location_of
 from uarch.dram.channels.visits import (
     NO_VISIT,
     Waiting,
     append_visit,
     bursts_came,
     bursts_of,
+    expect_read,
     open_waiting,
     piece_of,
     remove_visit,
@@ -139,10 +140,8 @@ def enqueue_read_bursts(
     dram: BurstChannels, timing: BurstTiming, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
     """Ask for a granule or a part of it under a number; its completion appears in :func:`next_burst_completion`."""
-    pending = dram.waiting.pending[fetch]
-    pending["bursts"] = 0
-    pending["done_ps"] = now_ps
-    offset = 0
+    expect_read(dram.waiting, fetch, now_ps)
+    pending, offset = dram.waiting.pending[fetch], 0
     while offset < size_bytes:
         channel, local, piece_bytes = piece_of(timing.place, address + offset, size_bytes - offset)
         pending["bursts"] += _append(dram, timing, channel, _READ, fetch, local, piece_bytes, now_ps)
@@ -237,9 +236,7 @@ def _admit(dram: BurstChannels, timing: BurstTiming, state: IntArray, channel: i
         if visit["arrival"] > state[NOW]:
             return int(visit["arrival"])
         burst = visit["burst"] & (timing.bursts - 1)
-        location = 0
-        for i in range(len(timing.locations)):
-            location ^= timing.locations[i, (burst >> (8 * i)) & 0xFF]
+        location = location_of(timing.locations, burst)
         row, bank = location >> ROW_SHIFT, (location >> BANK_SHIFT) & 0xFFFF
         taken = enqueue(state, visit["fetch"], kind, bank, row, location & 0xFFFF)
         if taken == FORWARDED_AT_ONCE:  # as late as a row hit: no answer may come before the lookahead is over

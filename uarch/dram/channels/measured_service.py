@@ -99,8 +99,10 @@ def measure(standard: Standard, mapping: str, options: ControllerOptions) -> Ser
 
 
 measurer: Callable[[Standard, str, ControllerOptions], ServiceTicks] = measure
-"""What :func:`service_ticks` calls for times that are not kept. Without compiled code, by which :func:`measure` takes minutes,
-a caller may set one that lets another process measure."""
+"""Function that :func:`service_ticks` calls for times that are not kept.
+
+Without compiled code :func:`measure` takes minutes, and a caller may set a function that lets another process measure.
+"""
 
 
 class _Bench:

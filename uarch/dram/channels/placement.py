@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import gcd
 from typing import NamedTuple
 
+from uarch.arrays import IntArray
 from uarch.jit import inline
 from uarch.program.records import GRANULE_BYTES
 
@@ -47,6 +48,19 @@ def stripe_of(place: Placement, address: int) -> tuple[int, int, int]:
     number = stripe // groups
     turn = place.hashed * hashed_index(number, groups)
     return (stripe + turn) % groups * place.width, place.hashed * hashed_index(number, place.width), number
+
+
+@inline
+def location_of(tables: IntArray, burst: int) -> int:
+    """Row, bank and column of a burst of a channel, packed.
+
+    ``tables`` are those of :meth:`uarch.dram.controller.addresses.AddressMapping.tables`: the location that each byte of a
+    burst's number contributes by XOR.
+    """
+    location = 0
+    for i in range(len(tables)):
+        location ^= tables[i, (burst >> (8 * i)) & 0xFF]
+    return location
 
 
 @inline

@@ -18,7 +18,7 @@ import numpy as np
 
 from uarch.arrays import IntArray
 from uarch.dram.channels.completions import first_completion
-from uarch.dram.channels.placement import stripe_of
+from uarch.dram.channels.placement import location_of, stripe_of
 from uarch.dram.channels.tile_timing import TileTiming
 from uarch.dram.channels.visits import (
     NO_VISIT,
@@ -26,6 +26,7 @@ from uarch.dram.channels.visits import (
     append_visit,
     bursts_came,
     bursts_of,
+    expect_read,
     open_waiting,
     piece_of,
     remove_visit,
@@ -114,9 +115,7 @@ def enqueue_read_visits(
     dram: TileChannels, timing: TileTiming, fetch: int, address: int, size_bytes: int, now_ps: int, events: IntArray
 ) -> None:
     """Ask for a granule or a part of it under a number; its completion appears in :func:`next_tile_completion`."""
-    pending = dram.waiting.pending[fetch]
-    pending["bursts"] = 0
-    pending["done_ps"] = now_ps
+    expect_read(dram.waiting, fetch, now_ps)
     _ask(dram, timing, _READ, fetch, address, size_bytes, now_ps)
     events[_READ_BYTES] += size_bytes
 
@@ -169,7 +168,8 @@ def _ask(
         count = bursts_of(local, piece_bytes, timing.burst_bytes)
         first = local // timing.burst_bytes
         row = (first & (timing.bursts - 1)) >> timing.set_bits
-        banks = timing.bank_sets[_bank_of(timing, row << timing.set_bits)]
+        bank = (location_of(timing.locations, row << timing.set_bits) >> BANK_SHIFT) & 0xFFFF
+        banks = timing.bank_sets[bank]
         for c in range(channel, end):
             visit = append_visit(dram.waiting, c, kind, fetch, first, count, now_ps)
             target, queue = dram.targets[visit], dram.queues[c, kind]
@@ -197,14 +197,6 @@ def _look_again(dram: TileChannels, timing: TileTiming, c: int, now_ps: int) -> 
     channel["turn_ps"] = min(channel["turn_ps"], at_once_ps)
     if due[len(due) // 2 + c] > at_once_ps + timing.lookahead_ps:
         set_wake(due, c, at_once_ps + timing.lookahead_ps)
-
-
-@inline
-def _bank_of(timing: TileTiming, burst: int) -> int:
-    location = 0
-    for i in range(len(timing.locations)):
-        location ^= timing.locations[i, (burst >> (8 * i)) & 0xFF]
-    return (location >> BANK_SHIFT) & 0xFFFF
 
 
 @inline

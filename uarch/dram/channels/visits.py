@@ -1,4 +1,4 @@
-"""What waits for a channel, at either fidelity (jitted).
+"""Lists of accesses that wait for a channel, at either fidelity (jitted).
 
 A granule is cut into *visits*, the bursts that it has in one channel. A visit waits in the channel's list, one for reads
 and one for writes, until its bursts are served; a granule is complete when the last of its visits has been served.
@@ -115,6 +115,14 @@ def remove_visit(waiting: Waiting, channel: int, kind: int, previous: int, numbe
         line["last"] = previous
     visit["next"] = waiting.visits[0]["next"]
     waiting.visits[0]["next"] = number
+
+
+@inline
+def expect_read(waiting: Waiting, fetch: int, now_ps: int) -> None:
+    """Open the account of a read, of which no burst has been asked for yet."""
+    pending = waiting.pending[fetch]
+    pending["bursts"] = 0
+    pending["done_ps"] = now_ps
 
 
 @inline

@@ -100,9 +100,9 @@ class AddressMapping:
         return (location.row << ROW_SHIFT) | (location.bank << BANK_SHIFT) | location.column
 
     def row_sets(self, most_bursts: int) -> tuple[int, IntArray]:
-        """What consecutive bursts share: the number of low bits within a *set* of rows, and the set of banks by bank.
+        """Sets of rows that consecutive bursts share: the number of address bits within a set, and the set of each bank.
 
-        A set is what the bits up to the highest column bit address: one row, or one in each of the banks among which
+        The bits up to the highest column bit address a set: one row, or one in each of the banks among which
         bursts alternate; at most ``most_bursts``. Shape of the second: ``(banks,)``, int64, numbered from 0.
         """
         ends = np.cumsum([width for _, _, width in self.parts])

@@ -77,7 +77,7 @@ def record_column_command(state: IntArray, now: int, bank: int, is_write: int) -
 
 @inline
 def _record(state: IntArray, now: int, command: int, bank: int, row: int) -> None:
-    """What a command delays, and the log."""
+    """Note when the commands that this one delays are ready, and log it."""
     delays = T.DELAYS + command * T.COMMAND_DELAYS
     group, every = delays + T.NEXT_COMMANDS, delays + 2 * T.NEXT_COMMANDS
     _delay(state, now, READY, every)

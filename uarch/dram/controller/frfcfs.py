@@ -99,7 +99,7 @@ def _is_older(state: IntArray, row: int, column: int, direction: int) -> bool:
 
 @sub_kernel
 def step(state: IntArray, now: int) -> None:
-    """What the controller does at tick ``now``: a column command and a row command, or one of the two.
+    """Issue what the controller issues at tick ``now``: a column command and a row command, or one of the two.
 
     ``now`` is later than the present tick and not later than :func:`next_event`, and becomes the present tick.
     """

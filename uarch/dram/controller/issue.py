@@ -1,4 +1,4 @@
-"""What an issued command changes in a channel's banks and lists (jitted)."""
+"""Changes of a channel's banks and lists when a command is issued (jitted)."""
 
 from __future__ import annotations
 

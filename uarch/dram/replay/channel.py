@@ -40,7 +40,7 @@ _LOG_COMMANDS_PER_REQUEST = 4
 
 
 class ChannelResult(NamedTuple):
-    """What one replay measured. Latencies count from acceptance to the last data."""
+    """Measurements of one replay. Latencies count from acceptance to the last data."""
 
     ticks: int
     """Ticks from the first one to the last completion: of a read its data, of a write its acceptance."""

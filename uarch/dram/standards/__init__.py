@@ -1,1 +1,1 @@
-"""What a memory device is: organisation, timings and currents in JEDEC's names; one TOML file a speed grade."""
+"""Memory devices as data: organisation, timings and currents in JEDEC's names; one TOML file a speed grade."""

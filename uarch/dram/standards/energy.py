@@ -44,7 +44,7 @@ class ChannelEnergy(NamedTuple):
 
 
 def command_energy(standard: Standard) -> CommandEnergy:
-    """What commands and standby cost in this standard. The refresh of one bank is its share of an all-bank refresh."""
+    """Energy of commands and power of standby of a standard; the refresh of one bank is its share of that of all."""
     current, timing = standard.current, standard.timing
     clock_ns = standard.tCK_ps / 1000
     closed = timing.nRC - timing.nRAS

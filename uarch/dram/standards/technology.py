@@ -34,7 +34,7 @@ class InterfaceArea(Section):
 
 
 class FullRatePower(Section):
-    """What SPAD's rule for the TDP of a chip counts for its memory: by package, or by bit at the full rate of the bus."""
+    """Power of the memory in SPAD's rule for the TDP of a chip: by package, or by bit at the full rate of the bus."""
 
     watts_per_package: Positive | None = None
     """Power of one package, W."""
