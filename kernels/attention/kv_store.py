@@ -1,4 +1,5 @@
-"""New keys and values on their way into the cache: to their pages, converted and scaled if it stores them narrower."""
+"""New keys and values on their way into the cache, to their pages, converted and scaled if it stores them narrower; and
+cached latents on their way out."""
 
 from __future__ import annotations
 
@@ -63,6 +64,39 @@ def kv_store(
     return writer.finish(0)
 
 
+def kv_load(
+    name: str,
+    cache: Tensor,
+    out: Tensor,
+    sequences: Sequences,
+    scales: Tensor | None,
+    *,
+    dequantise_ops: int = 0,
+    dtype: str = "fp16",
+) -> TileProgram:
+    """Copy the cached rows of all sequences, one sequence after the other, to ``out``, converted and scaled.
+
+    ``cache``: one tensor of latents; ``scales``: one for each row, None if it has none.
+    """
+    runs = _all_runs(sequences)
+    writer = ProgramWriter(name, "kv_store", f"{int(sequences.kv_len.sum())} x {cache.cols}", dtype)
+    grid = writer.grid(len(runs.n_rows), 1)
+    grid.vector(
+        0,
+        Function.IDENTITY if scales is None else Function.SCALE_ROWS,
+        Box(cache.as_rows(), runs.n_rows, cache.cols, row=runs.cache_row),
+        _STORED,
+        b=None if scales is None else Box(scales.as_rows(), runs.n_rows, 1, row=runs.cache_row),
+        m=runs.n_rows,
+        n=cache.cols,
+        store=Box(out.as_rows(), runs.n_rows, out.cols, row=runs.new_row),
+        ops_per_element=dequantise_ops,
+    )
+    largest = int(runs.n_rows.max()) * out.cols
+    grid.resources(stages=2, l1_bytes=2 * largest * out.element_bits // 8, register_bytes=largest * ACCUMULATOR_BYTES)
+    return writer.finish(0)
+
+
 def _store(grid: Grid, j: int, new: Tensor, cache: Tensor, scales: Tensor | None, runs: _Runs, head_dim: int) -> None:
     """Steps from ``j`` on for keys or values."""
     if scales is None:
@@ -96,18 +130,28 @@ def _store(grid: Grid, j: int, new: Tensor, cache: Tensor, scales: Tensor | None
 
 def _runs(sequences: Sequences) -> _Runs:
     """The new rows of every sequence, cut where its cache is not contiguous and after ROWS_OF_BLOCK rows."""
+    first = sequences.kv_len - sequences.q_len
+    return _runs_of(sequences, first, sequences.first_q)
+
+
+def _all_runs(sequences: Sequences) -> _Runs:
+    """All cached rows of every sequence, cut likewise; outside of the cache they follow each other."""
+    return _runs_of(sequences, np.zeros_like(sequences.kv_len), np.cumsum(sequences.kv_len) - sequences.kv_len)
+
+
+def _runs_of(sequences: Sequences, first_key: IntArray, first_row: IntArray) -> _Runs:
+    """Rows of the keys from ``first_key`` of each sequence on, which lie from ``first_row`` on outside of the cache."""
     parts = []
     for s in range(sequences.count):
-        q_len, kv_len = int(sequences.q_len[s]), int(sequences.kv_len[s])
-        keys = np.arange(kv_len - q_len, kv_len)
+        keys = np.arange(first_key[s], sequences.kv_len[s])
         rows = sequences.base_row(s) + sequences.rows(s, keys)
         together = np.concatenate([[False], np.diff(rows) == 1])
         first = np.flatnonzero(~together)
-        length = np.diff(np.append(first, q_len))
+        length = np.diff(np.append(first, len(keys)))
         pieces = -(-length // ROWS_OF_BLOCK)
         start = np.repeat(first, pieces)
         offset = (np.arange(len(start)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * ROWS_OF_BLOCK
         start = start + offset
         n_rows = np.minimum(ROWS_OF_BLOCK, np.repeat(first + length, pieces) - start)
-        parts.append((int(sequences.first_q[s]) + start, rows[start], n_rows))
+        parts.append((int(first_row[s]) + start, rows[start], n_rows))
     return _Runs(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -7,6 +7,7 @@ import numpy as np
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
 from kernels.vector.cutting import BLOCKS_PER_CORE, RowFootprint, cut_rows, row_register_bytes, rows_per_block
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.norm import RMS_NORM_OPS, SPECIAL_OPS_PER_ROW
 from kernels.vector.rope import ROPE_OPS
 from uarch.chip.schema import Chip
@@ -26,17 +27,16 @@ def latent_cache(
     weights: Tensor,
     table: Tensor,
     *,
-    q_len: int,
-    kv_len: int,
+    tokens: NewTokens,
     eps: float,
-    first_row: int | None = None,
+    first_row: int = 0,
     dtype: str = "fp16",
 ) -> TileProgram:
-    """The newest ``q_len`` entries of each sequence's cache: the latent normalised, the shared key rotated.
+    """The cache entries of new tokens: the latent normalised, the shared key rotated.
 
-    ``down``: (sequences * q_len) x (kv_rank + rope_dim); ``cache``: sequences x (at least kv_len) x the same columns, or
-    other rows, of which those from ``first_row`` of each batch entry on take the entries; ``weights``: 1 x kv_rank;
-    ``table``: row p holds the cosines, then the sines of position p.
+    ``down``: a row of kv_rank + rope_dim columns for each token. ``cache``: likewise, or, of sequences with
+    equally many new tokens, a batch entry for each, whose rows from ``first_row`` on take the entries. ``weights``:
+    1 x kv_rank; ``table``: row p holds the cosines, then the sines of position p.
 
     Raises:
         InputError: a row does not fit into a core.
@@ -44,15 +44,14 @@ def latent_cache(
     rank, rope_dim = weights.cols, table.cols
     if down.cols != rank + rope_dim or cache.cols != down.cols:
         raise ValueError(f"{name}: {down.name} and {cache.name} must have {rank} + {rope_dim} columns")
-    down = down.as_rows().in_batches_of(q_len)
+    down, cache = tokens.entries(down), tokens.caches(cache)
     row = _entry_footprint(down, rank, table)
-    chunk = rows_per_block(name, chip, cache.batch * q_len, row)
-    chunks = cut_rows(cache.batch, q_len, chunk)
-    first = kv_len - q_len
-    writer = ProgramWriter(name, "rope", f"{cache.batch} x {q_len} x ({rank} + {rope_dim})", dtype)
+    chunk = rows_per_block(name, chip, tokens.total, row)
+    chunks, position = tokens.cut(chunk)
+    writer = ProgramWriter(name, "rope", f"{tokens} x ({rank} + {rope_dim})", dtype)
     grid = writer.grid(len(chunks.row), 2)
     source, n_rows = chunks.row, chunks.n_rows
-    target = chunks.row + (first if first_row is None else first_row)
+    target = chunks.row + first_row
     grid.vector(
         0,
         Function.RMS_NORM,
@@ -71,7 +70,7 @@ def latent_cache(
         Function.ROPE,
         Box(down, n_rows, rope_dim, row=source, col=rank, batch=chunks.batch),
         _ROWS,
-        b=Box(table, n_rows, rope_dim, row=first + chunks.row),
+        b=Box(table, n_rows, rope_dim, row=position),
         m=n_rows,
         n=rope_dim,
         store=Box(cache, n_rows, rope_dim, row=target, col=rank, batch=chunks.batch),
@@ -96,13 +95,12 @@ def rotate_heads(
     heads: int,
     source: tuple[int, int],
     target: tuple[int, int],
-    q_len: int,
-    kv_len: int,
+    tokens: NewTokens,
     dtype: str = "fp16",
 ) -> TileProgram:
     """Rotate a part of every head's columns of ``x`` into columns of ``out``, which may be the same.
 
-    ``x`` and ``out`` have a row for each of the newest ``q_len`` tokens of each sequence. ``source`` and ``target``: first
+    ``x`` and ``out`` have a row for each new token. ``source`` and ``target``: first
     column of the part, and distance of heads; a distance of 0 takes the same columns for all. The part is as wide as
     ``table``.
 
@@ -110,21 +108,21 @@ def rotate_heads(
         InputError: a row does not fit into a core.
     """
     dim, bits = table.cols, max(x.element_bits, out.element_bits)
-    x, out = (tensor.as_rows().in_batches_of(q_len) for tensor in (x, out))
+    x, out = tokens.entries(x), tokens.entries(out)
     row = RowFootprint(-(-dim * (STAGES * bits + table.element_bits) // 8), 2 * row_register_bytes(dim))
-    chunk = rows_per_block(name, chip, x.batch * q_len, row)
-    chunks = cut_rows(x.batch, q_len, chunk)
+    chunk = rows_per_block(name, chip, tokens.total, row)
+    chunks, position = tokens.cut(chunk)
     parts = min(heads, -(-BLOCKS_PER_CORE * chip.core.count // len(chunks.row)))
     first_head = np.arange(parts) * heads // parts
     of_block = np.tile(np.diff(np.append(first_head, heads)), len(chunks.row))
     head = np.tile(first_head, len(chunks.row))
     batch, first, n_rows = (np.repeat(array, parts) for array in (chunks.batch, chunks.row, chunks.n_rows))
-    writer = ProgramWriter(name, "rope", f"{x.batch} x {q_len} x {heads} x {dim}", dtype)
+    writer = ProgramWriter(name, "rope", f"{tokens} x {heads} x {dim}", dtype)
     grid = writer.grid(len(head), 2)
     grid.vector(
         0,
         Function.IDENTITY,
-        Box(table, n_rows, dim, row=kv_len - q_len + first),
+        Box(table, n_rows, dim, row=np.repeat(position, parts)),
         _TABLE,
         m=n_rows,
         n=dim,
@@ -139,4 +137,39 @@ def rotate_heads(
     )
     grid.loop(1, 1, of_block)
     grid.resources(stages=STAGES, l1_bytes=chunk * row.l1_bytes, register_bytes=chunk * row.register_bytes)
+    return writer.finish(0)
+
+
+def spread_to_heads(
+    name: str,
+    chip: Chip,
+    x: Tensor,
+    out: Tensor,
+    *,
+    heads: int,
+    width: int,
+    source: int,
+    target: tuple[int, int],
+    dtype: str = "fp16",
+) -> TileProgram:
+    """Copy ``width`` columns of every row of ``x``, from column ``source`` on, to columns of ``out`` for each head.
+
+    ``target``: first column for the first head, and distance of heads.
+
+    Raises:
+        InputError: a row does not fit into a core.
+    """
+    x, out, (column, distance) = x.as_rows(), out.as_rows(), target
+    row = RowFootprint(-(-STAGES * width * x.element_bits // 8), row_register_bytes(width))
+    chunks = cut_rows(1, x.rows, rows_per_block(name, chip, x.rows, row))
+    writer = ProgramWriter(name, "rope", f"{x.rows} x {heads} x {width}", dtype)
+    grid = writer.grid(len(chunks.row), 2)
+    m = chunks.n_rows
+    rows = Box(x, m, width, row=chunks.row, col=source)
+    grid.vector(0, Function.IDENTITY, rows, _ROWS, m=m, n=width, ops_per_element=0)
+    store = Box(out, m, width, row=chunks.row, col=column, step_col=distance)
+    grid.vector(1, Function.IDENTITY, _ROWS, _TABLE, m=m, n=width, store=store, ops_per_element=0)
+    grid.loop(1, 1, heads)
+    largest = int(m.max())
+    grid.resources(stages=STAGES, l1_bytes=largest * row.l1_bytes, register_bytes=largest * 2 * row.register_bytes)
     return writer.finish(0)

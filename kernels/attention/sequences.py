@@ -50,6 +50,12 @@ class Sequences:
         """Row from which :meth:`rows` counts."""
         return 0 if self.page_size else int(self.first_kv[s])
 
+    def part(self, first: int, end: int) -> Sequences:
+        """Sequences ``first`` to ``end - 1``."""
+        chosen = slice(first, end)
+        q_len, kv_len, pages = self.q_len[chosen], self.kv_len[chosen], self.pages[chosen]
+        return Sequences(q_len, kv_len, self.first_q[chosen], self.first_kv[chosen], self.page_size, pages)
+
 
 def uniform(batch: int, q_len: int, kv_len: int) -> Sequences:
     """Equally long sequences, one batch entry each."""

@@ -7,7 +7,7 @@ candidates are tried on the engine in its order until the estimate of the next o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from kernels.gemm.weights import WeightFormat
 from kernels.mapping.attention_ranking import rank_attention
 from kernels.mapping.gemm_ranking import rank_gemm
 from kernels.mapping.ranking import Estimate
+from kernels.mapping.similar import SimilarMappings, likeness_of_attention, likeness_of_product
 from kernels.mapping.tile_menu import library_attention, library_menu
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
@@ -81,6 +82,8 @@ class Mapper:
     exhaustive: bool = False
     trials: int = TRIALS
     """Candidates that are tried on the engine at most."""
+    similar: SimilarMappings | None = None
+    """Mappings that similar shapes share; None: every shape has a search of its own."""
 
     def gemm(
         self,
@@ -116,7 +119,8 @@ class Mapper:
         ranked = rank_gemm(
             self.chip, shape, dtype=self.dtype, pack=pack, packed_columns=packed_columns, weights=weights
         )
-        return self._choose(GemmMapping, ranked, build)
+        likeness = likeness_of_product(shape, pack, packed_columns, weights, self.dtype)
+        return self._choose(GemmMapping, ranked, build, likeness)
 
     def search_attention(
         self, attention: Attention, build: Callable[[FlashMapping], TileProgram]
@@ -131,7 +135,8 @@ class Mapper:
             mapping = library_attention(menu, lower(self.chip, self.dtype), attention)
             if mapping is not None:
                 return Search(mapping, 1, 0)
-        return self._choose(FlashMapping, rank_attention(self.chip, attention), build)
+        likeness = likeness_of_attention(attention)
+        return self._choose(FlashMapping, rank_attention(self.chip, attention), build, likeness)
 
     def search_unfused(self, attention: UnfusedAttention) -> tuple[Search[GemmMapping], Search[GemmMapping]]:
         """Search for the mappings of the two products of attention through memory."""
@@ -145,9 +150,25 @@ class Mapper:
         mapping_type: type[Mapping],
         ranked: Sequence[Estimate[Mapping]],
         build: Callable[[Mapping], TileProgram],
+        likeness: Hashable,
     ) -> Search[Mapping]:
         if not self.on_engine or len(ranked) == 1:
             return Search(ranked[0].mapping, len(ranked), 0)
+        if self.similar is None:
+            return self._search(mapping_type, ranked, build)
+        mapping = self.similar.recall(likeness)
+        if mapping in {estimate.mapping for estimate in ranked}:
+            return Search(mapping, len(ranked), 0)
+        search = self._search(mapping_type, ranked, build)
+        self.similar.remember(likeness, search.mapping)
+        return search
+
+    def _search(
+        self,
+        mapping_type: type[Mapping],
+        ranked: Sequence[Estimate[Mapping]],
+        build: Callable[[Mapping], TileProgram],
+    ) -> Search[Mapping]:
         if self.exhaustive:
             best, trials = _fastest_of_all(self.chip, ranked, build)
             return Search(best, len(ranked), trials)

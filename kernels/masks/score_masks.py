@@ -177,7 +177,8 @@ class PagesMask(WrittenMask):
 
     def problem(self, q_len: int, kv_len: int, phase: str) -> str:
         """See :class:`WrittenMask`."""
-        return "pages are selected for single new tokens, in decode" if phase == "prefill" else ""
+        several = phase == "prefill" or (phase == "step" and q_len > 1)
+        return "pages are selected for single new tokens, in decode" if several else ""
 
     def kept(self, q_len: int, kv_len: int, seed: tuple[int, ...] = ()) -> KeptKeys:
         """Kept keys of a sequence's queries: see :class:`ScoreMask`."""

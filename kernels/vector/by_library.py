@@ -9,6 +9,7 @@ from kernels.program.tile_program import TileProgram
 from kernels.vector import elementwise, rope, row_walk, softmax
 from kernels.vector import norm as norms
 from kernels.vector.libraries import IDEAL, row_kernel
+from kernels.vector.new_tokens import NewTokens
 from uarch.chip.schema import Chip
 
 
@@ -61,19 +62,14 @@ class VectorKernels:
         k: Tensor,
         table: Tensor,
         *,
-        head_dim: int,
-        q_len: int,
-        kv_len: int,
-        k_first: int | None = None,
+        tokens: NewTokens,
+        first_key: int = 0,
         dtype: str = "fp16",
     ) -> TileProgram:
-        """Rotate queries and the newest keys in place: see :func:`kernels.vector.rope.rope`."""
-        first_key = kv_len - q_len if k_first is None else k_first
+        """Rotate the queries and keys of new tokens in place: see :func:`kernels.vector.rope.rope`."""
         if kernel := row_kernel(self.library, "rope", self.chip):
-            rotated = row_walk.Rotated(head_dim, q_len, first_position=kv_len - q_len, first_key=first_key)
-            return row_walk.row_rope(name, self.chip, q, k, table, kernel, rotated, dtype=dtype)
-        sizes = {"head_dim": head_dim, "q_len": q_len, "kv_len": kv_len, "k_first": first_key}
-        return rope.rope(name, self.chip, q, k, table, **sizes, dtype=dtype)
+            return row_walk.row_rope(name, self.chip, q, k, table, kernel, tokens, first_key=first_key, dtype=dtype)
+        return rope.rope(name, self.chip, q, k, table, tokens=tokens, first_key=first_key, dtype=dtype)
 
     def softmax(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
-from kernels.vector.cutting import RowFootprint, cut_rows, row_register_bytes, rows_per_block
+from kernels.vector.cutting import RowFootprint, row_register_bytes, rows_per_block
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.norm import RMS_NORM_OPS, SPECIAL_OPS_PER_ROW
 from uarch.chip.schema import Chip
 from uarch.program.records import Function
@@ -18,15 +19,14 @@ def head_norm(
     q_weights: Tensor,
     k_weights: Tensor,
     *,
-    q_len: int,
-    kv_len: int,
+    tokens: NewTokens,
     eps: float,
+    first_key: int = 0,
     dtype: str = "fp16",
 ) -> TileProgram:
-    """Normalise each head of Q and of the newest ``q_len`` keys of each sequence.
+    """Normalise each head of the queries and keys of new tokens.
 
-    ``q``: (sequences * q_len) x (heads * head_dim); ``k``: the cache, sequences x (at least kv_len) x (kv_heads *
-    head_dim); the weights: 1 x head_dim.
+    ``q`` and ``k`` with ``first_key`` as for :func:`kernels.vector.rope.rope`; the weights: 1 x head_dim.
 
     Raises:
         InputError: a row does not fit into a core.
@@ -34,12 +34,13 @@ def head_norm(
     head_dim = q_weights.cols
     if q.cols % head_dim or k.cols % head_dim or k_weights.cols != head_dim:
         raise ValueError(f"{name}: columns of {q.name} and {k.name} must be heads of {head_dim}")
-    writer = ProgramWriter(name, "norm", f"{k.batch} x {q_len} x ({q.cols} + {k.cols})", dtype)
-    for tensor, weights, first_row in ((q.in_batches_of(q_len), q_weights, 0), (k, k_weights, kv_len - q_len)):
+    writer = ProgramWriter(name, "norm", f"{tokens} x ({q.cols} + {k.cols})", dtype)
+    k = tokens.caches(k)
+    for tensor, weights, first_row in ((tokens.entries(q), q_weights, 0), (k, k_weights, first_key)):
         loaded_bits = tensor.cols * tensor.element_bits + head_dim * weights.element_bits
         row = RowFootprint(l1_bytes=-(-loaded_bits // 8), register_bytes=row_register_bytes(tensor.cols))
-        chunk = rows_per_block(name, chip, k.batch * q_len, row)
-        chunks = cut_rows(k.batch, q_len, chunk)
+        chunk = rows_per_block(name, chip, tokens.total, row)
+        chunks, _ = tokens.cut(chunk)
         box = chunks.box(tensor, first_row)
         grid = writer.grid(len(chunks.row), 1)
         grid.vector(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, ProgramWriter, Slot, TileProgram
-from kernels.vector.cutting import RowFootprint, cut_rows, row_register_bytes, rows_per_block
+from kernels.vector.cutting import RowFootprint, row_register_bytes, rows_per_block
+from kernels.vector.new_tokens import NewTokens
 from uarch.chip.schema import Chip
 from uarch.program.records import Function
 
@@ -19,34 +20,32 @@ def rope(
     k: Tensor,
     table: Tensor,
     *,
-    head_dim: int,
-    q_len: int,
-    kv_len: int,
-    k_first: int | None = None,
+    tokens: NewTokens,
+    first_key: int = 0,
     dtype: str = "fp16",
 ) -> TileProgram:
-    """Rotate Q and the newest ``q_len`` keys of each sequence: positions ``kv_len - q_len`` to ``kv_len - 1``.
+    """Rotate the queries and keys of new tokens by their positions.
 
-    ``q``: (sequences * q_len) x (heads * head_dim); ``k``: the cache, sequences x (at least kv_len) x (kv_heads *
-    head_dim), or other rows of which those from ``k_first`` of each batch entry on are the newest keys; ``table``: row p
-    holds the head_dim / 2 cosines, then the head_dim / 2 sines of position p.
+    ``q``: a row for each token, heads side by side, each as wide as ``table``. ``k``: likewise, or, of
+    sequences with equally many new tokens, a batch entry for each, whose rows from ``first_key`` on are the new keys, as
+    in a cache. ``table``: row p holds the cosines, then the sines of position p.
 
     Raises:
         InputError: a row does not fit into a core.
     """
-    if head_dim % 2 or q.cols % head_dim or k.cols % head_dim or table.cols != head_dim:
-        raise ValueError(f"{name}: columns of {q.name}, {k.name} and {table.name} must be heads of {head_dim}")
-    first = kv_len - q_len
-    k_first = first if k_first is None else k_first
-    too_short = k_first + q_len > k.rows or kv_len > table.rows
-    if first < 0 or too_short or q.batch * q.rows != k.batch * q_len:
-        raise ValueError(f"{name}: {q.name}, {k.name} and {table.name} do not hold {q_len} of {kv_len} positions")
-    writer = ProgramWriter(name, "rope", f"{k.batch} x {q_len} x ({q.cols} + {k.cols})", dtype)
-    for tensor, first_row in ((q.in_batches_of(q_len), 0), (k, k_first)):
+    head_dim = table.cols
+    if head_dim % 2 or q.cols % head_dim or k.cols % head_dim:
+        raise ValueError(f"{name}: columns of {q.name} and {k.name} must be heads of {head_dim}, an even number")
+    k = tokens.caches(k)
+    too_short = first_key + (tokens.equal_q_len or tokens.total) > k.rows or int(tokens.kv_len.max()) > table.rows
+    if too_short or q.batch * q.rows != tokens.total:
+        raise ValueError(f"{name}: {q.name}, {k.name} and {table.name} must hold {tokens.total} new tokens")
+    writer = ProgramWriter(name, "rope", f"{tokens} x ({q.cols} + {k.cols})", dtype)
+    for tensor, first_row in ((tokens.entries(q), 0), (k, first_key)):
         loaded_bits = tensor.cols * tensor.element_bits + head_dim * table.element_bits
         row = RowFootprint(l1_bytes=-(-loaded_bits // 8), register_bytes=row_register_bytes(tensor.cols))
-        chunk = rows_per_block(name, chip, k.batch * q_len, row)
-        chunks = cut_rows(k.batch, q_len, chunk)
+        chunk = rows_per_block(name, chip, tokens.total, row)
+        chunks, position = tokens.cut(chunk)
         box = chunks.box(tensor, first_row)
         grid = writer.grid(len(chunks.row), 1)
         grid.vector(
@@ -54,7 +53,7 @@ def rope(
             Function.ROPE,
             box,
             Slot(0),
-            b=Box(table, n_rows=chunks.n_rows, n_cols=head_dim, row=first + chunks.row),
+            b=Box(table, n_rows=chunks.n_rows, n_cols=head_dim, row=position),
             m=chunks.n_rows,
             n=tensor.cols,
             store=box,

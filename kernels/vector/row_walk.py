@@ -16,6 +16,7 @@ import numpy.typing as npt
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import Box, Grid, ProgramWriter, Slot, TileProgram
 from kernels.vector.libraries import RowKernel
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.norm import NORMS
 from uarch.chip.schema import Chip
 from uarch.program.records import Function
@@ -182,17 +183,6 @@ def row_norm(
     return writer.finish(0)
 
 
-@dataclass(frozen=True)
-class Rotated:
-    """Rows that a rotary embedding turns: ``q_len`` of each sequence, at positions from ``first_position`` on."""
-
-    head_dim: int
-    q_len: int
-    first_position: int
-    first_key: int
-    """Row of each batch entry of the keys that holds the first of them."""
-
-
 def row_rope(
     name: str,
     chip: Chip,
@@ -200,18 +190,18 @@ def row_rope(
     k: Tensor,
     table: Tensor,
     kernel: RowKernel,
-    rotated: Rotated,
+    tokens: NewTokens,
     *,
+    first_key: int = 0,
     dtype: str,
 ) -> TileProgram:
-    """Rotate queries and the newest keys in place, one block a token; shapes as for :func:`kernels.vector.rope.rope`."""
-    head_dim, q_len = rotated.head_dim, rotated.q_len
+    """Rotate the queries and keys of new tokens in place, one block a token; shapes as for :func:`kernels.vector.rope.rope`."""
+    head_dim = table.cols
     writer = ProgramWriter(name, "rope", f"{q.batch * q.rows} x ({q.cols} + {k.cols})", dtype)
     ops = kernel.lane_ops(chip)
     queries = _Walk.over(chip, kernel, q, q.cols)
-    sequence, token = np.divmod(queries.rows, q_len)
-    keys = _Walk(chip, kernel, sequence * k.rows + rotated.first_key + token, k.cols)
-    cos_sin = Box(table.as_rows(), 1, head_dim, row=rotated.first_position + token, cached=True)
+    keys = _Walk(chip, kernel, tokens.rows_in_caches(k, first_key), k.cols)
+    cos_sin = Box(table.as_rows(), 1, head_dim, row=tokens.positions, cached=True)
     grid = writer.grid(len(queries.rows), 4)
     for i, (tensor, walk) in enumerate(((q, queries), (k, keys))):
         stride = max(head_dim, walk.stride - walk.stride % head_dim)

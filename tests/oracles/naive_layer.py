@@ -17,6 +17,7 @@ Memory = dict[str, Matrix]
 class NaiveLayer:
     """``memory``: weights, caches, rotation table and streams under the simulator's names, as the layer finds them.
 
+    ``q_len``, ``kv_len``: new tokens and tokens in all of each sequence; rows and caches lie one sequence after the other.
     ``experts``: of every token, in the order of its gates.
     """
 
@@ -24,9 +25,8 @@ class NaiveLayer:
     kind: LayerKind
     index: int
     memory: Memory
-    batch: int
-    q_len: int
-    kv_len: int
+    q_len: list[int]
+    kv_len: list[int]
     experts: npt.NDArray[np.int64] | None
 
     def run(self) -> Matrix:
@@ -70,15 +70,15 @@ class NaiveLayer:
     def _attention(self, x: Matrix) -> Matrix:
         model = self.model
         q, k, v = np.split(x @ self.w("w_qkv"), np.cumsum([model.q_heads, model.kv_heads]) * model.head_dim, axis=1)
-        q = q.reshape(self.batch, self.q_len, model.q_heads, -1)
-        k = k.reshape(self.batch, self.q_len, model.kv_heads, -1)
+        q = q.reshape(len(x), model.q_heads, -1)
+        k = k.reshape(len(x), model.kv_heads, -1)
         if model.qk_norm:
             q = _rms(q, self.w("qk_norm", ".0"), model.norm_eps)
             k = _rms(k, self.w("qk_norm", ".1"), model.norm_eps)
         keys = self._cache("k_cache", model.kv_heads, self._rotated(k))
         values = self._cache("v_cache", model.kv_heads, v.reshape(k.shape))
         group = model.q_heads // model.kv_heads
-        return self._attend(self._rotated(q), keys.repeat(group, axis=2), values.repeat(group, axis=2))
+        return self._attend(self._rotated(q), keys.repeat(group, axis=1), values.repeat(group, axis=1))
 
     def _latent_attention(self, x: Matrix) -> Matrix:
         """Keys and values of all heads from the cached latents, in prefill and in decode."""
@@ -86,38 +86,50 @@ class NaiveLayer:
         assert latent is not None
         q_latent, down = np.split(x @ self.w("w_down"), [latent.q_rank or 0], axis=1)
         source = _rms(q_latent, self.w("q_norm"), self.model.norm_eps) if latent.q_rank else x
-        q = (source @ self.w("w_q_up")).reshape(self.batch, self.q_len, heads, latent.head_dim)
+        q = (source @ self.w("w_q_up")).reshape(len(x), heads, latent.head_dim)
         q = np.concatenate([q[..., : latent.nope_dim], self._rotated(q[..., latent.nope_dim :])], axis=-1)
         latents, key = np.split(down, [latent.kv_rank], axis=1)
         latents = _rms(latents, self.w("kv_norm"), self.model.norm_eps)
-        key = self._rotated(key.reshape(self.batch, self.q_len, 1, -1)).reshape(len(key), -1)
-        entries = np.concatenate([latents, key], axis=1).reshape(self.batch, self.q_len, 1, -1)
-        cache = self._cache("k_cache", 1, entries)[:, :, 0]
-        nope = (cache[..., : latent.kv_rank] @ self.w("w_k_up")).reshape(self.batch, self.kv_len, heads, -1)
-        shared = np.repeat(cache[:, :, None, latent.kv_rank :], heads, axis=2)
-        values = (cache[..., : latent.kv_rank] @ self.w("w_v_up")).reshape(self.batch, self.kv_len, heads, -1)
+        entries = np.concatenate([latents, self._rotated(key[:, None])[:, 0]], axis=1)
+        cache = self._cache("k_cache", 1, entries[:, None])[:, 0]
+        nope = (cache[:, : latent.kv_rank] @ self.w("w_k_up")).reshape(len(cache), heads, -1)
+        shared = np.repeat(cache[:, None, latent.kv_rank :], heads, axis=1)
+        values = (cache[:, : latent.kv_rank] @ self.w("w_v_up")).reshape(len(cache), heads, -1)
         return self._attend(q, np.concatenate([nope, shared], axis=-1), values)
 
     def _cache(self, name: str, heads: int, new: Matrix) -> Matrix:
-        """The cache with the new entries: shape (batch, kv_len, heads, width)."""
-        cache = self.w(name).reshape(self.batch, self.kv_len, heads, -1).copy()
-        cache[:, self.kv_len - self.q_len :] = new
+        """The cache with the new entries: shape (tokens of all sequences, heads, width)."""
+        cache = self.w(name).reshape(sum(self.kv_len), heads, -1).copy()
+        for s, rows in enumerate(self._rows(self.q_len)):
+            end = sum(self.kv_len[: s + 1])
+            cache[end - self.q_len[s] : end] = new[rows]
         return cache
 
     def _rotated(self, x: Matrix) -> Matrix:
-        """Heads of (batch, q_len, heads, width), rotated in halves by the table."""
-        table = self.memory["rope"][self.kv_len - self.q_len :][None, :, None]
-        cos, sin = np.split(table, 2, axis=-1)
+        """Heads of (tokens, heads, width), rotated in halves by the table."""
+        lengths = zip(self.q_len, self.kv_len, strict=True)
+        positions = np.concatenate([np.arange(kv_len - q_len, kv_len) for q_len, kv_len in lengths])
+        cos, sin = np.split(self.memory["rope"][positions][:, None], 2, axis=-1)
         low, high = np.split(x, 2, axis=-1)
         return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
     def _attend(self, q: Matrix, k: Matrix, v: Matrix) -> Matrix:
-        scores = np.einsum("bqhd,bkhd->bhqk", q, k) * q.shape[-1] ** -0.5
-        distance = np.arange(self.kv_len - self.q_len, self.kv_len)[:, None] - np.arange(self.kv_len)
-        kept = (distance >= 0) & (distance < (self.kind.window or self.kv_len))
+        """Each sequence by itself; all arrays are (tokens, heads, width)."""
+        parts = zip(self._rows(self.q_len), self._rows(self.kv_len), strict=True)
+        return np.concatenate([self._attend_one(q[new], k[every], v[every]) for new, every in parts])
+
+    def _attend_one(self, q: Matrix, k: Matrix, v: Matrix) -> Matrix:
+        scores = np.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+        distance = np.arange(len(k) - len(q), len(k))[:, None] - np.arange(len(k))
+        kept = (distance >= 0) & (distance < (self.kind.window or len(k)))
         weights = np.exp(np.where(kept, scores, -np.inf) - scores.max())
         weights /= weights.sum(axis=-1, keepdims=True)
-        return np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(self.batch * self.q_len, -1)
+        return np.einsum("hqk,khd->qhd", weights, v).reshape(len(q), -1)
+
+    @staticmethod
+    def _rows(lengths: list[int]) -> list[slice]:
+        """Rows of each sequence."""
+        return [slice(sum(lengths[:s]), sum(lengths[: s + 1])) for s in range(len(lengths))]
 
 
 def _rms(x: Matrix, weights: Matrix, eps: float) -> Matrix:

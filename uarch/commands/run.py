@@ -10,7 +10,7 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.option_groups import expanded
-from uarch.commands.options import BatchOption, ChipOption, EnergyOption, with_energy
+from uarch.commands.options import ChipOption, EnergyOption, with_energy
 from uarch.commands.output import (
     JsonOption,
     SetOption,
@@ -39,8 +39,12 @@ SeqOption = Annotated[
 ]
 RunPhaseOption = Annotated[
     PhaseName,
-    typer.Option("--phase", help="All prompt tokens, one new token each, or the drafted tokens of --draft."),
+    typer.Option(
+        "--phase",
+        help="All prompt tokens, one new token each, the drafted tokens of --draft, or the sequences of --step-file.",
+    ),
 ]
+RunBatchOption = Annotated[int | None, typer.Option("--batch", help="Sequences; in phase step those of its file.")]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
@@ -58,7 +62,7 @@ def run(
     chip: ChipOption,
     model: ModelOption,
     phase: RunPhaseOption,
-    batch: BatchOption,
+    batch: RunBatchOption = None,
     seq: SeqOption = None,
     options: RunOptions,
     stack: StackOption = "graph",
@@ -68,7 +72,7 @@ def run(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a prefill, a decode step or a verification: latency, energy, and what bounds every operator."""
+    """Simulate a prefill, a decode step, a verification or any batch: latency, energy, and what bounds every operator."""
     from uarch.chip_file import load_chip
     from workloads.models.presets import load_model
     from workloads.running.runner import parts_of, simulate_phase
@@ -127,13 +131,12 @@ def operator_payload(row: Any) -> dict[str, Any]:
 def render(trace: Trace, output: Path | None) -> None:
     """Print the summary of a trace, the operators of its middle layer, and where it is."""
     workload = trace.workload
-    title = (
-        "{model} {phase} on {chip}: batch {batch} x {seq} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
-    )
+    title = "{model} {phase} on {chip}: batch {batch} x {lengths} tokens, TP {tp}{ep}, {dtype}, {attention} attention, {stack}"
     screen = console()
     facts = _summary(trace)
     groups = "".join(f", {name.upper()} {workload[name]}" for name in ("ep", "pp") if workload[name] > 1)
-    title = title.format(**{**workload, "chip": trace.chip["name"], "ep": groups}) + " stack"
+    lengths = f"up to {workload['seq']}" if "step" in workload else workload["seq"]
+    title = title.format(**{**workload, "lengths": lengths, "chip": trace.chip["name"], "ep": groups}) + " stack"
     screen.print(table(title, ("quantity", "value"), facts, left=2, wrapping="value"))
     middle = (int(trace.layers["layer"].max()) + 1) // 2
     layer = trace.layers[trace.layers["layer"] == middle]

@@ -9,6 +9,7 @@ from kernels.program.address_space import Tensor
 from workloads.layers.layout import Buffers, Layer, Layout, TensorOwner
 from workloads.layers.registry import every_part, parts_of
 from workloads.models.layer_plan import simulated_layers
+from workloads.settings.phase import Phase
 
 _TABLE_BITS = 32
 
@@ -44,7 +45,13 @@ def allocate(layout: Layout) -> Buffers:
         final_norm=layout.norm("final_norm"),
         lm_head=layout.matrix("lm_head", shard.vocab, model.hidden),
         logits=layout.matrix("logits", phase.logit_tokens, shard.vocab * shard.tp),
+        last=layout.matrix("last", phase.logit_tokens, model.hidden) if _gathers_last(phase) else None,
     )
+
+
+def _gathers_last(phase: Phase) -> bool:
+    """Whether the last tokens do not lie at equal distances."""
+    return phase.logits == "last" and phase.new_tokens.equal_q_len is None
 
 
 def _layer(layout: Layout, index: int) -> Layer:

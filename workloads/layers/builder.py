@@ -67,6 +67,7 @@ class OperatorBuilder:
         """Final norm, and the LM head on the last token of each sequence, or on all."""
         context, logits = self.context, self.context.buffers.logits
         operators = [*self._residual_and_norm("final_norm", context.buffers.final_norm, has_delta=True)]
+        operators += self._last_rows()
         operators.append(self._lm_head())
         if context.shard.tp > 1:
             operators.append(self._gather_logits())
@@ -84,12 +85,26 @@ class OperatorBuilder:
             return point_to_point("stage_transfer", chip, hidden, dtype=dtype)
 
         kernel = Kernel("point_to_point", (hidden.rows * hidden.cols, 2), dtype)
-        return Operator("stage_transfer", "point_to_point", build, kernel)
+        return Operator("stage_transfer", "point_to_point", build, (kernel,))
+
+    def _last_rows(self) -> list[Operator]:
+        """Bring the rows of the last tokens together, if the LM head cannot read them where they are."""
+        context, normed, last = self.context, self.context.buffers.normed.as_rows(), self.context.buffers.last
+        if last is None:
+            return []
+        rows, dtype = context.phase.new_tokens.last_rows, context.phase.dtype
+
+        def gather() -> Programs:
+            return (embedding("last_tokens", context.chip, rows, normed, last, first_id=0, dtype=dtype),)
+
+        return [Operator("last_tokens", "embedding", gather, context.row_kernel("embedding", last))]
 
     def _lm_head(self) -> Operator:
         context, buffers, phase = self.context, self.context.buffers, self.context.phase
         shape = GemmShape(phase.logit_tokens, context.shard.vocab, context.model.hidden)
-        if phase.logits == "last":
+        if buffers.last is not None:
+            rows = Operand(buffers.last)
+        elif phase.logits == "last":
             rows = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
         else:
             rows = Operand(buffers.normed.as_rows())
@@ -103,7 +118,7 @@ class OperatorBuilder:
             )
 
         kernel = Kernel("gemm", (shape.m, shape.n, shape.k), phase.dtype)
-        return Operator("lm_head", "lm_head", lambda: (build(context.mapper.gemm(shape, build)),), kernel)
+        return Operator("lm_head", "lm_head", lambda: (build(context.mapper.gemm(shape, build)),), (kernel,))
 
     def _gather_logits(self) -> Operator:
         context, logits = self.context, self.context.buffers.logits
@@ -113,7 +128,7 @@ class OperatorBuilder:
             return all_gather("logits", context.chip, logits, rank=context.rank, ranks=ranks, dtype=dtype)
 
         kernel = Kernel("all_gather", (logits.batch * logits.rows * logits.cols, ranks), dtype)
-        return Operator("logits.all_gather", "all_gather", build, kernel)
+        return Operator("logits.all_gather", "all_gather", build, (kernel,))
 
     def _post_norm(self, name: str, weights: Tensor | None) -> list[Operator]:
         """A norm of what is added to the stream, in place, if the model has one."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from kernels.attention.attention import Attention, FlashMapping
 from kernels.attention.streamed import flash_attention
 from kernels.attention.tensors import AttentionTensors
@@ -91,22 +93,19 @@ class LayerContext:
             return gemm(name, shape, a, b, outputs, mapping, space, dtype=phase.dtype)
 
         plain = form is None or not (form.is_converted or form.is_sparse or form.scaled)
-        kernel = Kernel("gemm", (shape.m, shape.n, shape.k), phase.dtype) if plain else None
-        return Operator(name, "gemm", lambda: (build(self.mapper.gemm(shape, build, weights=form)),), kernel)
+        kernels = (Kernel("gemm", (shape.m, shape.n, shape.k), phase.dtype),) if plain else ()
+        return Operator(name, "gemm", lambda: (build(self.mapper.gemm(shape, build, weights=form)),), kernels)
 
-    def attention(self, attention: Attention, tensors: AttentionTensors) -> Operator:
+    def attention(self, attention: Attention, tensors: AttentionTensors, name: str = "attention") -> Operator:
         """Streamed attention, its scores capped if the model caps them."""
         capped = self.model.attention_soft_cap is not None
         attention = replace(attention, soft_capped=capped)
 
         def build(mapping: FlashMapping) -> TileProgram:
-            return flash_attention("attention", attention, tensors, mapping, self.space)
+            return flash_attention(name, attention, tensors, mapping, self.space)
 
-        heads = attention.q_heads, attention.kv_heads, attention.head_dim
-        sizes = attention.batch, *heads, attention.q_len, attention.kv_len
-        plain = attention.is_plain and not capped and attention.value_width == attention.head_dim
-        kernel = Kernel("attention", sizes, self.phase.dtype) if plain else None
-        return Operator("attention", "attention", lambda: (build(self.mapper.attention(attention, build)),), kernel)
+        kernels = _attention_kernels(attention)
+        return Operator(name, "attention", lambda: (build(self.mapper.attention(attention, build)),), kernels)
 
     def activation(self, name: str, inner: Tensor, activated: Tensor) -> Operator:
         """The model's activation of what the first product of a feed-forward network leaves."""
@@ -117,7 +116,7 @@ class LayerContext:
             return (kernels.activation(name, inner, activated, activation=kind, gated=gated, dtype=dtype),)
 
         known_to_predictors = (kind, gated) in {("gelu", False), ("silu", True)}
-        return Operator(name, "activation", build, self.row_kernel(kind, activated) if known_to_predictors else None)
+        return Operator(name, "activation", build, self.row_kernel(kind, activated) if known_to_predictors else ())
 
     def norm(self, name: str, x: Tensor, weights: Tensor, out: Tensor, delta: Tensor | None = None) -> Operator:
         """The model's norm of every row of ``x``, to which ``delta`` is added before if it is given."""
@@ -155,8 +154,24 @@ class LayerContext:
         def build() -> Programs:
             return all_reduce(name, self.chip, part, summed, rank=self.rank, ranks=ranks, dtype=dtype, library=library)
 
-        return [Operator(name, "all_reduce", build, Kernel("all_reduce", (part.rows * part.cols, ranks), dtype))]
+        return [Operator(name, "all_reduce", build, (Kernel("all_reduce", (part.rows * part.cols, ranks), dtype),))]
 
-    def row_kernel(self, kind: str, result: Tensor) -> Kernel:
+    def row_kernel(self, kind: str, result: Tensor) -> tuple[Kernel, ...]:
         """What a predictor of row-wise kernels is asked."""
-        return Kernel(kind, (result.batch * result.rows, result.cols), self.phase.dtype)
+        return (Kernel(kind, (result.batch * result.rows, result.cols), self.phase.dtype),)
+
+
+def _attention_kernels(attention: Attention) -> tuple[Kernel, ...]:
+    """What a predictor of plain fused attention is asked; sequences with as many new tokens have their mean context."""
+    special = attention.mask is not None or attention.row_tile is not None or attention.soft_capped or attention.latent
+    stored = attention.stored_dtype != attention.dtype or attention.page_size > 0
+    if special or stored or attention.value_width != attention.head_dim:
+        return ()
+    tokens, keys = attention.real_sequences.q_len, attention.real_sequences.kv_len
+    heads = attention.q_heads, attention.kv_heads, attention.head_dim
+    kernels = []
+    for q_len in np.unique(tokens).tolist():
+        of_these = keys[tokens == q_len]
+        mean_keys = -(-int(of_these.sum()) // len(of_these))
+        kernels.append(Kernel("attention", (len(of_these), *heads, q_len, mean_keys), attention.dtype))
+    return tuple(kernels)

@@ -137,15 +137,15 @@ def _qk_norm(context: LayerContext, norms: tuple[Tensor, Tensor], keys: Tensor, 
             context.buffers.q,
             keys,
             *norms,
-            q_len=phase.q_len,
-            kv_len=phase.kv_len if stored else phase.q_len,
+            tokens=phase.new_tokens,
+            first_key=phase.kv_len - phase.q_len if stored else 0,
             eps=model.norm_eps,
             dtype=phase.dtype,
         )
         return (program,)
 
     rows = phase.tokens * (shard.q_heads + shard.kv_heads)
-    return Operator("qk_norm", "norm", build, Kernel("norm", (rows, model.head_dim), phase.dtype))
+    return Operator("qk_norm", "norm", build, (Kernel("norm", (rows, model.head_dim), phase.dtype),))
 
 
 def _rope(context: LayerContext, table: Tensor, keys: Tensor, *, stored: bool) -> Operator:
@@ -157,16 +157,14 @@ def _rope(context: LayerContext, table: Tensor, keys: Tensor, *, stored: bool) -
             context.buffers.q,
             keys,
             table,
-            head_dim=head_dim,
-            q_len=phase.q_len,
-            kv_len=phase.kv_len,
-            k_first=None if stored else 0,
+            tokens=phase.new_tokens,
+            first_key=phase.kv_len - phase.q_len if stored else 0,
             dtype=phase.dtype,
         )
         return (program,)
 
     width = (shard.q_heads + shard.kv_heads) * head_dim
-    return Operator("rope", "rope", build, Kernel("rope", (phase.tokens, width), phase.dtype))
+    return Operator("rope", "rope", build, (Kernel("rope", (phase.tokens, width), phase.dtype),))
 
 
 def _store(context: LayerContext, new: NewKeyValues, cache: KvCache) -> Operator:
@@ -179,7 +177,9 @@ def _store(context: LayerContext, new: NewKeyValues, cache: KvCache) -> Operator
         head_dim=context.model.head_dim,
         dtype=context.phase.dtype,
     )
-    return Operator("kv_store", "kv_store", (program,))
+    plain, dtype = context.phase.stored_dtype == context.phase.dtype, context.phase.dtype
+    copy = Kernel("copy", (context.phase.tokens, 2 * new.keys.cols), dtype)
+    return Operator("kv_store", "kv_store", (program,), (copy,) if plain else ())
 
 
 KEY_VALUES = KeyValues()

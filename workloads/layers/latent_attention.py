@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.attention.attention import Attention
-from kernels.attention.kv_store import kv_store
-from kernels.attention.latent import latent_cache, rotate_heads
+from kernels.attention.kv_store import kv_load, kv_store
+from kernels.attention.latent import latent_cache, rotate_heads, spread_to_heads
+from kernels.attention.sequences import Sequences
 from kernels.attention.tensors import AttentionTensors, KvCache, allocate_cache
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.gemm.weights import Weights
 from kernels.masks.score_masks import PagesMask
 from kernels.program.address_space import Tensor
 from kernels.program.tile_program import TileProgram
+from kernels.vector.new_tokens import NewTokens
 from uarch.errors import InputError
 from workloads.layers.context import LayerContext
 from workloads.layers.key_values import qkv_elements
@@ -49,19 +52,29 @@ class LatentTensors:
 
 
 @dataclass(frozen=True)
-class ExpandedBuffers:
-    """Keys and values of all heads, in prefill."""
+class AbsorbedBuffers:
+    """Queries in the space of the cached latents, and what attention makes of them."""
 
-    keys: Tensor
-    values: Tensor
+    first: int
+    """First of the sequences that are computed so."""
+    end: int
+    """Sequence after the last of them."""
+    queries: Tensor
+    contexts: Tensor
 
 
 @dataclass(frozen=True)
-class AbsorbedBuffers:
-    """Queries in the space of the cached latents, and what attention makes of them, in decode."""
+class ExpandedBuffers:
+    """Keys and values of all heads."""
 
-    queries: Tensor
-    contexts: Tensor
+    first: int
+    """First of the sequences that are computed so."""
+    end: int
+    """Sequence after the last of them."""
+    keys: Tensor
+    values: Tensor
+    latents: Tensor | None
+    """Copies of the cached latents that they are made of; None: they are made of the entries of new tokens."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ class LatentBuffers:
     """Where queries come from; None: from the normed stream."""
     down: Tensor
     """Latent of keys and values and the shared key of new tokens, before norm and rotation."""
-    heads: ExpandedBuffers | AbsorbedBuffers
+    groups: tuple[AbsorbedBuffers | ExpandedBuffers, ...]
+    """All sequences, in order."""
 
 
 class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
@@ -104,19 +118,25 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
 
     def allocate_shared(self, layout: Layout) -> LatentBuffers:
         """See :class:`LayerPart`."""
-        latent, heads, phase = sizes_of(layout.model), layout.shard.q_heads, layout.phase
+        latent, phase = sizes_of(layout.model), layout.phase
         new = layout.token_rows("new_keys", latent.cached_dim) if phase.stores_latents else None
         q_latent = layout.token_rows("q_latent", latent.q_rank) if latent.q_rank else None
         down = layout.token_rows("kv_down", latent.cached_dim)
-        if phase.expands_latents:
-            keys, values = heads * latent.head_dim, heads * latent.value_dim
-            expanded = ExpandedBuffers(layout.token_rows("keys", keys), layout.token_rows("values", values))
-            return LatentBuffers(new, q_latent, down, expanded)
-        queries, contexts = heads * latent.cached_dim, heads * latent.kv_rank
-        absorbed = AbsorbedBuffers(
-            layout.token_rows("absorbed", queries), layout.token_rows("latent_context", contexts)
-        )
-        return LatentBuffers(new, q_latent, down, absorbed)
+        expanded = _expands(latent, phase)
+        absorbed = len(expanded) - int(expanded.sum())
+        groups: list[AbsorbedBuffers | ExpandedBuffers] = []
+        if absorbed:
+            groups.append(_absorbed_buffers(layout, absorbed))
+        if absorbed < len(expanded):
+            groups.append(_expanded_buffers(layout, absorbed))
+        return LatentBuffers(new, q_latent, down, tuple(groups))
+
+    def arrange(self, model: Model, phase: Phase) -> Phase:
+        """See :class:`LayerPart`: sequences whose weights are absorbed come first."""
+        if phase.step is None or phase.step.is_uniform:
+            return phase
+        order = np.argsort(_expands(sizes_of(model), phase), kind="stable")
+        return phase.of_step(phase.step.ordered(order))
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
         """See :class:`LayerPart`."""
@@ -141,6 +161,47 @@ def sizes_of(model: Model) -> LatentAttention:
     if model.latent is None:
         raise ValueError(f"{model.name} has no latent attention")
     return model.latent
+
+
+def _expands(latent: LatentAttention, phase: Phase) -> npt.NDArray[np.bool_]:
+    """Sequences whose keys and values are expanded for all heads: where that takes fewer multiply-accumulates.
+
+    Absorbing costs two products for each new token, expanding costs two for each token of the context, and scores of
+    expanded heads are cheaper. Single new tokens and drafts, which are few, are always absorbed, prompts always expanded.
+    """
+    tokens = phase.new_tokens
+    if phase.name != "step":
+        return np.full(len(tokens.q_len), phase.name == "prefill")
+    q_len, kv_len = tokens.q_len, tokens.kv_len
+    scores = q_len * kv_len - q_len * (q_len - 1) // 2
+    product = latent.kv_rank * (latent.nope_dim + latent.value_dim)
+    absorbed = q_len * product + scores * (latent.cached_dim + latent.kv_rank)
+    expanded = kv_len * product + scores * (latent.head_dim + latent.value_dim)
+    return np.asarray((q_len > 1) & (expanded < absorbed))
+
+
+def _absorbed_buffers(layout: Layout, end: int) -> AbsorbedBuffers:
+    """Rows for the new tokens of the first sequences."""
+    latent, heads, tokens = sizes_of(layout.model), layout.shard.q_heads, layout.phase.new_tokens
+
+    def rows(name: str, cols: int) -> Tensor:
+        whole = end == len(tokens.q_len)
+        return layout.token_rows(name, cols) if whole else layout.matrix(name, tokens.part(0, end).total, cols)
+
+    queries, contexts = rows("absorbed", heads * latent.cached_dim), rows("latent_context", heads * latent.kv_rank)
+    return AbsorbedBuffers(0, end, queries, contexts)
+
+
+def _expanded_buffers(layout: Layout, first: int) -> ExpandedBuffers:
+    """Rows for the new tokens of all sequences if they are whole prompts, else for all tokens of the last sequences."""
+    latent, heads, tokens = sizes_of(layout.model), layout.shard.q_heads, layout.phase.new_tokens
+    k_width, v_width, end = heads * latent.head_dim, heads * latent.value_dim, len(tokens.q_len)
+    if first == 0 and (tokens.q_len == tokens.kv_len).all():
+        keys, values = layout.token_rows("keys", k_width), layout.token_rows("values", v_width)
+        return ExpandedBuffers(0, end, keys, values, None)
+    rows = int(tokens.kv_len[first:].sum())
+    keys, values = layout.matrix("keys", rows, k_width), layout.matrix("values", rows, v_width)
+    return ExpandedBuffers(first, end, keys, values, layout.matrix("latents", rows, latent.cached_dim))
 
 
 def absorbed_attention(layout: Layout) -> Attention:
@@ -190,9 +251,26 @@ class _LatentLayer:
         ]
 
     def attend(self) -> list[Operator]:
-        """From queries and cache entries to the context of all heads."""
-        heads = self.buffers.heads
-        return self._expanded(heads) if isinstance(heads, ExpandedBuffers) else self._absorbed(heads)
+        """From queries and cache entries to the context of all heads, one group of sequences after the other."""
+        operators = []
+        for group in self.buffers.groups:
+            operators += self._absorbed(group) if isinstance(group, AbsorbedBuffers) else self._expanded(group)
+        return operators
+
+    def _tokens(self, group: AbsorbedBuffers | ExpandedBuffers) -> NewTokens:
+        """New tokens of a group's sequences."""
+        tokens = self.context.phase.new_tokens
+        whole = group.end - group.first == len(tokens.q_len)
+        return tokens if whole else tokens.part(group.first, group.end)
+
+    def _of_group(self, attention: Attention, tokens: NewTokens) -> Attention:
+        """The attention of some sequences, under the mask of the phase."""
+        attention = replace(attention, mask=self.context.phase.score_mask)
+        if not tokens.is_part:
+            return attention
+        lengths = tokens.q_len, tokens.kv_len
+        q_len, kv_len = (int(length.max()) for length in lengths)
+        return replace(attention, batch=len(tokens.q_len), q_len=q_len, kv_len=kv_len, lengths=lengths)
 
     @property
     def _entries(self) -> Tensor:
@@ -208,10 +286,9 @@ class _LatentLayer:
             self._entries,
             self.tensors.kv_norm,
             self._table,
-            q_len=phase.q_len,
-            kv_len=phase.kv_len,
+            tokens=phase.new_tokens,
             eps=self.context.model.norm_eps,
-            first_row=0 if new else None,
+            first_row=0 if new else phase.kv_len - phase.q_len,
             dtype=phase.dtype,
         )
         operators = [Operator("latent_cache", "rope", (entries,))]
@@ -221,44 +298,75 @@ class _LatentLayer:
             operators.append(Operator("kv_store", "kv_store", (stored,)))
         return operators
 
-    def _expanded(self, buffers: ExpandedBuffers) -> list[Operator]:
-        """Prefill: keys and values of all heads, then plain attention."""
+    def _expanded(self, group: ExpandedBuffers) -> list[Operator]:
+        """Keys and values of all heads, then attention to those."""
         context, latent, heads = self.context, self.latent, self.context.shard.q_heads
-        keys, values, q = buffers.keys, buffers.values, context.buffers.q
-        tokens, nope, width = context.phase.tokens, latent.nope_dim, latent.head_dim
-        head = np.arange(heads)
-        latents = Operand(self._entries.as_rows())
-        k_shape = GemmShape(tokens, nope, latent.kv_rank, heads)
+        tokens, keys, values, q = self._tokens(group), group.keys, group.values, context.buffers.q
+        nope, width, head = latent.nope_dim, latent.head_dim, np.arange(heads)
+        sources = group.latents or self._entries
+        k_shape = GemmShape(keys.batch * keys.rows, nope, latent.kv_rank, heads)
         k_parts = [Output(Operand(keys.as_rows(), col=head * width), 0, nope)]
-        v_shape = GemmShape(tokens, heads * latent.value_dim, latent.kv_rank)
+        v_shape = GemmShape(keys.batch * keys.rows, heads * latent.value_dim, latent.kv_rank)
         v_parts = [Output(Operand(values.as_rows()), 0, v_shape.n)]
-        attention = replace(expanded_attention(context.layout), mask=context.phase.score_mask)
-        operands = AttentionTensors(q, KvCache(keys, values, attention.sequences), context.buffers.context)
+        attention = self._of_group(expanded_attention(context.layout), tokens)
+        sequences = attention.sequences
+        if group.latents is not None:
+            rows_before = np.cumsum(tokens.kv_len) - tokens.kv_len
+            sequences = Sequences(tokens.q_len, tokens.kv_len, tokens.first_row, rows_before)
+        operands = AttentionTensors(q, KvCache(keys, values, sequences), context.buffers.context)
+        names = "prefill_" if group.first else ""
+        latents = Operand(sources.as_rows())
         return [
-            self._rotate("q_rope", q, q, (nope, width), (nope, width)),
-            self._rotate("k_rope", self.buffers.down, keys, (latent.kv_rank, 0), (nope, width)),
-            self._product("k_up", k_shape, latents, Operand(self.tensors.k_up, col=head * nope), k_parts),
-            self._product("v_up", v_shape, latents, Operand(self.tensors.v_up), v_parts),
-            context.attention(attention, operands),
+            self._rotate(f"{names}q_rope", q, q, (nope, width), (nope, width), tokens),
+            *self._key_positions(group, tokens),
+            self._product(f"{names}k_up", k_shape, latents, Operand(self.tensors.k_up, col=head * nope), k_parts),
+            self._product(f"{names}v_up", v_shape, latents, Operand(self.tensors.v_up), v_parts),
+            context.attention(attention, operands, f"{names}attention"),
         ]
 
-    def _absorbed(self, buffers: AbsorbedBuffers) -> list[Operator]:
-        """Decode: every head's query in the space of the latents; attention over the cache; values of every head."""
+    def _key_positions(self, group: ExpandedBuffers, tokens: NewTokens) -> list[Operator]:
+        """The rotated part of keys goes to all heads: from new entries, or from copies of the cached latents."""
+        context, latent, cache, latents = self.context, self.latent, self.tensors.cache, group.latents
+        target = latent.nope_dim, latent.head_dim
+        if latents is None:
+            return [self._rotate("k_rope", self.buffers.down, group.keys, (latent.kv_rank, 0), target, tokens)]
+        attention, dtype = absorbed_attention(context.layout), context.phase.dtype
+        sequences, scales = cache.sequences.part(group.first, group.end), cache.storage.k_scales
+        ops = attention.dequantise_ops
+        loaded = kv_load("kv_load", cache.k, latents, sequences, scales, dequantise_ops=ops, dtype=dtype)
+        spread = spread_to_heads(
+            "k_rope",
+            context.chip,
+            latents,
+            group.keys,
+            heads=context.shard.q_heads,
+            width=latent.rope_dim,
+            source=latent.kv_rank,
+            target=target,
+            dtype=dtype,
+        )
+        return [Operator("kv_load", "kv_store", (loaded,)), Operator("k_rope", "rope", (spread,))]
+
+    def _absorbed(self, group: AbsorbedBuffers) -> list[Operator]:
+        """Every head's query in the space of the latents; attention over the cache; values of every head."""
         context, latent, head = self.context, self.latent, np.arange(self.context.shard.q_heads)
-        absorbed, contexts, q, out = buffers.queries, buffers.contexts, context.buffers.q, context.buffers.context
-        tokens, nope, rank, value_dim = context.phase.tokens, latent.nope_dim, latent.kv_rank, latent.value_dim
-        q_shape, v_shape = GemmShape(tokens, rank, nope, len(head)), GemmShape(tokens, value_dim, rank, len(head))
+        tokens, absorbed, contexts, out = self._tokens(group), group.queries, group.contexts, context.buffers.context
+        nope, rank, value_dim, q = latent.nope_dim, latent.kv_rank, latent.value_dim, context.buffers.q
+        q_shape = GemmShape(tokens.total, rank, nope, len(head))
+        v_shape = GemmShape(tokens.total, value_dim, rank, len(head))
         queries = Operand(q.as_rows(), col=head * latent.head_dim)
         q_parts = [Output(Operand(absorbed.as_rows(), col=head * latent.cached_dim), 0, rank)]
         v_parts = [Output(Operand(out.as_rows(), col=head * value_dim), 0, value_dim)]
         of_head = Operand(contexts.as_rows(), col=head * rank)
         k_up = Operand(self.tensors.k_up, col=head * nope)
         v_up = Operand(self.tensors.v_up, col=head * value_dim)
-        attention = replace(absorbed_attention(context.layout), mask=context.phase.score_mask)
+        attention, cache = self._of_group(absorbed_attention(context.layout), tokens), self.tensors.cache
+        if tokens.is_part:
+            cache = replace(cache, sequences=cache.sequences.part(group.first, group.end))
         return [
-            self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim)),
+            self._rotate("q_rope", q, absorbed, (nope, latent.head_dim), (rank, latent.cached_dim), tokens),
             self._product("q_absorb", q_shape, queries, k_up, q_parts, transpose_b=True),
-            context.attention(attention, AttentionTensors(absorbed, self.tensors.cache, contexts)),
+            context.attention(attention, AttentionTensors(absorbed, cache, contexts)),
             self._product("v_up", v_shape, of_head, v_up, v_parts),
         ]
 
@@ -275,8 +383,15 @@ class _LatentLayer:
         kind, eps, dtype = self.context.model.norm, self.context.model.norm_eps, self.context.phase.dtype
         return Operator(name, "norm", (kernels.norm(name, rows, weights, rows, norm=kind, eps=eps, dtype=dtype),))
 
-    def _rotate(self, name: str, x: Tensor, out: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Operator:
-        phase = self.context.phase
+    def _rotate(
+        self,
+        name: str,
+        x: Tensor,
+        out: Tensor,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        tokens: NewTokens,
+    ) -> Operator:
         program = rotate_heads(
             name,
             self.context.chip,
@@ -286,9 +401,8 @@ class _LatentLayer:
             heads=self.context.shard.q_heads,
             source=source,
             target=target,
-            q_len=phase.q_len,
-            kv_len=phase.kv_len,
-            dtype=phase.dtype,
+            tokens=tokens,
+            dtype=self.context.phase.dtype,
         )
         return Operator(name, "rope", (program,))
 

@@ -37,8 +37,11 @@ class Layout:
         return self.space.allocate(name, rows, cols, self.phase.element_bits, batch=batch)
 
     def token_rows(self, name: str, cols: int) -> Tensor:
-        """Allocate activations: a row for each new token, a batch entry for each sequence."""
-        return self.matrix(name, self.phase.q_len, cols, batch=self.phase.batch)
+        """Allocate activations: a row for each new token, and a batch entry for each sequence if they have equally many."""
+        tokens = self.phase.new_tokens
+        if tokens.equal_q_len is None:
+            return self.matrix(name, tokens.total, cols)
+        return self.matrix(name, tokens.equal_q_len, cols, batch=self.phase.batch)
 
     def weights(self, name: str, k: int, n: int, *, batch: int = 1) -> Weights:
         """Allocate the weights of a product with ``k`` inputs and ``n`` outputs."""
@@ -139,6 +142,8 @@ class Buffers:
     final_norm: Tensor
     lm_head: Tensor
     logits: Tensor
+    last: Tensor | None
+    """Normed rows of the last tokens, if a kernel of its own brings them together for the LM head."""
 
     def of(self, owner: TensorOwner[LayerT, SharedT]) -> SharedT:
         """Activations of one part of layers."""

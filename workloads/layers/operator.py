@@ -19,8 +19,8 @@ class Operator:
     kind: str
     work: Programs | Callable[[], Programs]
     """The programs, or what finds their mappings and builds them when the engine needs them."""
-    kernel: Kernel | None = None
-    """Work of the operator as a predictor sees it, without programs; None if no predictor knows such work."""
+    kernels: tuple[Kernel, ...] = ()
+    """Work of the operator as a predictor sees it, without programs; none if no predictor knows such work."""
 
     @property
     def programs(self) -> Programs:

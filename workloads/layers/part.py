@@ -28,6 +28,10 @@ class LayerPart(TensorOwner[LayerT, SharedT], ABC):
     def refuse(self, model: Model, phase: Phase) -> None:
         """Raise :class:`uarch.InputError` for what the variant cannot do; by default it can do all."""
 
+    def arrange(self, model: Model, phase: Phase) -> Phase:
+        """The phase with its sequences in the order that the variant wants; by default as they are."""
+        return phase
+
     @abstractmethod
     def allocate(self, layout: Layout, index: int) -> LayerT:
         """Allocate weights and caches of layer ``index``."""

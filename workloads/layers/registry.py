@@ -48,3 +48,10 @@ def refuse(model: Model, phase: Phase) -> None:
         raise InputError(f"seq = {phase.seq}: {model.name} has learned positions; allowed: 1 to {model.max_positions}")
     for part in every_part(model, phase):
         part.refuse(model, phase)
+
+
+def arrange(model: Model, phase: Phase) -> Phase:
+    """The phase with its sequences in the order that the parts of the model's layers want."""
+    for part in every_part(model, phase):
+        phase = part.arrange(model, phase)
+    return phase

@@ -60,9 +60,9 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
         softmax = Kernel("softmax", (heads * rows, shape.kv_len), dtype)
         pv = Kernel("batched_gemm", (heads, rows, shape.head_dim, shape.kv_len), dtype)
         return [
-            Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), qk),
-            Operator("softmax", "softmax", lambda: (attention.softmax(context.vector_kernels),), softmax),
-            Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), pv),
+            Operator("qk", "attention", lambda: (attention.qk(searches()[0].mapping),), (qk,)),
+            Operator("softmax", "softmax", lambda: (attention.softmax(context.vector_kernels),), (softmax,)),
+            Operator("pv", "attention", lambda: (attention.pv(searches()[1].mapping),), (pv,)),
         ]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:

@@ -31,6 +31,7 @@ ROW_KINDS = {
     "silu": RowCosts(2, 1, SILU_OPS, SILU_SPECIAL_OPS),
     "rope": RowCosts(1, 1, ROPE_OPS, 0),
     "embedding": RowCosts(1, 1, 0, 0),
+    "copy": RowCosts(1, 1, 0, 0),
 }
 """Kinds of sizes (rows, columns of the result). ``silu`` is gated, ``residual_norm`` adds and stores the sum first."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -73,7 +73,7 @@ class Executor:
             results: list[tuple[Work, KernelResult]] = []
             launch_seconds = self.stack.launch_overhead_seconds(operator.kind) if self.stack else 0.0
             if self.fidelity in FIDELITY_PREDICTORS:
-                results.append(self._predict(operator, launch_seconds))
+                results += self._predict(operator, launch_seconds)
             else:
                 for program in operator.programs:
                     result, l2 = self.execute(program, l2, launch_seconds)
@@ -102,15 +102,17 @@ class Executor:
         self.timeline.shift(recorded.total_ps)
         return replace(recorded, point=result.point), l2_after
 
-    def _predict(self, operator: Operator, launch_seconds: float) -> tuple[Kernel, KernelResult]:
-        if operator.kernel is None:
+    def _predict(self, operator: Operator, launch_seconds: float) -> Iterator[tuple[Kernel, KernelResult]]:
+        if not operator.kernels:
             cause = f" with {', '.join(self.departures)}" if self.departures else ""
             others = "analytical, tile, burst" + (", or plain attention and weights" if cause else "")
             raise InputError(
                 f"fidelity = {self.fidelity!r}: has no model of operator {operator.name}{cause}; allowed: {others}"
             )
         predictor = FIDELITY_PREDICTORS[self.fidelity]
-        return operator.kernel, execute_predicted(self.chip, operator.kernel, predictor, launch_seconds=launch_seconds)
+        for kernel in operator.kernels:
+            yield kernel, execute_predicted(self.chip, kernel, predictor, launch_seconds=launch_seconds)
+            launch_seconds = 0.0
 
     def _row(self, operator: Operator, results: Sequence[tuple[Work, KernelResult]]) -> dict[str, Any]:
         first = results[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 import numpy as np
@@ -25,7 +25,7 @@ from workloads.layers.builder import OperatorBuilder
 from workloads.layers.capacity import check_fits
 from workloads.layers.context import LayerContext
 from workloads.layers.layout import Layout
-from workloads.layers.registry import refuse
+from workloads.layers.registry import arrange, refuse
 from workloads.models.footprint import Footprint
 from workloads.models.layer_plan import simulated_layers, stand_ins
 from workloads.models.model import Model
@@ -40,6 +40,7 @@ from workloads.settings.option_records import takes_options
 from workloads.settings.phase import Phase
 from workloads.settings.run_options import GivenOptions, RunOptions
 from workloads.settings.stack import Stack, load_stack
+from workloads.settings.step_batch import StepBatch
 
 
 @takes_options(RunOptions)
@@ -48,8 +49,9 @@ def simulate(
     model: Model | str,
     phase: PhaseName,
     *,
-    batch: int,
+    batch: int | None = None,
     seq: int | None = None,
+    step: Iterable[tuple[int, int]] | None = None,
     stack: Stack | str = "graph",
     mapper: Mapper | None = None,
     timeline_limit: int = 0,
@@ -68,7 +70,11 @@ def simulate(
         Objects, names of presets, or paths of files.
     phase
         ``prefill`` of ``batch`` prompts of ``seq`` tokens; one ``decode`` step at a context of ``seq`` tokens, the new one
-        included; or the verification (``verify``) of drafted tokens at the end of such contexts.
+        included; the verification (``verify``) of drafted tokens at the end of such contexts; or a ``step`` of a serving
+        engine, which computes any mix of prompts, chunks of prompts and decodes at once.
+    step
+        Sequences of a step, each ``(new_tokens, context_tokens)``, the context with the new tokens; the option ``step_file``
+        names a file of them instead. ``batch`` and ``seq`` are left out.
     batch, seq
         Number of sequences, and tokens of each; the option ``contexts`` replaces ``seq`` for sequences of different lengths.
     mapper
@@ -98,6 +104,9 @@ def simulate(
     >>> trace = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024)
     >>> trace.rollup["bound_by"], 5e-3 < trace.rollup["seconds"] < 8e-3
     ('dram', True)
+    >>> step = [(512, 512)] + [(1, 1024)] * 8
+    >>> uarch.simulate("h100", "llama-3-8b", "step", step=step, fidelity="analytical").rollup["tokens"]
+    520
     >>> halved = uarch.simulate("h100", "llama-3-8b", "decode", batch=8, seq=1024, tp=2, fidelity="analytical")
     >>> halved.rollup["n_chips"]
     2
@@ -105,7 +114,7 @@ def simulate(
     return simulate_phase(
         load_chip(chip) if isinstance(chip, str) else chip,
         load_model(model) if isinstance(model, str) else model,
-        Phase.of(phase, batch, seq, RunOptions(**options)),
+        Phase.of(phase, batch, seq, RunOptions(**options), None if step is None else StepBatch.of(step)),
         load_stack(stack) if isinstance(stack, str) else stack,
         mapper=mapper,
         timeline_limit=timeline_limit,
@@ -154,7 +163,6 @@ def _check_recorded(work: Phase, timeline_limit: int) -> None:
 def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper | None) -> OperatorBuilder:
     """What makes the operators of one chip's part of the work, if that is possible and fits its memory."""
     shard = check_parallel(model, work.tp, work.ep)
-    check_pipeline(model, work.pp, work.batch // work.ep, work.micro_batches)
     refuse(model, work)
     form = weight_format(
         chip,
@@ -164,6 +172,7 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
         sparsity=work.weight_sparsity,
     )
     group = work.of_group()
+    check_pipeline(model, work.pp, group.batch, work.micro_batches)
     part = group.of_micro_batch()
     check_fits(
         chip,
@@ -182,7 +191,7 @@ def _builder(chip: Chip, model: Model, stack: Stack, work: Phase, mapper: Mapper
             pp=work.pp,
         ),
     )
-    layout = Layout(AddressSpace(), model, shard, part, form)
+    layout = Layout(AddressSpace(), model, shard, arrange(model, part), form)
     mapper = mapper or Mapper(chip, work.dtype, on_engine=runs_engine(work.fidelity))
     return OperatorBuilder(LayerContext(chip, stack, mapper, layout, allocate(layout)))
 

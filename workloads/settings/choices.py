@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from uarch.errors import unknown
 
-PhaseName = Literal["prefill", "decode", "verify"]
-"""All prompt tokens, one new token each, or drafted tokens that are verified."""
+PhaseName = Literal["prefill", "decode", "verify", "step"]
+"""All prompt tokens, one new token each, drafted tokens that are verified, or any mix of prompts, their chunks and decodes."""
 KernelPhase = Literal["prefill", "decode"]
 """Phases of attention alone; verification has a kernel of its own."""
 Schedule = Literal["flash", "unfused"]

@@ -11,6 +11,7 @@ import numpy as np
 from kernels.masks.native_sparse import NativeSparse
 from kernels.masks.registry import check_mask, parse_mask
 from kernels.masks.score_masks import ScoreMask
+from kernels.vector.new_tokens import NewTokens
 from uarch.arrays import IntArray
 from uarch.datatypes import datatype
 from uarch.errors import InputError, must_be, only_with
@@ -19,26 +20,43 @@ from workloads.settings.context_lengths import context_lengths
 from workloads.settings.draft import Draft, parse_draft
 from workloads.settings.option_records import declared, size
 from workloads.settings.run_options import RunOptions
+from workloads.settings.step_batch import StepBatch, read_step
 
 
 @dataclass(frozen=True)
 class Phase(RunOptions):
     """A prefill of ``batch`` prompts of ``seq`` tokens, or one decode step of ``batch`` sequences at a context of ``seq``
-    tokens, the new one included, or the verification of drafted tokens of each, those included likewise.
+    tokens, the new one included, or the verification of drafted tokens of each, those included likewise, or a step of any mix
+    of such sequences.
 
     The other options are those of :class:`workloads.settings.run_options.RunOptions`."""
 
     name: PhaseName
     batch: int
     seq: int
+    step: StepBatch | None = None
+    """Sequences of a step, of which ``seq`` is the longest context; None in other phases."""
 
     @classmethod
-    def of(cls, name: PhaseName, batch: int, seq: int | None, options: RunOptions) -> Phase:
-        """A phase whose sequences are ``seq`` tokens long, or as long as the option ``contexts`` says.
+    def of(
+        cls, name: PhaseName, batch: int | None, seq: int | None, options: RunOptions, step: StepBatch | None = None
+    ) -> Phase:
+        """A phase whose sequences are ``seq`` tokens long, or as long as the option ``contexts`` says, or those of ``step``.
 
-        ``InputError`` for a value that is not allowed, and unless one of both is given.
+        ``InputError`` for a value that is not allowed, and unless one of them is given.
         """
+        if name == "step":
+            return cls.of_sequences(_step(batch, seq, options, step), options)
+        if step is not None or options.step_file is not None:
+            raise only_with("step_file", options.step_file, "phase = 'step'")
+        if batch is None:
+            raise must_be("batch", None, f"given with phase = {name!r}: the number of sequences")
         return cls(name, batch, _longest(seq, options.contexts, batch, options.seed), **vars(options))
+
+    @classmethod
+    def of_sequences(cls, step: StepBatch, options: RunOptions) -> Phase:
+        """A step of given sequences."""
+        return cls("step", len(step.sequences), int(step.context_tokens.max()), step, **vars(options))
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for a value that is not allowed."""
@@ -49,51 +67,68 @@ class Phase(RunOptions):
         check_cache(self.stored_dtype, self.page_size)
         self._check_mask()
         self._check_contexts()
-        if self.batch % self.ep:
+        self._check_ragged()
+        if (self.step is not None) != (self.name == "step"):
+            raise only_with("step", str(self.step), "phase = 'step', which has no other lengths")
+        if self.step is None and self.batch % self.ep:
             raise must_be("batch", self.batch, f"a multiple of ep = {self.ep}, whose groups share it out")
 
-    @property
-    def q_len(self) -> int:
-        """New tokens of each sequence."""
+    @cached_property
+    def new_tokens(self) -> NewTokens:
+        """New tokens of every sequence, and its tokens in all: what every phase is a case of."""
+        if self.step is not None:
+            return NewTokens(self.step.new_tokens, self.step.context_tokens)
+        new = self.seq if self.name == "prefill" else 1
         if self.drafted is not None:
-            return self.drafted.q_len
-        return self.seq if self.name == "prefill" else 1
+            new = self.drafted.q_len
+        if self.contexts is None:
+            return NewTokens.uniform(self.batch, new, self.seq)
+        return NewTokens(np.full(self.batch, new), context_lengths(self.contexts, self.batch, self.seed).context)
+
+    @cached_property
+    def q_len(self) -> int:
+        """New tokens of a sequence; of the one that has most."""
+        return int(self.new_tokens.q_len.max())
 
     @property
     def kv_len(self) -> int:
-        """Keys that the last of them sees."""
+        """Keys that the last of them sees; the most that any sees."""
         return self.seq
 
     @property
     def tokens(self) -> int:
         """Tokens that are computed, and that the phase is measured by."""
-        return self.batch * self.q_len
+        return self.new_tokens.total
 
     @property
     def logit_tokens(self) -> int:
         """Tokens that the LM head sees."""
         return self.tokens if self.logits == "all" or self.name == "verify" else self.batch
 
-    @property
-    def expands_latents(self) -> bool:
-        """Whether latent attention expands keys and values for all heads; in decode the weights are absorbed instead."""
-        return self.name == "prefill"
-
     def of_group(self) -> Phase:
         """The part of the batch that one of ``ep`` groups of chips attends to."""
-        return replace(self, batch=self.batch // self.ep, ep=1)
+        return replace(self._share(self.ep), ep=1)
 
     def of_micro_batch(self) -> Phase:
         """The part of the batch that goes through the stages of a pipeline together."""
-        return replace(self, batch=self.batch // self.micro_batches, micro_batches=1)
+        return replace(self._share(self.micro_batches), micro_batches=1)
+
+    def _share(self, parts: int) -> Phase:
+        """The largest of so many parts of the batch."""
+        if self.step is None:
+            return replace(self, batch=self.batch // parts, ep=1)
+        return self.of_step(self.step.share(parts))
+
+    def of_step(self, step: StepBatch) -> Phase:
+        """A phase of other sequences, with the same options."""
+        return replace(self, step=step, batch=len(step.sequences), seq=int(step.context_tokens.max()))
 
     @cached_property
     def lengths(self) -> tuple[IntArray, IntArray] | None:
         """New tokens and keys of each sequence, if they have different lengths."""
-        if self.contexts is None:
+        if self.contexts is None and (self.step is None or self.step.is_uniform):
             return None
-        keys = context_lengths(self.contexts, self.batch, self.seed).context
-        return np.full(self.batch, self.q_len), keys
+        return self.new_tokens.q_len, self.new_tokens.kv_len
 
     @property
     def mean_kv_len(self) -> int:
@@ -137,7 +172,7 @@ class Phase(RunOptions):
 
         The kernel that makes latents can store several tokens in a row; where they are converted or scattered, it cannot.
         """
-        return self.stored_dtype != self.dtype or self.page_size > 0 or self.contexts is not None
+        return self.stored_dtype != self.dtype or self.page_size > 0 or self.lengths is not None
 
     @property
     def departures(self) -> tuple[str, ...]:
@@ -148,15 +183,21 @@ class Phase(RunOptions):
     def _check_contexts(self) -> None:
         if self.contexts is None:
             return
-        if self.name == "prefill":
+        if self.name in ("prefill", "step"):
             raise only_with(
                 "contexts", self.contexts, "phase = 'decode' or 'verify': prompts of a prefill are equally long"
             )
-        if self.ep > 1 or self.micro_batches > 1 or self.native_sparse is not None or self.unfused:
-            alone = "ep = 1, micro_batches = 1 and attention = 'flash', without mask = 'nsa'"
-            raise only_with("contexts", self.contexts, alone)
-        assert self.lengths is not None
-        check_lengths(*self.lengths)
+        if self.ep > 1 or self.micro_batches > 1:
+            raise only_with("contexts", self.contexts, "ep = 1, micro_batches = 1")
+        check_lengths(self.new_tokens.q_len, self.new_tokens.kv_len)
+
+    def _check_ragged(self) -> None:
+        """Raise :class:`InputError` for schedules of equally long sequences only."""
+        if self.lengths is not None and (self.native_sparse is not None or self.unfused):
+            name, value = ("step", str(self.step)) if self.contexts is None else ("contexts", self.contexts)
+            raise only_with(
+                name, value, "attention = 'flash' and without mask = 'nsa', whose sequences are equally long"
+            )
 
     def _check_mask(self) -> None:
         if (self.draft is not None) != (self.name == "verify"):
@@ -165,7 +206,8 @@ class Phase(RunOptions):
             raise must_be("seq", self.seq, f"at least {self.q_len}, the new tokens, which it includes")
         if self.drafted is not None and self.drafted.tree is not None and self.mask is not None:
             raise only_with("mask", self.mask, "draft = 'chain:K': the tree of a draft is the mask")
-        check_mask(self.score_mask, self.mask, self.q_len, self.kv_len, self.name)
+        for q_len in {self.q_len, int(self.new_tokens.q_len.min())}:
+            check_mask(self.score_mask, self.mask, q_len, self.kv_len, self.name)
         if self.unfused and (self._mask is not None or self.stores_new_keys):
             raise InputError(
                 "attention = 'unfused': has no mask, kv_dtype, page_size or draft; allowed: attention = 'flash'"
@@ -187,7 +229,8 @@ class Phase(RunOptions):
         """The phase as JSON-able fields of a trace's workload; the seed has a place of its own."""
         options = {each.name: getattr(self, each.name) for each in declared(RunOptions) if each.name != "seed"}
         stored = {"weight_dtype": self.weight_dtype or self.dtype, "kv_dtype": self.stored_dtype}
-        return {"phase": self.name, "batch": self.batch, "seq": self.seq, **options, **stored}
+        step = {"step": str(self.step)} if self.step is not None else {}
+        return {"phase": self.name, "batch": self.batch, "seq": self.seq, **step, **options, **stored}
 
 
 LARGEST_PAGE = 1024
@@ -216,6 +259,19 @@ def check_positive(**sizes: int) -> tuple[int, ...]:
     Raises :class:`InputError` naming the first one that is no whole number, below 1 or absurdly large.
     """
     return tuple(size(name, value) for name, value in sizes.items())
+
+
+def _step(batch: int | None, seq: int | None, options: RunOptions, step: StepBatch | None) -> StepBatch:
+    """The sequences of a step: given, or read from a file; :class:`InputError` unless it is one of both."""
+    if seq is not None:
+        raise only_with("seq", seq, "another phase: lengths of a step are those of its sequences")
+    if (step is None) == (options.step_file is None):
+        raise must_be("step_file", options.step_file, "given with phase = 'step', or step from Python")
+    step = read_step(options.step_file) if options.step_file is not None else step
+    if step is None or (batch is not None and batch != len(step.sequences)):
+        sequences = len(step.sequences) if step else 0
+        raise must_be("batch", batch, f"left out, or {sequences}: the sequences of the step")
+    return step
 
 
 def _longest(seq: int | None, contexts: str | None, batch: int, seed: int) -> int:

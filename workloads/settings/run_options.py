@@ -39,6 +39,7 @@ class GivenOptions(TypedDict, total=False):
     page_size: int
     draft: str | None
     contexts: str | None
+    step_file: str | None
     attention: Schedule
     fidelity: Fidelity
     seed: int
@@ -99,6 +100,14 @@ class RunOptions:
             "Length of each sequence: a file with one a line, azure-conversation, azure-coding, uniform:LOW,HIGH, "
             "constant:N.",
             metavar="FILE_OR_DIST",
+        ),
+    ] = None
+    step_file: Annotated[
+        str | None,
+        Option(
+            "Sequences of phase step: a CSV file with a line new_tokens,context_tokens for each; the context includes the "
+            "new tokens.",
+            metavar="FILE",
         ),
     ] = None
     attention: Annotated[Schedule, Option("Streamed, or with the scores through memory.")] = "flash"

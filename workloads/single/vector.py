@@ -14,6 +14,7 @@ from kernels.vector.by_library import VectorKernels
 from kernels.vector.elementwise import copy, residual
 from kernels.vector.embedding import embedding
 from kernels.vector.libraries import IDEAL, row_kernel
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.norm import NORMS
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
@@ -96,8 +97,8 @@ def _rope(site: _Site) -> _Built:
     head_dim -= head_dim % 2
     q, k = site.tensor("q", cols=site.cols - head_dim), site.tensor("k", cols=head_dim)
     table = site.tensor("table", cols=head_dim)
-    sizes = {"head_dim": head_dim, "q_len": site.rows, "kv_len": site.rows}
-    return site.kernels.rope("rope", q, k, table, **sizes, dtype=site.dtype), [table, q, k]
+    tokens = NewTokens.uniform(1, site.rows, site.rows)
+    return site.kernels.rope("rope", q, k, table, tokens=tokens, dtype=site.dtype), [table, q, k]
 
 
 def _embedding(site: _Site) -> _Built:

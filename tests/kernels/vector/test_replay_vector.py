@@ -19,6 +19,7 @@ from kernels.program.tile_program import TileProgram
 from kernels.replay.interpreter import replay
 from kernels.vector.elementwise import activation, residual, soft_cap
 from kernels.vector.embedding import embedding
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.norm import norm
 from kernels.vector.rope import rope
 from kernels.vector.softmax import softmax
@@ -195,7 +196,9 @@ def test_rope_rotates_pairs_and_leaves_older_keys_alone(
         "table": np.hstack([np.cos(angle), np.sin(angle)]),
     }
 
-    counts = replay(rope("rope", chip, q, k, table, head_dim=head_dim, q_len=q_len, kv_len=kv_len), memory)
+    counts = replay(
+        rope("rope", chip, q, k, table, tokens=NewTokens.uniform(batch, q_len, kv_len), first_key=past), memory
+    )
 
     def rotated(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         turn = np.exp(1j * angle[past:])[None, :, None, :]
@@ -259,7 +262,7 @@ def test_tensors_of_other_shapes_are_refused() -> None:
         lambda: residual("r", chip, x, y),
         lambda: activation("a", chip, x, y, activation="gelu", gated=False),
         lambda: norm("n", chip, x, y, x, norm="rmsnorm", eps=EPS),
-        lambda: rope("r", chip, x, x, y, head_dim=8, q_len=1, kv_len=1),
+        lambda: rope("r", chip, x, x, y, tokens=NewTokens.uniform(1, 1, 1)),
         lambda: embedding("e", chip, np.zeros(3, np.int64), x, x, first_id=0),
         lambda: softmax("s", chip, x, y, scale=1.0, causal_diagonal=None),
     )

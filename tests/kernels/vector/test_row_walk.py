@@ -15,7 +15,8 @@ from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
 from kernels.replay.interpreter import replay
 from kernels.vector.libraries import IDEAL, RowKernel, row_kernel, vector_library_names
-from kernels.vector.row_walk import WARP_GROUPS, Rotated, row_norm, row_rope, row_silu_mul
+from kernels.vector.new_tokens import NewTokens
+from kernels.vector.row_walk import WARP_GROUPS, row_norm, row_rope, row_silu_mul
 from uarch.chip_file import load_chip
 from uarch.engine.execute import execute
 from uarch.errors import InputError
@@ -115,8 +116,8 @@ def test_rope(
     memory = {tensor.name: random.normal(size=(tensor.batch * tensor.rows, tensor.cols)) for tensor in (q, k)}
     memory["table"] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
     before = {name: matrix.copy() for name, matrix in memory.items()}
-    rotated = Rotated(head_dim, q_len, first_position=older, first_key=older)
-    counts = replay(row_rope("rope", CHIP, q, k, table, kernel, rotated, dtype="fp16"), memory)
+    tokens = NewTokens.uniform(batch, q_len, q_len + older)
+    counts = replay(row_rope("rope", CHIP, q, k, table, kernel, tokens, first_key=older, dtype="fp16"), memory)
     for name, n_heads in (("q", heads[0]), ("k", heads[1])):
         new = before[name].reshape(batch, -1, n_heads, 2, head_dim // 2)[:, -q_len:]
         turned = (new[:, :, :, 0] + 1j * new[:, :, :, 1]) * np.exp(1j * angles)[None, older:, None]

@@ -20,6 +20,7 @@ from kernels.program.tile_program import TileProgram
 from kernels.vector import elementwise, softmax
 from kernels.vector import norm as norms
 from kernels.vector.embedding import embedding
+from kernels.vector.new_tokens import NewTokens
 from kernels.vector.rope import ROPE_OPS, rope
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
@@ -101,7 +102,7 @@ def rope_case(chip: Chip) -> Case:
     length = ROWS // 2
     q, k = space.allocate("q", ROWS, 4 * HEAD_DIM, 16), space.allocate("k", length, HEAD_DIM, 16, batch=2)
     table = space.allocate("table", length, HEAD_DIM, 32)
-    program = rope("rope", chip, q, k, table, head_dim=HEAD_DIM, q_len=length, kv_len=length)
+    program = rope("rope", chip, q, k, table, tokens=NewTokens.uniform(2, length, length))
     read = q.size_bytes + k.size_bytes + table.size_bytes
     return Case(program, read, ROWS * 5 * HEAD_DIM * ROPE_OPS, 0)
 

@@ -24,11 +24,13 @@ from workloads.layers.experts import EXPERTS
 from workloads.layers.key_values import KEY_VALUES
 from workloads.layers.latent_attention import LATENT_ATTENTION
 from workloads.layers.layout import Layer, Layout
+from workloads.layers.registry import arrange
 from workloads.models.architectures import model_of_config
 from workloads.models.model import Model
 from workloads.models.parallel import check_parallel
 from workloads.settings.phase import Phase
 from workloads.settings.stack import load_stack
+from workloads.settings.step_batch import StepBatch
 
 COMMON = {
     "hidden_size": 48,
@@ -90,9 +92,30 @@ def test_new_keys_are_stored_where_attention_finds_them(architecture: str, cache
     assert_layers(architecture, Phase(phase, 2, 21, draft="chain:3" if phase == "verify" else None, **ROUTING, **cache))
 
 
+MIXED = {
+    "prompts, chunks and decodes": [(1, 19), (12, 12), (7, 21), (1, 1), (30, 40), (1, 40)],
+    "prompts of different lengths": [(9, 9), (21, 21), (1, 1)],
+    "chunks of one length": [(4, 21), (4, 9)],
+    "decodes of different contexts": [(1, 21), (1, 5), (1, 13)],
+}
+
+
+@pytest.mark.parametrize("cache", [{}, {"page_size": 4}, {"kv_dtype": "int8", "page_size": 8}])
+@pytest.mark.parametrize("sequences", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize(
+    "architecture", ["Qwen3ForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "DeepseekV3ForCausalLM"]
+)
+def test_a_step_of_any_batch(architecture: str, sequences: list[tuple[int, int]], cache: dict[str, Any]) -> None:
+    """Every sequence attends to its own context, whatever is computed beside it."""
+    step = StepBatch.of(sequences)
+    sizes = {"batch": len(sequences), "seq": int(step.context_tokens.max())}
+    assert_layers(architecture, Phase("step", **sizes, step=step, **ROUTING, **cache))
+
+
 def assert_layers(architecture: str, work: Phase) -> None:
     """Every simulated layer of a tiny model gives what NumPy gives."""
     model, chip = model_of(architecture), small_chip()
+    work = arrange(model, work)
     layout = Layout(AddressSpace(), model, check_parallel(model, 1), work, plain("fp16"))
     buffers = allocate(layout)
     builder = OperatorBuilder(LayerContext(chip, load_stack("graph"), Mapper(chip, on_engine=False), layout, buffers))
@@ -105,7 +128,7 @@ def assert_layers(architecture: str, work: Phase) -> None:
         caches = _unpaged(tensors, work, memory)
         layer = NaiveLayer(
             *(model, tensors.kind, index, {name: values.copy() for name, values in (memory | caches).items()}),
-            *(work.batch, work.q_len, work.kv_len, experts),
+            *(work.new_tokens.q_len.tolist(), work.new_tokens.kv_len.tolist(), experts),
         )
         for program in programs:
             replay(program, memory)
@@ -131,8 +154,8 @@ def _unpaged(tensors: Layer, work: Phase, memory: dict[str, Any]) -> dict[str, A
     """Caches as the layer in NumPy has them: keys of every sequence one after the other, scales multiplied in."""
     cache = (tensors.of(LATENT_ATTENTION) if LATENT_ATTENTION in tensors.tensors else tensors.of(KEY_VALUES)).cache
     sequences, storage = cache.sequences, cache.storage
-    keys = np.arange(work.kv_len)
-    rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, keys) for s in range(work.batch)])
+    lengths = enumerate(sequences.kv_len.tolist())
+    rows = np.concatenate([sequences.base_row(s) + sequences.rows(s, np.arange(kv_len)) for s, kv_len in lengths])
     caches = {}
     of_values = [] if cache.v is cache.k else [(cache.v, storage.v_scales)]
     for tensor, scales in ((cache.k, storage.k_scales), *of_values):

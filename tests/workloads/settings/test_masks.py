@@ -169,5 +169,5 @@ def test_wrong_options_are_refused(tiny: str, phase: str, options: dict[str, Any
 def test_a_tree_is_its_own_mask(tiny: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree.json"
     tree.write_text(json.dumps({"parents": [-1, 0]}))
-    with pytest.raises(InputError, match="the draft's tree is the mask; allowed with chain:K only"):
+    with pytest.raises(InputError, match="allowed only with draft = 'chain:K': the tree of a draft is the mask"):
         run(tiny, "verify", draft=f"tree:{tree}", mask="window:8")
