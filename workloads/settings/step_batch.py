@@ -73,7 +73,7 @@ class StepBatch:
         return StepBatch(tuple(self.sequences[i] for i in sorted(order[::parts])))
 
     def ordered(self, order: IntArray) -> StepBatch:
-        """The same sequences in another order."""
+        """Batch with its sequences in another order."""
         return StepBatch(tuple(self.sequences[i] for i in order.tolist()))
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """``uarch kernel``: JSON with the promised keys, tables for people, and one line for a mistake.
 
-Exercised with it: attention_options and output.
+Exercised with it: attention_options, output, and what its commands have shared.
 """
 
 from __future__ import annotations
