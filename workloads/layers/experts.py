@@ -112,11 +112,11 @@ class ExpertPart(LayerPart[ExpertTensors, ExpertBuffers]):
     """A mixture of experts in place of a dense feed-forward network."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`."""
+        """Whether layers of a kind have this variant; see :class:`LayerPart`."""
         return kind.has_experts
 
     def allocate(self, layout: Layout, index: int) -> ExpertTensors:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         shard, experts = layout.shard, sizes_of(layout.model)
         width = shard.shared_ffn
         return ExpertTensors(
@@ -126,7 +126,7 @@ class ExpertPart(LayerPart[ExpertTensors, ExpertBuffers]):
         )
 
     def allocate_shared(self, layout: Layout) -> ExpertBuffers:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
         experts, shard, tokens = sizes_of(layout.model), layout.shard, layout.phase.tokens
         routing = route(experts, shard, layout.phase)
         copies, rows, hidden = tokens * experts.top_k, sum(routing.rows), layout.model.hidden
@@ -147,7 +147,7 @@ class ExpertPart(LayerPart[ExpertTensors, ExpertBuffers]):
         )
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         return self.operators_into(context, layer, context.partial_of(context.buffers.delta))
 
     def operators_into(self, context: LayerContext, layer: Layer, out: Tensor) -> list[Operator]:
@@ -173,7 +173,7 @@ class ExpertPart(LayerPart[ExpertTensors, ExpertBuffers]):
         ]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`: there are as many rows as copies of tokens."""
+        """Elements of the buffers that are live at once (:class:`LayerPart`): there are as many rows as copies of tokens."""
         experts, tokens = model.experts, footprint.tokens
         if experts is None:
             return 0

@@ -27,18 +27,18 @@ class FeedForward(LayerPart[FeedForwardWeights, None]):
     """The network that all tokens visit; its activations are those of :class:`workloads.layers.layout.Buffers`."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`: layers without experts."""
+        """Whether layers of a kind have this variant (:class:`LayerPart`): layers without experts."""
         return not kind.has_experts
 
     def allocate(self, layout: Layout, index: int) -> FeedForwardWeights:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         return feed_forward_weights(layout, f"ffn.{index}", layout.shard.ffn)
 
     def allocate_shared(self, layout: Layout) -> None:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         buffers, weights = context.buffers, layer.of(self)
         return [
             context.product("ffn_in", buffers.normed, weights.w_in, buffers.inner),
@@ -47,7 +47,7 @@ class FeedForward(LayerPart[FeedForwardWeights, None]):
         ]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`."""
+        """Elements of the buffers that are live at once; see :class:`LayerPart`."""
         stream, inner = footprint.tokens * model.hidden, footprint.tokens * shard.ffn
         up = 2 * inner if model.gated_ffn else inner
         return max(

@@ -45,11 +45,11 @@ class KeyValues(LayerPart[KeyValueTensors, NewKeyValues | None]):
     """Everything before grouped-query attention proper, which is a part of its own."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`: all layers whose keys and values do not come from latents."""
+        """Whether layers of a kind have this variant: all whose keys and values do not come from latents."""
         return model.latent is None
 
     def allocate(self, layout: Layout, index: int) -> KeyValueTensors:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         model, shard = layout.model, layout.shard
         width = (shard.q_heads + 2 * shard.kv_heads) * model.head_dim
         qkv = layout.weights(f"w_qkv.{index}", model.hidden, width)
@@ -61,14 +61,14 @@ class KeyValues(LayerPart[KeyValueTensors, NewKeyValues | None]):
         return KeyValueTensors(qkv, cache, norms)
 
     def allocate_shared(self, layout: Layout) -> NewKeyValues | None:
-        """See :class:`LayerPart`: None if the QKV product writes to the cache itself."""
+        """Allocate the activations that all layers use in turn; None if the QKV product writes to the cache."""
         if not layout.phase.stores_new_keys:
             return None
         width = layout.shard.kv_heads * layout.model.head_dim
         return NewKeyValues(layout.token_rows("new_keys", width), layout.token_rows("new_values", width))
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         tensors, new = layer.of(self), context.buffers.of(self)
         new_keys = new.keys if new else tensors.cache.k
         operators = [_qkv(context, tensors, new)]
@@ -81,7 +81,7 @@ class KeyValues(LayerPart[KeyValueTensors, NewKeyValues | None]):
         return operators
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`."""
+        """Elements of the buffers that are live at once; see :class:`LayerPart`."""
         if model.latent is not None:
             return 0
         stream, qkv = footprint.tokens * model.hidden, qkv_elements(model, shard, footprint.tokens)

@@ -95,7 +95,7 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
     """Multi-head latent attention."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`."""
+        """Whether layers of a kind have this variant; see :class:`LayerPart`."""
         return model.latent is not None
 
     def refuse(self, model: Model, phase: Phase) -> None:
@@ -104,7 +104,7 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
             raise InputError(f"mask = {phase.mask!r}: nothing can be selected from the latent cache of {model.name}")
 
     def allocate(self, layout: Layout, index: int) -> LatentTensors:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         latent, hidden, heads = sizes_of(layout.model), layout.model.hidden, layout.shard.q_heads
         return LatentTensors(
             down=layout.weights(f"w_down.{index}", hidden, (latent.q_rank or 0) + latent.cached_dim),
@@ -117,7 +117,7 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
         )
 
     def allocate_shared(self, layout: Layout) -> LatentBuffers:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
         latent, phase = sizes_of(layout.model), layout.phase
         new = layout.token_rows("new_keys", latent.cached_dim) if phase.stores_latents else None
         q_latent = layout.token_rows("q_latent", latent.q_rank) if latent.q_rank else None
@@ -132,19 +132,19 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
         return LatentBuffers(new, q_latent, down, tuple(groups))
 
     def arrange(self, model: Model, phase: Phase) -> Phase:
-        """See :class:`LayerPart`: sequences whose weights are absorbed come first."""
+        """Phase with its sequences in the order that the variant wants: those with absorbed weights first."""
         if phase.step is None or phase.step.is_uniform:
             return phase
         order = np.argsort(_expands(sizes_of(model), phase), kind="stable")
         return phase.of_step(phase.step.ordered(order))
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         part = _LatentLayer(context, sizes_of(context.model), layer.of(self), context.buffers.of(self))
         return [*part.projections(), *part.attend()]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`; queries, keys and values count as wide as expanded heads."""
+        """Elements of the buffers that are live at once; queries, keys and values count as expanded heads."""
         if model.latent is None:
             return 0
         stream, qkv = footprint.tokens * model.hidden, qkv_elements(model, shard, footprint.tokens)

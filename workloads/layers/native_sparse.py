@@ -166,7 +166,7 @@ class NativeSparsePart(LayerPart[NativeSparseTensors, BranchBuffers]):
     """Native sparse attention in a layer: gates from the hidden state, then the programs of its branches."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`: layers without a window of their own, if the phase asks for it."""
+        """Whether layers of a kind have this variant: those without a window, if the phase asks for it."""
         return phase.native_sparse is not None and kind.window is None
 
     def refuse(self, model: Model, phase: Phase) -> None:
@@ -175,18 +175,18 @@ class NativeSparsePart(LayerPart[NativeSparseTensors, BranchBuffers]):
             raise InputError(f"mask = {phase.mask!r}: nothing can be selected from the latent cache of {model.name}")
 
     def allocate(self, layout: Layout, index: int) -> NativeSparseTensors:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         sparse = _of_phase(layout)
         cache = compressed_cache(sparse.attention, sparse.pattern, layout.space, f".{index}")
         gates = BRANCHES * layout.shard.q_heads
         return NativeSparseTensors(cache, layout.weights(f"w_gates.{index}", layout.model.hidden, gates))
 
     def allocate_shared(self, layout: Layout) -> BranchBuffers:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
         return _of_phase(layout).allocate(layout.space)
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         buffers, tensors, branches = context.buffers, layer.of(self), context.buffers.of(self)
         operands = AttentionTensors(buffers.q, layer.of(KEY_VALUES).cache, buffers.context)
         sparse = _of_phase(context.layout)
@@ -195,7 +195,7 @@ class NativeSparsePart(LayerPart[NativeSparseTensors, BranchBuffers]):
         return [gates, *(Operator(name, "attention", _built(step)) for name, step in steps)]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`: its branches are not counted."""
+        """Elements of the buffers that are live at once (:class:`LayerPart`): its branches are not counted."""
         return 0
 
 

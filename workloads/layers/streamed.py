@@ -22,22 +22,22 @@ class StreamedAttention(LayerPart[PageBounds | None, None]):
     """Attention under any mask; a layer has metadata of its pages if the mask selects some of them."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`: what no special schedule serves."""
+        """Whether layers of a kind have this variant (:class:`LayerPart`): what no special schedule serves."""
         sparse = phase.native_sparse is not None and kind.window is None
         return model.latent is None and not phase.unfused and not sparse
 
     def allocate(self, layout: Layout, index: int) -> PageBounds | None:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
         mask = layout.phase.score_mask
         if not isinstance(mask, PagesMask):
             return None
         return page_bounds(grouped_attention(layout), mask.page, layout.space, f".{index}")
 
     def allocate_shared(self, layout: Layout) -> None:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         buffers, bounds, mask = context.buffers, layer.of(self), context.score_mask(layer.kind)
         attention = replace(grouped_attention(context.layout), mask=mask)
         selection = []
@@ -48,7 +48,7 @@ class StreamedAttention(LayerPart[PageBounds | None, None]):
         return [*selection, context.attention(attention, tensors)]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`: counted by :class:`workloads.layers.key_values.KeyValues`."""
+        """Elements of the buffers that are live at once; those of :class:`workloads.layers.key_values.KeyValues`."""
         return 0
 
 

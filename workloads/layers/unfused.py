@@ -32,7 +32,7 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
     """Plain causal attention without fusion."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """See :class:`LayerPart`."""
+        """Whether layers of a kind have this variant; see :class:`LayerPart`."""
         return phase.unfused
 
     def refuse(self, model: Model, phase: Phase) -> None:
@@ -41,15 +41,15 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
             raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
 
     def allocate(self, layout: Layout, index: int) -> None:
-        """See :class:`LayerPart`."""
+        """Allocate weights and caches of a layer; see :class:`LayerPart`."""
 
     def allocate_shared(self, layout: Layout) -> ScoreBuffers:
-        """See :class:`LayerPart`."""
+        """Allocate the activations that all layers use in turn; see :class:`LayerPart`."""
         attention = grouped_attention(layout)
         return ScoreBuffers(*(scores_tensor(layout.space, name, attention) for name in ScoreBuffers._fields))
 
     def operators(self, context: LayerContext, layer: Layer) -> list[Operator]:
-        """See :class:`LayerPart`."""
+        """Operators of the part in order of execution; see :class:`LayerPart`."""
         shape, buffers = grouped_attention(context.layout), context.buffers
         tensors = AttentionTensors(buffers.q, layer.of(KEY_VALUES).cache, buffers.context)
         attention = UnfusedAttention(shape, tensors, *buffers.of(self), context.space)
@@ -66,7 +66,7 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
         ]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """See :class:`LayerPart`."""
+        """Elements of the buffers that are live at once; see :class:`LayerPart`."""
         if not footprint.unfused:
             return 0
         tokens = footprint.tokens
