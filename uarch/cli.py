@@ -39,6 +39,7 @@ COMMANDS = (
     "demo",
     "experiment",
     "requests",
+    "cluster",
 )
 
 WRONG_INPUT = 2

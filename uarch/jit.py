@@ -2,15 +2,17 @@
 
 Compiled code is cached on disk in a directory of this user alone, under a key of all sources from which it is made: Numba
 itself looks only at the file that a function stands in, and would go on using stale machine code after a change in a
-function that it calls.
+function that it calls. A function outside ``uarch`` may call those of ``uarch`` and of its own sub-package, such as
+``workloads.serving``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,6 +23,7 @@ from numba.core import caching, config
 
 from uarch.files.cache_directory import cache_directory
 from uarch.files.derived import say_damaged, sealed, unsealed
+from uarch.files.keys import source_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,11 +104,31 @@ class _CheckedCache(_Cache):  # type: ignore[misc]
 def _compiled(function: F, **options: bool) -> F:
     """Have Numba compile a function: integer-exact (no fastmath), without the GIL, cached if there is a safe place."""
     compiled = _njit(nogil=True, error_model="numpy", **options)(function)
-    directory = cache_directory()
+    directory = _directory_of(function)
     if directory is not None and not _numba_config.DISABLE_JIT:
         with suppress(OSError, RuntimeError):  # RuntimeError: no place that can be written
             compiled._cache = _CheckedCache(function, directory)
     return cast("F", compiled)
+
+
+def _directory_of(function: Callable[..., Any]) -> Path | None:
+    """Directory of a function's machine code: that of ``uarch``, or one inside it for the function's sub-package."""
+    directory = cache_directory()
+    parts = function.__module__.split(".")
+    if directory is None or parts[0] == "uarch" or len(parts) < 3:
+        return directory
+    return directory / f"{parts[0]}-{parts[1]}-{_jitted_sources_key('/'.join(parts[:2]))}"
+
+
+@cache
+def _jitted_sources_key(package: str) -> str:
+    """Hash of the modules of a package that import this one: no other has a part in its machine code."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in source_files(package, suffixes=(".py",)):
+        content = path.read_bytes()
+        if b"from uarch.jit import" in content:
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def constant(value: int) -> int:
@@ -126,6 +149,15 @@ def loop_kernel(function: F) -> F:
 def sub_kernel(function: F) -> F:
     """Compile what several kernels call and that allocates nothing, once for all of them: cached by itself."""
     return _compiled(function, **_CALLED_BY_KERNELS)
+
+
+def merged(function: F) -> F:
+    """A part of a kernel that is written apart for its readers: Numba inserts it where it is called, before it compiles.
+
+    For large functions with one caller: :func:`inline` compiles one by itself and once more in each caller, and what that
+    calls likewise, at every level.
+    """
+    return cast("F", _njit(nogil=True, error_model="numpy", inline="always", **_CALLED_BY_KERNELS)(function))
 
 
 def inline(function: F) -> F:

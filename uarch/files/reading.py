@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -54,11 +54,13 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
 def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | None:
     """Names allowed below the dotted ``path`` of ``model``; ``None`` if ``path`` is a plain value or does not exist.
 
-    A field may be a model itself, or a :class:`uarch.files.frozen_table.FrozenTable`.
+    A field may be a model itself, a tuple of models, or a :class:`uarch.files.frozen_table.FrozenTable`.
     """
     node: Any = model
     for name in path:
-        if _is_frozen_table(node):
+        if get_origin(node) is tuple and name.isdecimal():
+            node = get_args(node)[0]
+        elif _is_frozen_table(node):
             node = node.VALUE
         elif _is_model(node) and name in node.model_fields:
             node = _required(node.model_fields[name].annotation)

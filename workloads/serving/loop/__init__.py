@@ -1,0 +1,1 @@
+"""The event loop of a cluster, in plain arrays and jitted functions."""
