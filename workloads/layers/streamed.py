@@ -48,7 +48,7 @@ class StreamedAttention(LayerPart[PageBounds | None, None]):
         return [*selection, context.attention(attention, tensors)]
 
     def live_elements(self, model: Model, shard: Shard, footprint: Footprint) -> int:
-        """Elements of the buffers that are live at once; those of :class:`workloads.layers.key_values.KeyValues`."""
+        """Elements of the buffers that are live at once: 0, as :class:`workloads.layers.key_values.KeyValues` counts them."""
         return 0
 
 
