@@ -88,7 +88,7 @@ class TransferSection(Section):
     link: Literal["private", "shared"] = "shared"
     """Whether each cache has the bandwidth for itself, or those of a replica share it in each direction."""
     bytes_per_second: Positive = 50e9
-    """Of a replica; eight 400 Gb/s network adapters of a server of eight chips have 400e9."""
+    """Bytes a second of a replica's network; eight 400 Gb/s adapters of a server of eight chips have 400e9."""
     latency_seconds: Seconds = 0.0
 
 
@@ -132,7 +132,7 @@ class ClusterFile(Section):
     model: Text
     """Preset or ``config.json``."""
     dtype: Text = "fp16"
-    """Of weights, activations and KV cache."""
+    """Datatype of weights, activations and KV cache."""
     stack: Text = "graph"
     """Preset or file of a software stack."""
     step_times: Text = "roofline"

@@ -68,15 +68,15 @@ class Measures:
     """Hardware of all machines over that of a machine of eight reference chips."""
     tdp_watts: float
     kv_tokens_capacity: list[int]
-    """Of a replica, pool by pool."""
+    """Tokens that the KV memory of a replica holds, pool by pool."""
     kv_peak_share: list[float]
-    """Of the fullest replica, pool by pool."""
+    """Largest share of the KV memory in use on the fullest replica, pool by pool."""
     busy_share: list[float]
     """Share of the time in which a replica has a step under way, mean of each pool."""
     energy_joules: float
-    """Of all chips at the board, hosts not included: steps, and idle power between them."""
+    """Energy of all chips at the board, hosts not included: steps, and idle power between them."""
     energy_per_token_joules: float | None
-    """Over generated tokens."""
+    """Energy over generated tokens."""
     mean_watts: float
     preemptions: int
     cached_share: float

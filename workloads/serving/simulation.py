@@ -49,7 +49,7 @@ class Machine:
     kv_tokens: int
     """Tokens that its KV memory holds; rounded down to whole blocks."""
     table: int = 0
-    """Which of the step times are its own."""
+    """Number of the table of step times that is its own."""
     pool: int = 0
     max_sequences: int = 256
     """Requests that it computes at the same time."""
@@ -60,9 +60,9 @@ class Machine:
     """Memory for a request's whole output is taken at the start; None: as its policy does."""
     prefix_cache: bool = False
     host_seconds: float = 0.0
-    """Between two steps."""
+    """Seconds of the host between two steps."""
     kv_bytes_per_token: float = 0.0
-    """Of a request's KV cache on all chips together."""
+    """Bytes that a token of a request's KV cache takes on all chips together."""
     layers: int = 1
     link_bytes_per_second: float = inf
 
@@ -99,9 +99,9 @@ class Limits:
 
     end_seconds: float = inf
     first_token_seconds: FloatArray | None = None
-    """Of each request, ``(n,)``; with ``later_token_seconds``: what it may take to not be late."""
+    """Seconds from arrival to the first token beyond which each request is late, ``(n,)``."""
     later_token_seconds: FloatArray | None = None
-    """Mean of the tokens after the first, ``(n,)``."""
+    """Mean seconds of a token after the first beyond which each request is late, ``(n,)``."""
     allowed_late: int = -1
     """Late requests (both limits count) before the run is given up; -1: any number."""
 

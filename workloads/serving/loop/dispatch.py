@@ -1,4 +1,4 @@
-"""Which machines a request goes to when it arrives: the one that prefills it and the one that decodes it.
+"""Dispatch of a request to machines when it arrives: the one that prefills it and the one that decodes it.
 
 Rules take the machine with the least of something, the first among equals. To add one: a name in ``DISPATCHES`` and a line in
 ``load_of``.

@@ -38,7 +38,7 @@ class RooflineStepTimes:
     dtype: str
     element_bytes: float
     launch_seconds: float
-    """Of each kernel."""
+    """Seconds of the launch of each kernel."""
 
     def seconds_and_joules(self, steps: Steps) -> FloatArray:
         """Evaluate the roofline; see :class:`workloads.serving.step_times.protocol.StepTimes`."""
