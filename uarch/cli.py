@@ -1,5 +1,8 @@
 """The command line. Each command is a module of :mod:`uarch.commands`; heavy code is imported when a command runs.
 
+Modules of that folder that have a function ``register`` are commands: no list names them. ``--help`` shows them by
+:class:`uarch.commands.sections.Section`, and by name in each.
+
 Exit codes: 0, 2 for wrong input (one line on standard error), 130 when interrupted, 1 when the reader of a pipe left.
 Anything else that is raised is a defect and keeps its traceback.
 """
@@ -11,36 +14,14 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from pkgutil import iter_modules
+from typing import Annotated, Any, Protocol, cast
 
 import typer
 
+import uarch.commands
+from uarch.commands.sections import Section
 from uarch.errors import InputError, unknown_name
-
-COMMANDS = (
-    "chips",
-    "models",
-    "energy",
-    "kernel",
-    "run",
-    "validate",
-    "ablate",
-    "measure",
-    "plot",
-    "trace",
-    "report",
-    "export",
-    "import_",
-    "bench_model",
-    "systolic",
-    "scalesim",
-    "dram",
-    "fidelity",
-    "demo",
-    "experiment",
-    "requests",
-    "cluster",
-)
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -66,7 +47,24 @@ def _start(
         typer.echo(context.get_help())
 
 
-def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+class CommandModule(Protocol):
+    """What a module of :mod:`uarch.commands` has if it is a command, or a group of commands."""
+
+    SECTION: Section
+    """Heading under which ``--help`` shows it."""
+
+    def register(self, app: typer.Typer) -> None:
+        """Add the command to ``app``."""
+
+
+def commands() -> list[CommandModule]:
+    """Modules of all commands, in the order in which ``--help`` shows them."""
+    modules = [import_module(f"uarch.commands.{name}") for name in _module_names()]
+    found = [cast(CommandModule, module) for module in modules if hasattr(module, "register")]
+    return sorted(found, key=lambda command: list(Section).index(command.SECTION))
+
+
+def build_app(modules: Sequence[CommandModule]) -> typer.Typer:
     """The typer application with these commands."""
     app = typer.Typer(
         name="uarch",
@@ -76,15 +74,28 @@ def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_start)
-    for command in commands:
-        import_module(f"uarch.commands.{command}").register(app)
+    for module in modules:
+        added = typer.Typer()
+        module.register(added)
+        for command in added.registered_commands:
+            command.rich_help_panel = module.SECTION
+        for group in added.registered_groups:
+            group.rich_help_panel = module.SECTION
+        app.registered_commands += added.registered_commands
+        app.registered_groups += added.registered_groups
     return app
 
 
-def _needed(arguments: Sequence[str]) -> Sequence[str]:
+def _module_names() -> list[str]:
+    """Names of the modules of the commands' folder, sorted."""
+    return sorted(module.name for module in iter_modules(uarch.commands.__path__))
+
+
+def _needed(arguments: Sequence[str]) -> list[CommandModule]:
     """The command that is called: building the others would take longer than many a run. All of them for anything else."""
-    name = arguments[0].replace("-", "_") if arguments else ""
-    return [command for command in COMMANDS if command.rstrip("_") == name] or COMMANDS
+    called = arguments[0].replace("-", "_") if arguments else ""
+    modules = [import_module(f"uarch.commands.{name}") for name in _module_names() if name.rstrip("_") == called]
+    return [cast(CommandModule, module) for module in modules if hasattr(module, "register")] or commands()
 
 
 def run(arguments: Sequence[str]) -> int:

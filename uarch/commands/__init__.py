@@ -1,1 +1,1 @@
-"""Commands of the command line, one module each, with a function ``register(app)``."""
+"""Commands of the command line, one module each, with ``SECTION`` and a function ``register(app)``; the others help them."""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, percent, progress_bar, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.validation.ablation import Ablation
+
+SECTION = Section.ACCURACY
 
 
 def register(app: typer.Typer) -> None:

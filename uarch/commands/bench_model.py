@@ -11,6 +11,7 @@ import typer
 from results.plots.quantities import quantity
 from uarch.commands.options import ChipOption
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, table
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ TruthOption = Annotated[
     typer.Option("--truth", help="The simulator at a fidelity, or the suite's measured times."),
 ]
 _FARTHEST = 5
+
+SECTION = Section.ACCURACY
 
 
 def register(app: typer.Typer) -> None:

@@ -9,10 +9,13 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import JsonOption, SetOption, console, emit, table
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
     from uarch.chip.schema import Chip
+
+SECTION = Section.LOOK_UP
 
 
 def register(app: typer.Typer) -> None:

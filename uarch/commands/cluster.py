@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, percent, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.serving.lowering import LoweredCluster
@@ -22,6 +23,8 @@ OutputOption = Annotated[
 ]
 
 _SPREADS = ("ttft_seconds", "tbt_seconds", "tpot_seconds", "e2e_seconds", "queue_seconds", "transfer_seconds")
+
+SECTION = Section.SIMULATE
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import JsonOption, console, emit, make_folder, percent, progress_bar, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +24,8 @@ OutputOption = Annotated[
 
 PLOT_NAME = "comparison.png"
 _COLUMNS = ("chip", "latency", "tokens/s", "tensor\ncores", "bandwidth", "energy/\ntoken", "bound by")
+
+SECTION = Section.SIMULATE
 
 
 def register(app: typer.Typer) -> None:

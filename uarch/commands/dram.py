@@ -9,6 +9,7 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ PageOption = Annotated[
     Literal["open", "closed", "capped"],
     typer.Option(help="When a row is closed: on a conflict; without waiting hits; also after --row-hit-cap accesses."),
 ]
+
+SECTION = Section.PARTS
 
 
 def register(app: typer.Typer) -> None:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from uarch.energy.table import EnergyTable
 
 TableArgument = Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help="An energy table, such as n7 or n4.")]
+
+SECTION = Section.LOOK_UP
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, make_folder, progress_bar, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.experiments.findings import Comparison
@@ -25,6 +26,8 @@ EngineOption = Annotated[
     bool, typer.Option("--engine/--no-engine", help="Run a part of the points on the engine as well.")
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes.")]
+
+SECTION = Section.SIMULATE
 
 
 def register(app: typer.Typer) -> None:

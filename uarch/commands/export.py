@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from uarch.commands.output import JsonOption, emit
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 FormatOption = Annotated[
@@ -18,6 +19,8 @@ TableOption = Annotated[
     Literal["layers", "timeline", "rollup"],
     typer.Option("--table", help="Of CSV and Parquet: ops, intervals of the cores, or numbers of the whole run."),
 ]
+
+SECTION = Section.RESULTS
 
 
 def register(app: typer.Typer) -> None:

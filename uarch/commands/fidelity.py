@@ -8,6 +8,9 @@ import typer
 
 from uarch.commands.options import ChipOption
 from uarch.commands.output import JsonOption, SetOption, console, emit, table
+from uarch.commands.sections import Section
+
+SECTION = Section.ACCURACY
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uarch.commands.output import JsonOption, emit
+from uarch.commands.sections import Section
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The chip file to write.")]
 LikeOption = Annotated[
@@ -21,6 +22,8 @@ MapOption = Annotated[
         help="The action that an event is, and how many bytes it moves. Repeatable.",
     ),
 ]
+
+SECTION = Section.PARTS
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, progress_bar
+from uarch.commands.sections import Section
 
 _SUITES = Literal["gemm", "attention", "elementwise", "collective"]
+
+SECTION = Section.ACCURACY
 
 
 def register(app: typer.Typer) -> None:

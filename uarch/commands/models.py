@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.models.presets import Model
 
 _FP16_BITS = 16
+
+SECTION = Section.LOOK_UP
 
 
 def register(app: typer.Typer) -> None:

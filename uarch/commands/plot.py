@@ -9,10 +9,13 @@ import typer
 
 from results.plots.kinds import KINDS
 from uarch.commands.output import JsonOption, emit
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
     from results.trace.trace import Trace
+
+SECTION = Section.RESULTS
 
 
 def register(app: typer.Typer) -> None:

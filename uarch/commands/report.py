@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from uarch.commands.output import JsonOption, emit
+from uarch.commands.sections import Section
 from uarch.errors import InputError
+
+SECTION = Section.RESULTS
 
 
 def register(app: typer.Typer) -> None:

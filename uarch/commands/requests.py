@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.requests.records import Requests
@@ -26,6 +27,8 @@ CountOption = Annotated[int | None, typer.Option("--count", help="Requests.")]
 DurationOption = Annotated[float | None, typer.Option("--duration", metavar="SECONDS", help="Arrivals end then.")]
 
 _PERCENTILES = (50, 90, 99)
+
+SECTION = Section.LOOK_UP
 
 
 def register(app: typer.Typer) -> None:

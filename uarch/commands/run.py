@@ -23,6 +23,7 @@ from uarch.commands.output import (
     uses,
 )
 from uarch.commands.recording import OutputOption, TimelineOption, traced
+from uarch.commands.sections import Section
 from workloads.settings.choices import PhaseName
 from workloads.settings.run_options import RunOptions
 
@@ -49,6 +50,8 @@ StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME_OR_FILE", help="Software stack: graph, eager, or a TOML file.")
 ]
 _LAYER_FIELDS = ("flops", "macs", "l2_bytes", "link_bytes", "utilization")
+
+SECTION = Section.SIMULATE
 
 
 def register(app: typer.Typer) -> None:

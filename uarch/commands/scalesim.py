@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from uarch.systolic.scalesim import LayerReport
 
 REPORT_NAME = "COMPUTE_REPORT.csv"
+
+SECTION = Section.PARTS
 
 
 def register(app: typer.Typer) -> None:

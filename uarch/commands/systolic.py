@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uarch.commands.output import JsonOption, console, emit, table
+from uarch.commands.sections import Section
 from uarch.datatypes import MatrixDatatype
 from uarch.errors import InputError
 
@@ -48,6 +49,8 @@ HeatmapOption = Annotated[
 HeatmapAxesOption = Annotated[
     Literal["shapes", "arrays"], typer.Option(help="Axes: M and N at this K, or rows and columns.")
 ]
+
+SECTION = Section.PARTS
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import JsonOption, console, emit, percent, table
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A trace."
 
 ROWS_SHOWN = 20
 """Ops of a difference that are printed as text."""
+
+SECTION = Section.RESULTS
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from results.plots.quantities import quantity
 from uarch.commands.output import JsonOption, SetOption, console, emit, percent, progress_bar, table
+from uarch.commands.sections import Section
 
 if TYPE_CHECKING:
     from workloads.validation.suite import Judged
@@ -18,6 +19,8 @@ SuiteArgument = Annotated[
     Literal["gemm", "attention", "elementwise", "collective", "transformer"] | None,
     typer.Argument(help="Rows of one suite; all if left out."),
 ]
+
+SECTION = Section.ACCURACY
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import uarch.cli
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip, preset_names
 from uarch.commands.output import emit, shares
+from uarch.commands.sections import Section
 from uarch.errors import InputError
 
 pytestmark = pytest.mark.once("commands: no kernel that other tests do not run")
@@ -109,8 +111,8 @@ def test_wrong_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: 
 
 def test_each_command_alone_is_the_one_among_all() -> None:
     """The application is built with the called command only: by the names under which all of them are registered."""
-    registered = typer.main.get_group(uarch.cli.build_app()).commands
-    assert len(registered) == len(uarch.cli.COMMANDS)
+    registered = typer.main.get_group(uarch.cli.build_app(uarch.cli.commands())).commands
+    assert len(registered) == len(uarch.cli.commands())
     for name, command in registered.items():
         (module,) = uarch.cli._needed([name, "--help"])
         (alone,) = typer.main.get_group(uarch.cli.build_app([module])).commands.values()
@@ -173,8 +175,23 @@ def test_help_is_quick_and_names_the_commands() -> None:
     )
     result = python("-c", program)
     assert (result.returncode, result.stderr) == (0, "[]\n")
-    for command in uarch.cli.COMMANDS:
-        assert command.strip("_").replace("_", "-") in result.stdout
+    for name in typer.main.get_group(uarch.cli.build_app(uarch.cli.commands())).commands:
+        assert f" {name} " in result.stdout
+
+
+def test_help_shows_commands_by_section_in_the_order_of_the_sections() -> None:
+    shown = python("-m", "uarch", "--help").stdout
+    places = [shown.index(f"─ {section} ─") for section in Section]
+    assert places == sorted(places)
+    assert places[0] < shown.index(" chips ") < places[1] < shown.index(" run ") < places[2]
+
+
+def test_a_module_of_the_commands_folder_that_registers_something_is_a_command() -> None:
+    """No list names the commands: those of the folder are read with the eye of this test, which needs no import."""
+    folder = Path(uarch.cli.__file__).parent / "commands"
+    sources = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
+    named = {path for path in sources if re.search(r"^def register\(|import register ", path.read_text("utf-8"), re.M)}
+    assert len(named) == len(uarch.cli.commands())
 
 
 def test_python_m_uarch_without_arguments_and_with_version() -> None:
