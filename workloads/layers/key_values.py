@@ -168,18 +168,21 @@ def _rope(context: LayerContext, table: Tensor, keys: Tensor, *, stored: bool) -
 
 
 def _store(context: LayerContext, new: NewKeyValues, cache: KvCache) -> Operator:
-    program = kv_store(
-        "kv_store",
-        (new.keys, new.values),
-        (cache.k, cache.v),
-        cache.sequences,
-        cache.storage,
-        head_dim=context.model.head_dim,
-        dtype=context.phase.dtype,
-    )
+    def build() -> Programs:
+        program = kv_store(
+            "kv_store",
+            (new.keys, new.values),
+            (cache.k, cache.v),
+            cache.sequences,
+            cache.storage,
+            head_dim=context.model.head_dim,
+            dtype=context.phase.dtype,
+        )
+        return (program,)
+
     plain, dtype = context.phase.stored_dtype == context.phase.dtype, context.phase.dtype
     copy = Kernel("copy", (context.phase.tokens, 2 * new.keys.cols), dtype)
-    return Operator("kv_store", "kv_store", (program,), (copy,) if plain else ())
+    return Operator("kv_store", "kv_store", build, (copy,) if plain else ())
 
 
 KEY_VALUES = KeyValues()

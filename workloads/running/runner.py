@@ -152,6 +152,15 @@ def simulate_phase(
     )
 
 
+def seconds_of_phase(chip: Chip, model: Model, work: Phase, stack: Stack, mapper: Mapper) -> float:
+    """Seconds of a phase, as in the trace that :func:`simulate_phase` makes of it, without its table."""
+    stages = _execute(
+        _builder(chip, model, stack, work, mapper), Executor(chip, stack, work.fidelity, None, work.departures), _silent
+    )
+    path = critical_path(stages, work.micro_batches, peaks_of(chip, work.dtype))
+    return float(np.array([row["seconds"] for _, row in path]).sum())
+
+
 def _check_recorded(work: Phase, timeline_limit: int) -> None:
     """Raise :class:`InputError` for what no timeline can show."""
     if work.pp > 1:

@@ -12,7 +12,7 @@ from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from workloads.models.model import Model
 from workloads.models.presets import load_model
-from workloads.running.runner import simulate_phase
+from workloads.running.runner import seconds_of_phase, simulate_phase
 from workloads.settings.choices import runs_engine
 from workloads.settings.option_records import takes_options
 from workloads.settings.phase import Phase
@@ -58,5 +58,6 @@ class StepRunner:
         """Time of a step; one that was asked for before is remembered."""
         step = sequences if isinstance(sequences, StepBatch) else StepBatch.of(sequences)
         if step not in self._seconds:
-            self._seconds[step] = float(self.run(step).rollup["seconds"])
+            work = Phase.of_sequences(step, self.options)
+            self._seconds[step] = seconds_of_phase(self.chip, self.model, work, self.stack, self._mapper)
         return self._seconds[step]
