@@ -51,7 +51,7 @@ def allocate(layout: Layout) -> Buffers:
 
 def _gathers_last(phase: Phase) -> bool:
     """Whether the last tokens do not lie at equal distances."""
-    return phase.logits == "last" and phase.new_tokens.equal_q_len is None
+    return not phase.sees_all_logits and phase.new_tokens.equal_q_len is None
 
 
 def _layer(layout: Layout, index: int) -> Layer:

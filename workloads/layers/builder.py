@@ -104,10 +104,10 @@ class OperatorBuilder:
         shape = GemmShape(phase.logit_tokens, context.shard.vocab, context.model.hidden)
         if buffers.last is not None:
             rows = Operand(buffers.last)
-        elif phase.logits == "last":
-            rows = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
-        else:
+        elif phase.sees_all_logits:
             rows = Operand(buffers.normed.as_rows())
+        else:
+            rows = Operand(buffers.normed, row=phase.q_len - 1, per_batch=True)
         outputs = [Output(Operand(buffers.logits, col=context.rank * context.shard.vocab), 0, context.shard.vocab)]
         weights = Operand(buffers.lm_head)
 

@@ -101,9 +101,14 @@ class Phase(RunOptions):
         return self.new_tokens.total
 
     @property
+    def sees_all_logits(self) -> bool:
+        """Whether the LM head sees all tokens, as in a verification, or the last one of each sequence."""
+        return self.logits == "all" or self.name == "verify"
+
+    @property
     def logit_tokens(self) -> int:
         """Tokens that the LM head sees."""
-        return self.tokens if self.logits == "all" or self.name == "verify" else self.batch
+        return self.tokens if self.sees_all_logits else self.batch
 
     def of_group(self) -> Phase:
         """The part of the batch that one of ``ep`` groups of chips attends to."""

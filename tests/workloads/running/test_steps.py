@@ -65,7 +65,7 @@ def test_equal_sequences_are_the_other_phases(tiny: str, architecture: str, cach
         ("verify", (3, 24), {"logits": "all"}),
     ):
         draft = {"draft": "chain:2"} if phase == "verify" else {}
-        other = simulate(small_chip(), model, phase, batch=2, seq=24, **options, **more, **draft)
+        other = simulate(small_chip(), model, phase, batch=2, seq=24, **options, **draft)
         assert_same(step_of(model, [sizes] * 2, **options, **more), other)
 
 
