@@ -90,32 +90,29 @@ class _Builder:
 
         The last query tiles of a head see most keys.
         """
-        group = self.attention.group
-        run = self.sequences.run(self.mapping.tile_k)
-        parts: list[tuple[int, list[UnitArray]]] = []
+        attention, pack = self.attention, self.mapping.pack
+        first_heads = np.arange(0, attention.q_heads, pack)
+        kv_heads = first_heads // attention.group if self.mask.drawn else np.zeros_like(first_heads)
+        parts, work = [], []
         kept = computed = 0
         for s in range(self.sequences.count):
-            of_sequence = []
-            work = 0
-            for head in range(0, self.attention.q_heads, self.mapping.pack):
-                mask = self._mask(s, head // group)
-                kept += mask.kept_scores * self.mapping.pack
-                computed += mask.computed_scores * self.mapping.pack
-                work += mask.computed_scores
-                units = self._template(s, head // group).copy()
-                units["head"] = head
-                of_sequence.append(units)
-            parts.append((work, of_sequence))
+            masks = [self._mask(s, kv_head) for kv_head in kv_heads.tolist()]
+            kept += pack * sum(mask.kept_scores for mask in masks)
+            work.append(sum(mask.computed_scores for mask in masks))
+            computed += pack * work[-1]
+            templates = {kv_head: self._template(s, kv_head) for kv_head in set(kv_heads.tolist())}
+            units = np.stack([templates[kv_head] for kv_head in kv_heads.tolist()])
+            units["head"] = first_heads[:, None]
+            parts.append(units)
         if self.mapping.as_grid:
-            per_sequence = range(self.attention.q_heads // self.mapping.pack)
-            ordered = [units[head][::-1] for head in per_sequence for _, units in parts]
-            empty = _empty_blocks([len(units) for units in ordered])
+            ordered = np.concatenate([units[:, ::-1] for units in parts], axis=1).ravel()
+            empty = _empty_blocks([units.shape[1] for units in parts] * len(first_heads))
         else:
-            order = np.argsort([-work for work, _ in parts], kind="stable")
-            ordered = [units for s in order for units in parts[s][1]]
-            empty = np.zeros(sum(map(len, ordered)), np.int64)
-        heads = self.attention.q_heads
-        return Units(np.concatenate(ordered), run, kept // heads, computed // heads, empty)
+            order = np.argsort([-of_sequence for of_sequence in work], kind="stable")
+            ordered = np.concatenate([parts[s].ravel() for s in order])
+            empty = np.zeros(len(ordered), np.int64)
+        heads, run = attention.q_heads, self.sequences.run(self.mapping.tile_k)
+        return Units(ordered, run, kept // heads, computed // heads, empty)
 
     def _mask_key(self, s: int, kv_head: int) -> tuple[int, ...]:
         lengths = int(self.sequences.q_len[s]), int(self.sequences.kv_len[s])
