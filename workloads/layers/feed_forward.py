@@ -27,8 +27,8 @@ class FeedForward(LayerPart[FeedForwardWeights, None]):
     """The network that all tokens visit; its activations are those of :class:`workloads.layers.layout.Buffers`."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """Whether layers of a kind have this variant (:class:`LayerPart`): layers without experts."""
-        return not kind.has_experts
+        """Whether layers of a kind have this variant (:class:`LayerPart`): all without experts."""
+        return True
 
     def allocate(self, layout: Layout, index: int) -> FeedForwardWeights:
         """Allocate weights and caches of a layer; see :class:`LayerPart`."""

@@ -45,8 +45,8 @@ class KeyValues(LayerPart[KeyValueTensors, NewKeyValues | None]):
     """Everything before grouped-query attention proper, which is a part of its own."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """Whether layers of a kind have this variant: all whose keys and values do not come from latents."""
-        return model.latent is None
+        """Whether layers of a kind have this variant: all that no other serves."""
+        return True
 
     def allocate(self, layout: Layout, index: int) -> KeyValueTensors:
         """Allocate weights and caches of a layer; see :class:`LayerPart`."""

@@ -94,13 +94,17 @@ class LatentBuffers:
 class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
     """Multi-head latent attention."""
 
+    is_whole_attention = True
+
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
         """Whether layers of a kind have this variant; see :class:`LayerPart`."""
         return model.latent is not None
 
     def refuse(self, model: Model, phase: Phase) -> None:
-        """Raise :class:`uarch.InputError` for a mask that selects pages."""
-        if isinstance(phase.score_mask, PagesMask):
+        """Raise :class:`uarch.InputError` for unfused attention, and for a mask that selects pages or blocks."""
+        if phase.unfused:
+            raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
+        if isinstance(phase.score_mask, PagesMask) or phase.native_sparse is not None:
             raise InputError(f"mask = {phase.mask!r}: nothing can be selected from the latent cache of {model.name}")
 
     def allocate(self, layout: Layout, index: int) -> LatentTensors:

@@ -21,7 +21,6 @@ from kernels.program.address_space import AddressSpace, Tensor
 from kernels.program.tile_program import TileProgram
 from uarch.chip.schema import Chip
 from uarch.datatypes import ACCUMULATOR_BYTES
-from uarch.errors import InputError
 from workloads.layers.context import LayerContext
 from workloads.layers.key_values import KEY_VALUES, grouped_attention
 from workloads.layers.layout import Layer, Layout
@@ -168,11 +167,6 @@ class NativeSparsePart(LayerPart[NativeSparseTensors, BranchBuffers]):
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
         """Whether layers of a kind have this variant: those without a window, if the phase asks for it."""
         return phase.native_sparse is not None and kind.window is None
-
-    def refuse(self, model: Model, phase: Phase) -> None:
-        """Raise :class:`uarch.InputError` for a model without keys and values to select from."""
-        if model.latent is not None:
-            raise InputError(f"mask = {phase.mask!r}: nothing can be selected from the latent cache of {model.name}")
 
     def allocate(self, layout: Layout, index: int) -> NativeSparseTensors:
         """Allocate weights and caches of a layer; see :class:`LayerPart`."""

@@ -8,6 +8,7 @@ latents, native sparse attention, experts, ...) is one module of this folder and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from workloads.layers.context import LayerContext
 from workloads.layers.layout import Layer, LayerT, Layout, SharedT, TensorOwner
@@ -21,9 +22,12 @@ from workloads.settings.phase import Phase
 class LayerPart(TensorOwner[LayerT, SharedT], ABC):
     """A variant of a part of a layer: ``LayerT`` are its weights and caches in a layer, ``SharedT`` its activations."""
 
+    is_whole_attention: ClassVar[bool] = False
+    """Whether a part that begins an attention ends it too, so that no schedule follows it."""
+
     @abstractmethod
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """Whether layers of a kind have this variant in a phase."""
+        """Whether layers of a kind have this variant in a phase, if none before it in its list has them."""
 
     def refuse(self, model: Model, phase: Phase) -> None:
         """Raise :class:`uarch.InputError` for what the variant cannot do; by default it can do all."""

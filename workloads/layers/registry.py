@@ -1,4 +1,8 @@
-"""Variants of the parts of a layer: a line for each."""
+"""Variants of the parts of a layer: a line for each.
+
+Of each list a layer has the first variant that serves it; the last one serves all that are left, so that no variant needs to
+know of the others.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,21 @@ from workloads.settings.phase import Phase
 
 Part = LayerPart[Any, Any]
 
-INPUTS: tuple[Part, ...] = (KEY_VALUES, LATENT_ATTENTION)
-"""What begins an attention, and has its cache; latent attention is whole in itself."""
-SCHEDULES: tuple[Part, ...] = (STREAMED_ATTENTION, NATIVE_SPARSE, UNFUSED_ATTENTION)
-"""What attends to the keys and values of such a cache."""
-FEED_FORWARDS: tuple[Part, ...] = (FEED_FORWARD, EXPERTS)
+INPUTS: tuple[Part, ...] = (LATENT_ATTENTION, KEY_VALUES)
+"""Parts that begin an attention, and have its cache; some of them are a whole attention."""
+SCHEDULES: tuple[Part, ...] = (NATIVE_SPARSE, UNFUSED_ATTENTION, STREAMED_ATTENTION)
+"""Parts that attend to the keys and values of such a cache."""
+FEED_FORWARDS: tuple[Part, ...] = (EXPERTS, FEED_FORWARD)
 
 
 def parts_of(model: Model, phase: Phase, kind: LayerKind) -> tuple[list[Part], list[Part]]:
     """Parts of the attention and of the feed-forward network of a kind of layers, in order of execution."""
-    attention = [part for part in chain(INPUTS, SCHEDULES) if part.serves(model, phase, kind)]
-    return attention, [part for part in FEED_FORWARDS if part.serves(model, phase, kind)]
+
+    def first(variants: tuple[Part, ...]) -> Part:
+        return next(part for part in variants if part.serves(model, phase, kind))
+
+    begin = first(INPUTS)
+    return [begin] if begin.is_whole_attention else [begin, first(SCHEDULES)], [first(FEED_FORWARDS)]
 
 
 def every_part(model: Model, phase: Phase) -> list[Part]:

@@ -22,9 +22,8 @@ class StreamedAttention(LayerPart[PageBounds | None, None]):
     """Attention under any mask; a layer has metadata of its pages if the mask selects some of them."""
 
     def serves(self, model: Model, phase: Phase, kind: LayerKind) -> bool:
-        """Whether layers of a kind have this variant (:class:`LayerPart`): what no special schedule serves."""
-        sparse = phase.native_sparse is not None and kind.window is None
-        return model.latent is None and not phase.unfused and not sparse
+        """Whether layers of a kind have this variant (:class:`LayerPart`): all that no special schedule serves."""
+        return True
 
     def allocate(self, layout: Layout, index: int) -> PageBounds | None:
         """Allocate weights and caches of a layer; see :class:`LayerPart`."""

@@ -37,7 +37,7 @@ class UnfusedLayerAttention(LayerPart[None, ScoreBuffers]):
 
     def refuse(self, model: Model, phase: Phase) -> None:
         """Raise :class:`uarch.InputError` for a model whose attention is not plain."""
-        if model.latent is not None or model.attention_soft_cap is not None or set(model.windows) != {None}:
+        if model.attention_soft_cap is not None or set(model.windows) != {None}:
             raise InputError(f"attention = 'unfused': not possible with the attention of {model.name}; allowed: flash")
 
     def allocate(self, layout: Layout, index: int) -> None:
