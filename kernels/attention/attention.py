@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from kernels.attention.padded_mask import PaddedMask
@@ -141,6 +141,11 @@ class Attention:
     def flops_of(self, scores: int) -> int:
         """Count two per multiply-accumulate for ``scores`` of every query head, in both products."""
         return 2 * self.q_heads * scores * (self.head_dim + self.value_width)
+
+    def of_lengths(self, q_len: IntArray, kv_len: IntArray) -> Attention:
+        """The same attention of a ragged batch: new tokens and keys of each sequence, int64 of equal shape."""
+        lengths = q_len, kv_len
+        return replace(self, batch=len(q_len), q_len=int(q_len.max()), kv_len=int(kv_len.max()), lengths=lengths)
 
     def __str__(self) -> str:
         heads = f"h {self.q_heads}/{self.kv_heads} x {self.head_dim}"

@@ -84,13 +84,7 @@ class KeyValues(LayerPart[KeyValueTensors, NewKeyValues | None]):
         """Elements of the buffers that are live at once; see :class:`LayerPart`."""
         if model.latent is not None:
             return 0
-        stream, qkv = footprint.tokens * model.hidden, qkv_elements(model, shard, footprint.tokens)
-        context = footprint.tokens * shard.q_heads * model.head_dim
-        return max(
-            2 * stream + qkv,  # QKV product, from the normed stream
-            stream + qkv + context,  # attention
-            2 * stream + context,  # output projection
-        )
+        return attention_elements(model, shard, footprint.tokens, model.head_dim)
 
 
 def grouped_attention(layout: Layout) -> Attention:
@@ -102,6 +96,16 @@ def grouped_attention(layout: Layout) -> Attention:
 def qkv_elements(model: Model, shard: Shard, tokens: int) -> int:
     """Elements of queries, keys and values of ``tokens`` tokens."""
     return tokens * (shard.q_heads + 2 * shard.kv_heads) * model.head_dim
+
+
+def attention_elements(model: Model, shard: Shard, tokens: int, value_dim: int) -> int:
+    """Elements of the largest set of buffers that is live at once in an attention that streams keys and values."""
+    stream, qkv, context = tokens * model.hidden, qkv_elements(model, shard, tokens), tokens * shard.q_heads * value_dim
+    return max(
+        2 * stream + qkv,  # products from the normed stream
+        stream + qkv + context,  # attention
+        2 * stream + context,  # output projection
+    )
 
 
 def _qkv(context: LayerContext, tensors: KeyValueTensors, new: NewKeyValues | None) -> Operator:

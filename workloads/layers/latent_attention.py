@@ -24,7 +24,7 @@ from kernels.program.tile_program import TileProgram
 from kernels.vector.new_tokens import NewTokens
 from uarch.errors import InputError
 from workloads.layers.context import LayerContext
-from workloads.layers.key_values import qkv_elements
+from workloads.layers.key_values import attention_elements
 from workloads.layers.layout import Layer, Layout
 from workloads.layers.operator import Operator
 from workloads.layers.part import LayerPart
@@ -52,25 +52,25 @@ class LatentTensors:
 
 
 @dataclass(frozen=True)
-class AbsorbedBuffers:
-    """Queries in the space of the cached latents, and what attention makes of them."""
+class SequenceGroup:
+    """Sequences ``first`` to ``end - 1`` of the batch, which are computed in one way."""
 
     first: int
-    """First of the sequences that are computed so."""
     end: int
-    """Sequence after the last of them."""
+
+
+@dataclass(frozen=True)
+class AbsorbedBuffers(SequenceGroup):
+    """Queries in the space of the cached latents, and what attention makes of them."""
+
     queries: Tensor
     contexts: Tensor
 
 
 @dataclass(frozen=True)
-class ExpandedBuffers:
+class ExpandedBuffers(SequenceGroup):
     """Keys and values of all heads."""
 
-    first: int
-    """First of the sequences that are computed so."""
-    end: int
-    """Sequence after the last of them."""
     keys: Tensor
     values: Tensor
     latents: Tensor | None
@@ -151,13 +151,7 @@ class LatentPart(LayerPart[LatentTensors, LatentBuffers]):
         """Elements of the buffers that are live at once; queries, keys and values count as expanded heads."""
         if model.latent is None:
             return 0
-        stream, qkv = footprint.tokens * model.hidden, qkv_elements(model, shard, footprint.tokens)
-        context = footprint.tokens * shard.q_heads * model.latent.value_dim
-        return max(
-            2 * stream + qkv,  # products from the normed stream
-            stream + qkv + context,  # attention
-            2 * stream + context,  # output projection
-        )
+        return attention_elements(model, shard, footprint.tokens, model.latent.value_dim)
 
 
 def sizes_of(model: Model) -> LatentAttention:
@@ -173,15 +167,12 @@ def _expands(latent: LatentAttention, phase: Phase) -> npt.NDArray[np.bool_]:
     Absorbing costs two products for each new token, expanding costs two for each token of the context, and scores of
     expanded heads are cheaper. Single new tokens and drafts, which are few, are always absorbed, prompts always expanded.
     """
-    tokens = phase.new_tokens
+    q_len, kv_len = phase.new_tokens.q_len, phase.new_tokens.kv_len
     if phase.name != "step":
-        return np.full(len(tokens.q_len), phase.name == "prefill")
-    q_len, kv_len = tokens.q_len, tokens.kv_len
+        return np.full(len(q_len), phase.name == "prefill")
     scores = q_len * kv_len - q_len * (q_len - 1) // 2
-    product = latent.kv_rank * (latent.nope_dim + latent.value_dim)
-    absorbed = q_len * product + scores * (latent.cached_dim + latent.kv_rank)
-    expanded = kv_len * product + scores * (latent.head_dim + latent.value_dim)
-    return np.asarray((q_len > 1) & (expanded < absorbed))
+    cheaper = latent.expanded_macs(kv_len, scores) < latent.absorbed_macs(q_len, scores)
+    return np.asarray((q_len > 1) & cheaper)
 
 
 def _absorbed_buffers(layout: Layout, end: int) -> AbsorbedBuffers:
@@ -246,7 +237,7 @@ class _LatentLayer:
         if buffers.q_latent is not None and tensors.q_norm is not None:
             source = buffers.q_latent
             down.insert(0, Output(Operand(source.as_rows()), 0, source.cols))
-            q_norms.append(self._norm("q_norm", source, tensors.q_norm))
+            q_norms.append(context.norm("q_norm", source, tensors.q_norm, source))
         return [
             context.product_into("latent_down", context.buffers.normed, tensors.down, down),
             *q_norms,
@@ -261,7 +252,7 @@ class _LatentLayer:
             operators += self._absorbed(group) if isinstance(group, AbsorbedBuffers) else self._expanded(group)
         return operators
 
-    def _tokens(self, group: AbsorbedBuffers | ExpandedBuffers) -> NewTokens:
+    def _tokens(self, group: SequenceGroup) -> NewTokens:
         """New tokens of a group's sequences."""
         tokens = self.context.phase.new_tokens
         whole = group.end - group.first == len(tokens.q_len)
@@ -270,11 +261,7 @@ class _LatentLayer:
     def _of_group(self, attention: Attention, tokens: NewTokens) -> Attention:
         """The attention of some sequences, under the mask of the phase."""
         attention = replace(attention, mask=self.context.phase.score_mask)
-        if not tokens.is_part:
-            return attention
-        lengths = tokens.q_len, tokens.kv_len
-        q_len, kv_len = (int(length.max()) for length in lengths)
-        return replace(attention, batch=len(tokens.q_len), q_len=q_len, kv_len=kv_len, lengths=lengths)
+        return attention.of_lengths(tokens.q_len, tokens.kv_len) if tokens.is_part else attention
 
     @property
     def _entries(self) -> Tensor:
@@ -307,7 +294,6 @@ class _LatentLayer:
         context, latent, heads = self.context, self.latent, self.context.shard.q_heads
         tokens, keys, values, q = self._tokens(group), group.keys, group.values, context.buffers.q
         nope, width, head = latent.nope_dim, latent.head_dim, np.arange(heads)
-        sources = group.latents or self._entries
         k_shape = GemmShape(keys.batch * keys.rows, nope, latent.kv_rank, heads)
         k_parts = [Output(Operand(keys.as_rows(), col=head * width), 0, nope)]
         v_shape = GemmShape(keys.batch * keys.rows, heads * latent.value_dim, latent.kv_rank)
@@ -319,7 +305,7 @@ class _LatentLayer:
             sequences = Sequences(tokens.q_len, tokens.kv_len, tokens.first_row, rows_before)
         operands = AttentionTensors(q, KvCache(keys, values, sequences), context.buffers.context)
         names = "prefill_" if group.first else ""
-        latents = Operand(sources.as_rows())
+        latents = Operand((group.latents or self._entries).as_rows())
         return [
             self._rotate(f"{names}q_rope", q, q, (nope, width), (nope, width), tokens),
             *self._key_positions(group, tokens),
@@ -334,9 +320,8 @@ class _LatentLayer:
         target = latent.nope_dim, latent.head_dim
         if latents is None:
             return [self._rotate("k_rope", self.buffers.down, group.keys, (latent.kv_rank, 0), target, tokens)]
-        attention, dtype = absorbed_attention(context.layout), context.phase.dtype
+        ops, dtype = absorbed_attention(context.layout).dequantise_ops, context.phase.dtype
         sequences, scales = cache.sequences.part(group.first, group.end), cache.storage.k_scales
-        ops = attention.dequantise_ops
         loaded = kv_load("kv_load", cache.k, latents, sequences, scales, dequantise_ops=ops, dtype=dtype)
         spread = spread_to_heads(
             "k_rope",
@@ -381,11 +366,6 @@ class _LatentLayer:
         if table is None:
             raise InputError(f"{self.context.model.name}: latent attention needs rotary positions")
         return table
-
-    def _norm(self, name: str, x: Tensor, weights: Tensor) -> Operator:
-        kernels, rows = self.context.vector_kernels, x.as_rows()
-        kind, eps, dtype = self.context.model.norm, self.context.model.norm_eps, self.context.phase.dtype
-        return Operator(name, "norm", (kernels.norm(name, rows, weights, rows, norm=kind, eps=eps, dtype=dtype),))
 
     def _rotate(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from uarch.arrays import IntArray
+
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["silu", "gelu"]
 Positions = Literal["rope", "alibi", "learned"]
@@ -49,6 +51,19 @@ class LatentAttention:
     def cached_dim(self) -> int:
         """Elements that the cache holds for a token."""
         return self.kv_rank + self.rope_dim
+
+    def absorbed_macs(self, q_len: IntArray, scores: IntArray) -> IntArray:
+        """Multiply-accumulates of a head with absorbed weights, for ``q_len`` queries that see ``scores`` keys in all."""
+        return q_len * self._absorbed + scores * (self.cached_dim + self.kv_rank)
+
+    def expanded_macs(self, kv_len: IntArray, scores: IntArray) -> IntArray:
+        """Multiply-accumulates of a head whose keys and values are expanded for ``kv_len`` tokens."""
+        return kv_len * self._absorbed + scores * (self.head_dim + self.value_dim)
+
+    @property
+    def _absorbed(self) -> int:
+        """Weights of a head that make keys and values of a latent."""
+        return self.kv_rank * (self.nope_dim + self.value_dim)
 
     def linear_parameters(self, hidden: int, heads: int) -> int:
         """Weights of the products of a layer of ``heads`` heads that weight quantisation and sparsity apply to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +80,7 @@ def _mixed(
     attention = Attention(sum(counts), *heads, max(q_lens), max(kv_lens), causal, dtype=dtype)
     if len(kinds) == 1:
         return attention
-    return replace(attention, lengths=(np.repeat(q_lens, counts), np.repeat(kv_lens, counts)))
+    return attention.of_lengths(np.repeat(q_lens, counts), np.repeat(kv_lens, counts))
 
 
 def _copy(
