@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.oracles.naive_cluster import NaiveCluster, StepSeconds
+from tests.oracles.naive_cluster import NaiveCluster
+from tests.oracles.naive_server import StepSeconds
 from workloads.requests.records import Requests
 from workloads.serving.loop.dispatch import DISPATCHES
 from workloads.serving.policies.registry import POLICIES, RESERVES_OUTPUT
