@@ -63,8 +63,7 @@ def _flash_mappings(machine: Machine, visited: VisitedTiles) -> Iterable[FlashMa
     ):
         mapping = FlashMapping(tile_q, tile_k, stages, pack, splits)
         tiles = ceil(attention.kv_len / tile_k)
-        registers = tile_q * pack * (tile_k + attention.value_width) * ACCUMULATOR_BYTES
-        if visited.l1_bytes(mapping) > machine.l1_bytes or registers > machine.register_bytes:
+        if not _fits(machine, visited, mapping):
             continue
         if stages > 2 * tiles + 1 or (tile_k > attention.kv_len and tile_k > 32):
             continue
@@ -76,18 +75,33 @@ def _flash_mappings(machine: Machine, visited: VisitedTiles) -> Iterable[FlashMa
 
 
 def _row_tiles(machine: Machine, visited: VisitedTiles) -> list[tuple[int, int]]:
-    """(query positions, packed heads) of a block: all of a group if its rows are few."""
+    """(query positions, packed heads) of a block: all of a group, as far as a core has room, if its rows are few."""
     attention = visited.attention
     if attention.row_tile is not None:
         return [attention.row_tile]
     if attention.q_len * attention.group <= max(TILE_SIZES):
-        return [(attention.q_len, attention.group)]
+        return [(attention.q_len, _largest_pack(machine, visited))]
     tiles = [(tile_q, 1) for tile_q in up_to(for_arrays((32, 64, 128), machine.rows), attention.q_len)]
     if attention.is_plain or attention.group == 1:
         return tiles
     packs = [pack for pack in (attention.group, 64, 32, 16) if pack <= attention.group and attention.group % pack == 0]
     packed = [(max(1, rows // pack), pack) for pack in packs for rows in (64, 128, 256) if rows >= pack]
     return list(dict.fromkeys([*tiles, *((min(tile_q, attention.q_len), pack) for tile_q, pack in packed)]))
+
+
+def _largest_pack(machine: Machine, visited: VisitedTiles) -> int:
+    """Heads of a block: all of a group, or half of them, and so on, until a block of the smallest tiles fits a core."""
+    attention, pack = visited.attention, visited.attention.group
+    while pack % 2 == 0 and not _fits(machine, visited, FlashMapping(attention.q_len, min(_KEY_TILES), 2, pack)):
+        pack //= 2
+    return pack
+
+
+def _fits(machine: Machine, visited: VisitedTiles, mapping: FlashMapping) -> bool:
+    """Whether a block's stages and queries fit into L1, and its scores and sums into registers."""
+    columns = mapping.tile_k + visited.attention.value_width
+    registers = mapping.tile_q * mapping.pack * columns * ACCUMULATOR_BYTES
+    return visited.l1_bytes(mapping) <= machine.l1_bytes and registers <= machine.register_bytes
 
 
 def _may_split(machine: Machine, visited: VisitedTiles, mapping: FlashMapping) -> bool:

@@ -6,11 +6,13 @@ Exercised with it: visited_tiles.
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.attention.attention import Attention
 from kernels.attention.steps import OPS_PER_RESCALED, OPS_PER_SCORE
+from kernels.mapping.attention_ranking import rank_attention
 from kernels.mapping.tile_menu import library_menu
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
@@ -89,3 +91,10 @@ def test_empty_blocks_take_their_launch() -> None:
     empty = 64 * 8 * (512 // 64 - 1) / chip.core.count * chip.core.block_launch_seconds
     assert mixed.seconds > 0.5 * empty
     assert mixed.seconds < apart + empty + 1e-6
+
+
+@pytest.mark.parametrize(("heads", "pack"), [(16, 16), (128, 64)])
+def test_heads_of_a_group_are_packed_as_far_as_registers_reach(heads: int, pack: int) -> None:
+    """Absorbed latents of DeepSeek: 128 rows of 512 + 32 sums of 4 B are 272 KiB, more than the 256 KiB of a core."""
+    attention = Attention(16, heads, 1, 576, 1, 1000, value_dim=512, latent=True)
+    assert {estimate.mapping.pack for estimate in rank_attention(load_chip("h100"), attention)} == {pack}

@@ -61,6 +61,19 @@ def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     return captured.err
 
 
+def test_the_sequences_of_a_step_come_from_a_file(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither batch nor length is needed; a wrong line is named."""
+    step = Path("step.csv")
+    step.write_text("new_tokens,context_tokens\n1,40\n16,16\n")
+    model = arguments[arguments.index("--model") + 1]
+    command = ["run", "--chip", "h100", "--model", model, "--phase", "step", "--step-file", "step.csv"]
+    found = json_of(capsys, [*command, "--fidelity", "analytical"])
+    assert found["workload"]["step"] == "1/40, 16/16"
+    assert (found["workload"]["batch"], found["tokens"]) == (2, 17)
+    step.write_text("1,40\n16\n")
+    assert "step.csv: line 2 = '16': must be 1 <= new_tokens <= context_tokens" in error_of(capsys, command)
+
+
 def test_json_is_the_trace(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     payload = json_of(capsys, [*arguments, "--seed", "5", "-o", "run.h5"])
     trace = Trace.load("run.h5")

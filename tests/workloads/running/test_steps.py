@@ -134,6 +134,14 @@ def test_groups_of_chips_share_the_sequences_out() -> None:
     assert shapes == {"29 x 256 x 128"}
 
 
+def test_micro_batches_share_the_sequences_out(tiny: str) -> None:
+    """Two micro-batches through two stages, each of half of the sequences and the larger half of the tokens."""
+    trace = step_of(tiny, [(24, 24), (8, 8), (1, 30), (1, 9)], pp=2, micro_batches=2)
+    shapes = {row["shape"].decode() for row in trace.layers if row["name"] == b"qkv"}
+    assert shapes == {"25 x 512 x 256"}
+    assert trace.rollup["tokens"] == 34
+
+
 def test_the_block_model_runs_steps(tiny: str) -> None:
     """Fused attention of the sequences with as many new tokens at a time, at their mean context."""
     seconds = [step_of(tiny, step, fidelity="lltile").rollup["seconds"] for step in (MIXED, [*MIXED, (1, 90)])]
