@@ -34,7 +34,7 @@ def report(
 
     target = output or files[0].with_suffix(".html")
     if target.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--output {target}: unknown ending {target.suffix!r}, allowed: .html, .htm")
+        raise InputError(f"--output {target}: unknown ending {target.suffix!r}; allowed: .html, .htm")
     check_output(target)
     try:
         write_report([Trace.load(file) for file in files], target)

@@ -10,7 +10,7 @@ import typer
 from uarch.commands.output import JsonOption, console, emit, table
 from uarch.commands.sections import Section
 from uarch.datatypes import MatrixDatatype
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be
 
 if TYPE_CHECKING:
     from uarch.systolic.cycles import SystolicArray
@@ -99,7 +99,7 @@ def systolic(
         cycles_per_step=cycles_per_step,
         accumulator_rows=UNBOUNDED if accumulator_rows is None else accumulator_rows,
     )
-    structure = parse_structure(sparsity, "--sparsity")
+    structure = parse_structure(sparsity, "sparsity")
     sizes = {"rows": rows, "cols": cols, "m": m, "n": n, "k": k, "mac_stages": mac_stages}
     options = {"macs_per_pe_cycle": max(k_per_step, cycles_per_step), "sparsity": structure.group}
     _check_sizes(sizes | options | ({} if accumulator_rows is None else {"accumulator_rows": accumulator_rows}))
@@ -120,10 +120,10 @@ def _check_sizes(sizes: dict[str, int]) -> None:
     """Refuse what would not fit into counters; sizes that are too small are refused by the model."""
     for name, value in sizes.items():
         if value > LARGEST_SIZE:
-            raise InputError(f"{name} {value}; allowed: at most {LARGEST_SIZE}")
+            raise must_be(name, value, f"at most {LARGEST_SIZE}")
     macs = sizes["m"] * sizes["n"] * sizes["k"]
     if macs > MOST_MACS:
-        raise InputError(f"m n k = {macs} MACs; allowed: at most {MOST_MACS}")
+        raise InputError(f"m x n x k = {macs} MACs: must be at most {MOST_MACS}")
 
 
 def _rate(text: str | None, dtype: str) -> Any:
@@ -136,7 +136,7 @@ def _rate(text: str | None, dtype: str) -> Any:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"--macs-per-pe-cycle {text!r}; allowed: a number or a fraction, e.g. 2 or 1/4") from error
+        raise must_be("macs_per_pe_cycle", text, "a number or a fraction, such as 2 or 1/4") from error
 
 
 def _payload(result: TileReport, k: int, n: int, structure: Structure, element_bits: int) -> dict[str, Any]:

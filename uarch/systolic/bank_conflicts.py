@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uarch.errors import InputError
+from uarch.errors import must_be
 from uarch.jit import inline, kernel
 from uarch.systolic.cycles import Dataflow, ceil_div
 
@@ -57,11 +57,11 @@ def check_scratchpad(pad: Scratchpad, layout: Layout, element_bytes: int) -> Non
     """Raise ``InputError`` if the banks cannot work like that."""
     for name, value in zip(pad._fields, pad, strict=True):
         if value < 1:
-            raise InputError(f"{name} {value}; allowed: an integer of at least 1")
+            raise must_be(name, value, "at least 1")
     if pad.bank_bytes % element_bytes:
-        raise InputError(f"bank_bytes {pad.bank_bytes}; allowed: a multiple of the element's {element_bytes} bytes")
+        raise must_be("bank_bytes", pad.bank_bytes, f"a multiple of the element's {element_bytes} bytes")
     if layout == Layout.SWIZZLED and pad.banks & (pad.banks - 1):
-        raise InputError(f"banks {pad.banks} with a swizzled layout; allowed: a power of two")
+        raise must_be("banks", pad.banks, "a power of two with a swizzled layout")
 
 
 def operand_vectors(dataflow: Dataflow, rows: int, cols: int, m: int, n: int, k: int) -> tuple[Vectors, Vectors]:

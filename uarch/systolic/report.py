@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from uarch.errors import InputError
+from uarch.errors import must_be
 from uarch.jit import kernel
 from uarch.systolic.cycles import Overlap, SystolicArray, Traffic, ceil_div, fold_count, mapping, tile_cycles
 from uarch.systolic.sparsity import DENSE, Structure, index_bits, kept_k, sparse_traffic
@@ -53,7 +53,7 @@ def step_of_rate(rate: Fraction) -> tuple[int, int]:
         InputError: not positive.
     """
     if rate <= 0:
-        raise InputError(f"MACs per PE and cycle {rate}; allowed: positive, e.g. 2 or 1/4")
+        raise must_be("macs_per_pe_cycle", str(rate), "positive, such as 2 or 1/4")
     return rate.numerator, rate.denominator
 
 
@@ -62,9 +62,9 @@ def check_array(array: SystolicArray, m: int, n: int, k: int) -> None:
     sizes = {"rows": array.rows, "cols": array.cols, "m": m, "n": n, "k": k, "mac_stages": array.mac_stages}
     for name, value in sizes.items():
         if value < 1:
-            raise InputError(f"{name} {value}; allowed: an integer of at least 1")
+            raise must_be(name, value, "at least 1")
     if array.accumulator_rows < 0:
-        raise InputError(f"accumulator_rows {array.accumulator_rows}; allowed: an integer of at least 0")
+        raise must_be("accumulator_rows", array.accumulator_rows, "at least 0")
 
 
 def report(

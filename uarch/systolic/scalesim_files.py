@@ -72,21 +72,19 @@ def read_config(path: Path) -> Config:
     for key in _UNSUPPORTED:
         entry = entries.get(key.lower())
         if entry and _flag(path, entry) and (key != "OptimizedMapping" or _sparsity_support(path, entries)):
-            raise InputError(f"{path}:{entry.line}: {entry.key} {entry.text} is not modelled; allowed: false")
+            raise InputError(f"{path}:{entry.line}: {entry.key} = {entry.text}: not modelled; allowed: false")
     rows, cols = (_integer(path, _required(path, entries, key)) for key in ("ArrayHeight", "ArrayWidth"))
     name = _required(path, entries, "Dataflow")
     if name.text.upper() not in Dataflow.__members__:
         raise InputError(
-            f"{path}:{name.line}: {name.key} {name.text!r}; {unknown_name(name.text.lower(), ['os', 'ws', 'is'])}"
+            f"{path}:{name.line}: {name.key} = {name.text!r}: not known; {unknown_name(name.text.lower(), ['os', 'ws', 'is'])}"
         )
     sizes = [_required(path, entries, key) for key in ("IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")]
     words = [_integer(path, entry) * _KB // _WORD_BYTES for entry in sizes]
     for entry, size in zip(sizes, words, strict=True):
         if size < _LEAST_SRAM_CYCLES * max(rows, cols):
             least = ceil_div(_LEAST_SRAM_CYCLES * max(rows, cols) * _WORD_BYTES, _KB)
-            raise InputError(
-                f"{path}:{entry.line}: {entry.key} {entry.text} is too little for the array; at least {least}"
-            )
+            raise InputError(f"{path}:{entry.line}: {entry.key} = {entry.text}: must be at least {least} for the array")
     return Config(
         rows,
         cols,
@@ -106,7 +104,7 @@ def _ini_entries(path: Path) -> dict[str, _Entry]:
             continue
         places = [line.index(mark) for mark in ":=" if mark in line]
         if not places or min(places) == 0:
-            raise InputError(f"{path}:{number}: {one_line(line)!r} is no setting; allowed: [section] or key: value")
+            raise InputError(f"{path}:{number}: {one_line(line)!r}: must be [section] or key: value")
         key = line[: min(places)].strip()
         if key.lower() in entries:
             raise InputError(f"{path}:{number}: {key} is given twice, first in line {entries[key.lower()].line}")
@@ -131,13 +129,13 @@ def _required(path: Path, entries: dict[str, _Entry], key: str) -> _Entry:
 
 def _integer(path: Path, entry: _Entry) -> int:
     if not entry.text.isdecimal() or int(entry.text) < 1:
-        raise InputError(f"{path}:{entry.line}: {entry.key} {entry.text!r}; allowed: an integer of at least 1")
+        raise InputError(f"{path}:{entry.line}: {entry.key} = {entry.text!r}: must be a whole number of at least 1")
     return int(entry.text)
 
 
 def _flag(path: Path, entry: _Entry) -> bool:
     if entry.text.lower() not in ("true", "false"):
-        raise InputError(f"{path}:{entry.line}: {entry.key} {entry.text!r}; allowed: true, false")
+        raise InputError(f"{path}:{entry.line}: {entry.key} = {entry.text!r}: must be true or false")
     return entry.text.lower() == "true"
 
 
@@ -149,13 +147,15 @@ def _sparsity_support(path: Path, entries: dict[str, _Entry]) -> bool:
 def _bandwidth(path: Path, entries: dict[str, _Entry]) -> tuple[int, int, int] | None:
     mode = _required(path, entries, "InterfaceBandwidth")
     if mode.text.upper() not in ("CALC", "USER"):
-        raise InputError(f"{path}:{mode.line}: {mode.key} {mode.text!r}; allowed: CALC, USER")
+        raise InputError(f"{path}:{mode.line}: {mode.key} = {mode.text!r}: must be CALC or USER")
     if mode.text.upper() == "CALC":
         return None
     entry = _required(path, entries, "Bandwidth")
     values = [_integer(path, entry._replace(text=part.strip())) for part in entry.text.split(",")]
     if len(values) not in (1, 3):
-        raise InputError(f"{path}:{entry.line}: {entry.key} {entry.text!r}; allowed: one integer, or one for each SRAM")
+        raise InputError(
+            f"{path}:{entry.line}: {entry.key} = {entry.text!r}: must be one whole number, or one for each SRAM"
+        )
     return values[0], values[len(values) // 2], values[-1]
 
 
@@ -173,7 +173,7 @@ def read_topology(path: Path, kind: str | None = None, exact_output_size: bool =
     """
     rows = [(number, _fields(line)) for number, line in enumerate(_lines(path), start=1) if line.strip()]
     if len(rows) < 2:
-        raise InputError(f"{path}: no layers; allowed: a header line and one line for each layer")
+        raise InputError(f"{path}: no layers: must be a header line and one line for each layer")
     header = [name.lower() for name in rows[0][1]]
     if kind is None:
         kind = "gemm" if header[1:4] == ["m", "n", "k"] else "conv"
@@ -204,11 +204,11 @@ def _parse_row(where: str, fields: list[str], columns: tuple[str, ...]) -> tuple
     values = []
     for column, text in zip(columns[1:], fields[1:], strict=False):
         if not text.isdecimal() or int(text) < 1:
-            raise InputError(f"{where}: column {column}: {text!r}; allowed: an integer of at least 1")
+            raise InputError(f"{where}: {column} = {text!r}: must be a whole number of at least 1")
         values.append(int(text))
     if len(fields) == len(columns):
         return values, DENSE
-    return values, parse_structure(fields[-1], f"{where}: column {SPARSITY_COLUMN}")
+    return values, parse_structure(fields[-1], f"{where}: {SPARSITY_COLUMN}")
 
 
 def _convolution(where: str, name: str, values: list[int], sparsity: Structure, exact: bool) -> list[Layer]:
@@ -218,7 +218,7 @@ def _convolution(where: str, name: str, values: list[int], sparsity: Structure, 
         CONV_COLUMNS[3:5], (height, width), (filter_height, filter_width), strict=True
     ):
         if filter_size > size:
-            raise InputError(f"{where}: column {column}: {filter_size}; allowed: at most the IFMAP's {size}")
+            raise InputError(f"{where}: {column} = {filter_size}: must be at most the IFMAP's {size}")
     extents = (height - filter_height, width - filter_width)
     out_height, out_width = ((extent if exact else extent + stride - 1) // stride + 1 for extent in extents)
     window = filter_height * filter_width

@@ -26,14 +26,14 @@ DENSE = Structure(1, 1)
 
 
 def parse_structure(text: str, where: str) -> Structure:
-    """Parse ``N:M``.
+    """Parse ``N:M``; errors begin with ``where``, the name of the option or the place and name of a file's field.
 
     Raises:
         InputError: not two integers with 1 <= N <= M.
     """
     kept, _, group = (part.strip() for part in text.partition(":"))
     if not (kept.isdecimal() and group.isdecimal() and 1 <= int(kept) <= int(group)):
-        raise InputError(f"{where}: {text!r} is no sparsity; allowed: N:M with 1 <= N <= M, e.g. 2:4")
+        raise InputError(f"{where} = {text!r}: must be N:M with 1 <= N <= M, such as 2:4")
     return Structure(int(kept), int(group))
 
 

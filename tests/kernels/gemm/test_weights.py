@@ -221,7 +221,7 @@ def test_one_expert_costs_what_a_plain_gemm_does(m: int, n: int, k: int, others:
         ({"group_size": 64}, "group_size = 64: weights in fp16 have no scales"),
         ({"weight_dtype": "int4", "group_size": 48}, "group_size = 48: must be a power of two from 32 to 1024"),
         ({"weight_dtype": "mxfp4", "group_size": 64}, "group_size = 64: must be 32, the block of mxfp4"),
-        ({"sparsity": "4:2"}, "weight_sparsity: '4:2' is no sparsity"),
+        ({"sparsity": "4:2"}, "weight_sparsity = '4:2': must be N:M"),
         ({"sparsity": "2:5"}, "weight_sparsity = '2:5': M must be"),
     ],
 )

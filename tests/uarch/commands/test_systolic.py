@@ -102,17 +102,17 @@ def test_heatmap_is_written(tmp_path: Path, over: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--macs-per-pe-cycle", "fast"], "--macs-per-pe-cycle 'fast'"),
-        (["--macs-per-pe-cycle", "-1"], "allowed: positive"),
-        (["--sparsity", "4:2"], "--sparsity: '4:2'"),
-        (["--banks", "0"], "banks 0"),
+        (["--macs-per-pe-cycle", "fast"], "macs_per_pe_cycle = 'fast': must be"),
+        (["--macs-per-pe-cycle", "-1"], "must be positive"),
+        (["--sparsity", "4:2"], "sparsity = '4:2': must be N:M"),
+        (["--banks", "0"], "banks = 0: must be"),
         (["--heatmap", "map.jpg"], "--heatmap map.jpg: unknown ending"),
-        (["--accumulator-rows", "-1"], "accumulator_rows -1"),
-        (["-m", "0"], "m 0"),
-        (["-k", "100000000000000000000"], "k 100000000000000000000; allowed: at most 16777216"),
-        (["-m", "16777216", "-n", "16777216"], "MACs; allowed: at most"),
-        (["--macs-per-pe-cycle", "1e30"], "macs_per_pe_cycle .*; allowed: at most"),
-        (["--sparsity", "1:100000000000000000000"], "sparsity .*; allowed: at most"),
+        (["--accumulator-rows", "-1"], "accumulator_rows = -1: must be"),
+        (["-m", "0"], "m = 0: must be"),
+        (["-k", "100000000000000000000"], "k = 100000000000000000000: must be at most 16777216"),
+        (["-m", "16777216", "-n", "16777216"], "MACs: must be at most"),
+        (["--macs-per-pe-cycle", "1e30"], "macs_per_pe_cycle .*: must be at most"),
+        (["--sparsity", "1:100000000000000000000"], "sparsity .*: must be at most"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:

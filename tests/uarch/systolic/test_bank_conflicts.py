@@ -89,7 +89,7 @@ def test_vectors_are_what_enters_an_edge(dataflow: Dataflow, a: Vectors, b: Vect
 @pytest.mark.parametrize(
     ("pad", "layout", "message"),
     [
-        (Scratchpad(0, 4), Layout.PLAIN, "banks 0"),
+        (Scratchpad(0, 4), Layout.PLAIN, "banks = 0: must be at least 1"),
         (Scratchpad(12, 4), Layout.SWIZZLED, "power of two"),
         (Scratchpad(32, 3), Layout.PLAIN, "multiple of the element's 2 bytes"),
     ],

@@ -55,16 +55,16 @@ def test_config_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ArrayHeight:    8", "ArrayHeight:    eight", r"input:5: ArrayHeight 'eight'; allowed: an integer"),
-        ("ArrayHeight:    8", "ArrayHeight:    0", r"input:5: ArrayHeight '0'"),
+        ("ArrayHeight:    8", "ArrayHeight:    eight", r"input:5: ArrayHeight = 'eight': must be a whole number"),
+        ("ArrayHeight:    8", "ArrayHeight:    0", r"input:5: ArrayHeight = '0'"),
         ("ArrayHeight:    8\n", "", r"input: ArrayHeight is missing"),
-        ("ArrayHeight:    8", "ArrayHeight 8", r"input:5: 'ArrayHeight 8' is no setting"),
+        ("ArrayHeight:    8", "ArrayHeight 8", r"input:5: 'ArrayHeight 8': must be"),
         ("ArrayHeight:    8", "ArrayWidth:    8", r"input:6: ArrayWidth is given twice, first in line 5"),
-        ("Dataflow : ws", "Dataflow : rs", r"input:11: Dataflow 'rs'.*allowed: os, ws, is"),
-        ("CALC", "FAST", r"input:18: InterfaceBandwidth 'FAST'; allowed: CALC, USER"),
-        ("SparsitySupport : false", "SparsitySupport : maybe", r"input:14: SparsitySupport 'maybe'"),
-        ("SparsitySupport : false", "SparsitySupport : true", r"input:15: OptimizedMapping true is not modelled"),
-        ("ArrayWidth:     16", "ArrayWidth:     8000", r"OfmapSramSzkB 16 is too little for the array; at least 32"),
+        ("Dataflow : ws", "Dataflow : rs", r"input:11: Dataflow = 'rs': not known; .*allowed: os, ws, is"),
+        ("CALC", "FAST", r"input:18: InterfaceBandwidth = 'FAST': must be CALC or USER"),
+        ("SparsitySupport : false", "SparsitySupport : maybe", r"input:14: SparsitySupport = 'maybe'"),
+        ("SparsitySupport : false", "SparsitySupport : true", r"input:15: OptimizedMapping = true: not modelled"),
+        ("ArrayWidth:     16", "ArrayWidth:     8000", r"OfmapSramSzkB = 16: must be at least 32 for the array"),
     ],
 )
 def test_bad_config_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -74,7 +74,9 @@ def test_bad_config_is_refused(tmp_path: Path, old: str, new: str, message: str)
 
 def test_bad_bandwidth_is_refused(tmp_path: Path) -> None:
     user = CONFIG.replace("CALC", "USER").replace(": 10", ": 1, 2")
-    with pytest.raises(InputError, match=r"input:10: Bandwidth '1, 2'; allowed: one integer, or one for each SRAM"):
+    with pytest.raises(
+        InputError, match=r"input:10: Bandwidth = '1, 2': must be one whole number, or one for each SRAM"
+    ):
         read_config(_file(tmp_path, user))
 
 
@@ -95,18 +97,18 @@ def test_gemm_topology_is_read_with_and_without_last_comma(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GEMM.replace("33", "x"), r"input:4: column N: 'x'; allowed: an integer of at least 1"),
+        (GEMM.replace("33", "x"), r"input:4: N = 'x': must be a whole number of at least 1"),
         (GEMM.replace("7,33,41,1:4", "7,33"), r"input:4: column K is missing"),
-        (GEMM.replace("1:4", "4:1"), r"input:4: column Sparsity: '4:1' is no sparsity"),
+        (GEMM.replace("1:4", "4:1"), r"input:4: Sparsity = '4:1': must be N:M"),
         (GEMM.replace("1:4", "1:4,9"), r"input:4: 6 columns"),
-        (GEMM.replace("-", "0").replace("20", "-20"), r"input:2: column M: '-20'"),
+        (GEMM.replace("-", "0").replace("20", "-20"), r"input:2: M = '-20'"),
         ("Layer,M,N,K,\n", r"no layers"),
         ("first,20,30,50,\nsecond,7,33,41,\n", r"input:1: a layer where the header belongs"),
         (
             CONV_HEADER + "c, 8, 8, 9, 3, 4, 4, 1,\n",
-            r"input:2: column Filter Height: 9; allowed: at most the IFMAP's 8",
+            r"input:2: Filter Height = 9: must be at most the IFMAP's 8",
         ),
-        (CONV_HEADER + "c, 8, 8, 3, 3, 4, 4, 0,\n", r"input:2: column Strides: '0'"),
+        (CONV_HEADER + "c, 8, 8, 3, 3, 4, 4, 0,\n", r"input:2: Strides = '0'"),
         (CONV_HEADER + "c, 8, 8, 3, 3, 4, 4,\n", r"input:2: column Strides is missing"),
     ],
 )

@@ -97,9 +97,9 @@ def test_structured_bytes_are_those_of_an_encoding(k: int, n: int, structure: tu
 
 @pytest.mark.parametrize("text", ["4:2", "0:4", "2", "a:b", "2:4:8", ""])
 def test_bad_structure_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="allowed: N:M"):
-        parse_structure(text, "--sparsity")
+    with pytest.raises(InputError, match="must be N:M"):
+        parse_structure(text, "sparsity")
 
 
 def test_structure_is_parsed() -> None:
-    assert parse_structure(" 2:4 ", "--sparsity") == Structure(2, 4)
+    assert parse_structure(" 2:4 ", "sparsity") == Structure(2, 4)

@@ -10,7 +10,7 @@ import numpy as np
 
 from uarch.arrays import IntArray
 from uarch.dram.standards.standard import Standard
-from uarch.errors import InputError
+from uarch.errors import InputError, must_be
 from uarch.files.reading import read_text
 
 PatternName = Literal["sequential", "random", "strided", "mix"]
@@ -46,7 +46,7 @@ def read_trace(path: Path, standard: Standard) -> RequestStream:
         where = f"trace {path}, line {number}"
         arrival, is_write, address = _parse(words, where)
         if arrival < previous:
-            raise InputError(f"{where}: arrival {arrival} is before {previous}, that of the request above it")
+            raise InputError(f"{where}: arrival = {arrival}: must be at least {previous}, that of the request above it")
         if address >= standard.capacity_bytes:
             raise InputError(
                 f"{where}: address {address:#x} is beyond the {standard.capacity_bytes:#x} bytes of {standard.name}"
@@ -70,7 +70,7 @@ def _parse(words: list[str], where: str) -> tuple[int, int, int]:
         raise InputError(f"{where}: {' '.join(words)[:60]!r} is not '<arrival tick> <R|W> <byte address>'")
     arrival = int(arrival_text)
     if arrival > LAST_ARRIVAL:
-        raise InputError(f"{where}: arrival {arrival} is after tick {LAST_ARRIVAL}, the last one allowed")
+        raise InputError(f"{where}: arrival = {arrival}: must be at most {LAST_ARRIVAL}")
     return arrival, int(kind in {"W", "w"}), address
 
 
@@ -90,10 +90,10 @@ def make_pattern(
     ``strided``: reads ``stride_bytes`` apart (a row, if None). ``mix``: sequential, every third request a write.
     """
     if requests < 1:
-        raise InputError(f"requests: {requests} is not allowed; at least 1 is")
+        raise must_be("requests", requests, "at least 1")
     stride = standard.row_bytes if stride_bytes is None else stride_bytes
     if stride < 1:
-        raise InputError(f"stride-bytes: {stride} is not allowed; at least 1 is")
+        raise must_be("stride_bytes", stride, "at least 1")
     index = np.arange(requests, dtype=np.int64)
     bursts = standard.capacity_bytes // standard.burst_bytes
     if name == "random":

@@ -46,9 +46,9 @@ class Organisation(Section):
         for name in ("stack_ids", "bank_groups", "banks_per_group", "rows", "bursts_per_row", "burst_bytes"):
             value = getattr(self, name)
             if value & (value - 1):
-                raise ValueError(f"{name} is {value}; it must be a power of two")
+                raise ValueError(f"{name} = {value}: must be a power of two")
         if self.burst_bytes * 8 != self.width_bits * self.prefetch:
-            raise ValueError(f"burst_bytes is {self.burst_bytes}; width_bits * prefetch / 8 is required")
+            raise ValueError(f"burst_bytes = {self.burst_bytes}: must be width_bits x prefetch / 8")
         return self
 
 

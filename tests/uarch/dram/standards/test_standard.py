@@ -65,7 +65,7 @@ def test_constraints_count_from_last_tick_to_last_tick() -> None:
     [
         ("nCL = 20", "nCL = 0", "timing.nCL"),
         ("nCL = 20", "nCL = 20\nnCX = 20", "timing.nCX"),
-        ("rows = 16384", "rows = 16000", "rows is 16000; it must be a power of two"),
+        ("rows = 16384", "rows = 16000", "rows = 16000: must be a power of two"),
         ("burst_bytes = 32", "burst_bytes = 64", "width_bits"),
         ("IDD0 = [76, 114]", "IDD0 = [1, 2]", "assumed.IDD0"),
         ("nCL = 20", "nCL = ", "not valid TOML"),
