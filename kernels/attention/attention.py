@@ -143,7 +143,7 @@ class Attention:
         return 2 * self.q_heads * scores * (self.head_dim + self.value_width)
 
     def of_lengths(self, q_len: IntArray, kv_len: IntArray) -> Attention:
-        """The same attention of a ragged batch: new tokens and keys of each sequence, int64 of equal shape."""
+        """Attention of a ragged batch, else as this one: new tokens and keys of each sequence, int64 of equal shape."""
         lengths = q_len, kv_len
         return replace(self, batch=len(q_len), q_len=int(q_len.max()), kv_len=int(kv_len.max()), lengths=lengths)
 

@@ -17,7 +17,9 @@ FormatOption = Annotated[
 ]
 TableOption = Annotated[
     Literal["layers", "timeline", "rollup"],
-    typer.Option("--table", help="Of CSV and Parquet: ops, intervals of the cores, or numbers of the whole run."),
+    typer.Option(
+        "--table", help="What CSV and Parquet hold: ops, intervals of the cores, or numbers of the whole run."
+    ),
 ]
 
 SECTION = Section.RESULTS

@@ -13,7 +13,6 @@ ChipOption = Annotated[
     str, typer.Option("--chip", metavar="NAME_OR_FILE", help="A preset of `uarch chips`, or a TOML file.")
 ]
 PhaseOption = Annotated[KernelPhase, typer.Option("--phase", help="All prompt tokens, or one new token each.")]
-BatchOption = Annotated[int, typer.Option("--batch", help="Sequences.")]
 EnergyOption = Annotated[
     str | None,
     typer.Option(

@@ -35,11 +35,16 @@ def plot(
         ),
     ] = None,
     x: Annotated[
-        str, typer.Option("--x", metavar="FIELD", help="Of sweep and pareto: e.g. workload.batch, seconds.")
+        str,
+        typer.Option(
+            "--x", metavar="FIELD", help="Field on the horizontal axis of sweep and pareto, such as workload.batch."
+        ),
     ] = "seconds",
     y: Annotated[
         str,
-        typer.Option("--y", metavar="FIELD", help="Of sweep and pareto: a field of the roll-up, chip or workload."),
+        typer.Option(
+            "--y", metavar="FIELD", help="Field on their vertical axis: of the roll-up, the chip or the workload."
+        ),
     ] = "energy_per_token_joules",
     as_json: JsonOption = False,
 ) -> None:

@@ -35,14 +35,14 @@ FeedOption = Annotated[Literal["skewed", "broadcast"], typer.Option(help="How op
 DrainOption = Annotated[
     Literal["direct", "shift"], typer.Option(help="How OS results leave: from each PE, or down the column.")
 ]
-DtypeOption = Annotated[MatrixDatatype, typer.Option(help="Of the operands.")]
+DtypeOption = Annotated[MatrixDatatype, typer.Option(help="Datatype of the operands.")]
 RateOption = Annotated[
     str | None, typer.Option(metavar="RATE", help="MACs of a PE per cycle, e.g. 2 or 1/4; default: by dtype.")
 ]
 AccumulatorOption = Annotated[
     int | None, typer.Option(help="Sums that fit below each column (ws, is); default: all of them.")
 ]
-LayoutOption = Annotated[Literal["plain", "padded", "swizzled"], typer.Option(help="Of A and B in L1.")]
+LayoutOption = Annotated[Literal["plain", "padded", "swizzled"], typer.Option(help="How A and B lie in L1.")]
 HeatmapOption = Annotated[
     Path | None, typer.Option(metavar="PNG", help="Also draw utilisation as a heat map (PNG, SVG or PDF).")
 ]

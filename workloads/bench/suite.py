@@ -41,11 +41,6 @@ _COLUMNS = {"gemm": ("M", "N", "K"), "attention": ("batch", "q_heads", "kv_heads
 """Columns of a measured row that the sizes of a preset stand for."""
 
 
-def suite_names() -> list[str]:
-    """Names of the suites that come with the package, sorted."""
-    return list(SUITES.names)
-
-
 def load_suite(name_or_path: str) -> list[SuiteKernel]:
     """Load the kernels of a suite: a preset, or the GEMMs and attentions of a CSV file.
 

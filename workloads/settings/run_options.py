@@ -64,10 +64,11 @@ class RunOptions:
         int, Option("All-reduces behind the products before them, in this many chunks; 1: no overlap.", is_size=True)
     ] = 1
     dtype: Annotated[
-        MatrixDatatype, Option("Of activations, and of weights and KV cache unless they have one of their own.")
+        MatrixDatatype,
+        Option("Datatype of activations, and of weights and KV cache unless they have one of their own."),
     ] = "fp16"
     weight_dtype: Annotated[
-        Datatype | None, Option("Of the weights in memory, with scales; if left out, --dtype without scales.")
+        Datatype | None, Option("Datatype of the weights in memory, with scales; if left out, --dtype without scales.")
     ] = None
     group_size: Annotated[
         int | None, Option("Weights that share a scale; if left out, 128 of 4 bits, 32 of mxfp4, else a whole column.")
@@ -88,12 +89,12 @@ class RunOptions:
         Option(f"Scores that are kept in layers without a window of their own: {ALLOWED}.", metavar="KIND"),
     ] = None
     kv_dtype: Annotated[
-        Datatype | None, Option("Of the stored keys and values; if left out, that of all operands.")
+        Datatype | None, Option("Datatype of the stored keys and values; if left out, that of all operands.")
     ] = None
     page_size: Annotated[int, Option("Tokens of a page of the KV cache; 0: a sequence lies together.")] = 0
-    draft: Annotated[str | None, Option("Of phase verify: chain:K drafted tokens, or tree:FILE.", metavar="DRAFT")] = (
-        None
-    )
+    draft: Annotated[
+        str | None, Option("What phase verify checks: chain:K drafted tokens, or tree:FILE.", metavar="DRAFT")
+    ] = None
     contexts: Annotated[
         str | None,
         Option(

@@ -23,7 +23,7 @@ from workloads.bench import study as study_module
 from workloads.bench.models import predictions
 from workloads.bench.regimes import BOUNDS, REGIMES, intensity, quantisation, regimes
 from workloads.bench.study import study
-from workloads.bench.suite import SuiteKernel, load_suite, suite_names
+from workloads.bench.suite import SUITES, SuiteKernel, load_suite
 from workloads.predictors.kernel import Kernel
 from workloads.predictors.registry import PREDICTORS
 from workloads.predictors.roofline import kept_fraction, roofline
@@ -63,7 +63,7 @@ def test_closed_forms_are_positive_and_grow_with_k(sizes: tuple[int, int, int]) 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS))
 def test_every_built_in_model_knows_every_suite(name: str) -> None:
-    for suite in suite_names():
+    for suite in SUITES.names:
         cases = load_suite(suite)
         kernels = cases if name != "lltile" else [cases[-1]]  # it searches tilings
         assert all(seconds > 0 for seconds in predictions(name, H100, kernels))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def moe(
     *,
     setting: KernelSetting,
-    tokens: Annotated[int, typer.Option("--tokens", help="Of all chips together.")],
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens of all chips together.")],
     experts: Annotated[int, typer.Option("--experts", help="Routed experts.")],
     top_k: Annotated[int, typer.Option("--top-k", help="Experts that a token visits.")],
     hidden: Annotated[int, typer.Option("--hidden", help="Width of the residual stream.")],

@@ -25,7 +25,7 @@ class KernelSetting:
     """What a kernel runs on, how, and where its results go."""
 
     chip: Annotated[str, Option("A preset of `uarch chips`, or a TOML file.", metavar="NAME_OR_FILE")]
-    dtype: Annotated[MatrixDatatype, Option("Of all operands.")] = "fp16"
+    dtype: Annotated[MatrixDatatype, Option("Datatype of all operands.")] = "fp16"
     fidelity: Annotated[
         KernelFidelity, Option("Closed forms; the engine with DRAM serving whole tiles; or with DRAM serving bursts.")
     ] = "tile"
@@ -58,7 +58,7 @@ class WeightOptions:
     """How weights are stored."""
 
     weight_dtype: Annotated[
-        Datatype | None, Option("Of the weights in memory, with scales; if left out, --dtype without scales.")
+        Datatype | None, Option("Datatype of the weights in memory, with scales; if left out, --dtype without scales.")
     ] = None
     group_size: Annotated[
         int | None, Option("Weights that share a scale; if left out, 128 of 4 bits, 32 of mxfp4, else a whole column.")
@@ -83,6 +83,6 @@ class CacheOptions:
     """How keys and values are stored."""
 
     kv_dtype: Annotated[
-        Datatype | None, Option("Of the stored keys and values; if left out, that of all operands.")
+        Datatype | None, Option("Datatype of the stored keys and values; if left out, that of all operands.")
     ] = None
     page_size: Annotated[int, Option("Tokens of a page of the KV cache; 0: a sequence lies together.")] = 0
