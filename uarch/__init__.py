@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from workloads.running.runner import simulate
     from workloads.single.attention import simulate_attention
     from workloads.single.gemm import simulate_gemm
+    from workloads.sweep.execution import run_sweep
+    from workloads.sweep.table import read_sweep
 
 __all__ = [
     "Chip",
@@ -42,6 +44,8 @@ __all__ = [
     "load_model",
     "load_suite",
     "plot",
+    "read_sweep",
+    "run_sweep",
     "save",
     "scalesim_chip",
     "simulate",
@@ -66,6 +70,8 @@ _MODULE_OF = {
     "load_model": "workloads.models.presets",
     "load_suite": "workloads.bench.suite",
     "plot": "results.plots.catalogue",
+    "read_sweep": "workloads.sweep.table",
+    "run_sweep": "workloads.sweep.execution",
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
     "simulate": "workloads.running.runner",

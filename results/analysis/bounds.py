@@ -12,6 +12,9 @@ from results.trace.schema import BOUND_NAMES, CAUSE_FIELDS, STALL_CAUSES, Table
 BUSY = 0.5
 """A resource that is used at this fraction of its peak or more bounds the work; below, nothing is near its limit."""
 
+RESOURCES = ("compute", "vector", "l2", "dram", "link")
+"""What can be busy, under the names of ``BOUND_NAMES``' values."""
+
 WORK_FIELDS = (
     "seconds",
     "macs",
@@ -59,7 +62,7 @@ def resource_use(work: Mapping[str, float], peaks: Peaks) -> dict[str, float]:
     seconds = work["seconds"]
     core_cycles = sum(work[field] for field in CAUSE_FIELDS)
     if seconds <= 0:
-        return dict.fromkeys(("compute", "vector", "l2", "dram", "link"), 0.0)
+        return dict.fromkeys(RESOURCES, 0.0)
     occupied = work["matrix_cycles"] / core_cycles if core_cycles else 0.0
     return {
         "compute": max(2 * work["macs"] / (seconds * peaks.tensor_flops_per_second), occupied),

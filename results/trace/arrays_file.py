@@ -15,7 +15,7 @@ from uarch.files.writing import output_file
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[Any]:
-    """Structured array of rows with equal keys: text as UTF-8 bytes, numbers as float64, None as NaN.
+    """Structured array of rows with equal keys: text as UTF-8 bytes, numbers as float64, None as an empty text or as NaN.
 
     Raises:
         ValueError: no rows.
@@ -26,7 +26,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[Any]:
     for name in rows[0]:
         values = [row[name] for row in rows]
         if any(isinstance(value, str) for value in values):
-            columns[name] = np.array([str(value).encode() for value in values])
+            columns[name] = np.array([b"" if value is None else str(value).encode() for value in values])
         else:
             columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
     table = np.zeros(len(rows), [(name, column.dtype) for name, column in columns.items()])

@@ -107,13 +107,22 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar on standard error while the body runs, nothing if that is no terminal.
+def progress_bar(total: int) -> Iterator[Callable[..., None]]:
+    """A bar on standard error while the body runs, with the time it has taken and will take; nothing if that is no terminal.
 
-    The body gets a function to call with what is being done and how many of ``total`` parts are done.
+    The body gets a function to call with what is being done, how many of ``total`` parts are done, and if it has changed how
+    many there are.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     terminal = Console(stderr=True)
     columns = (
@@ -121,11 +130,12 @@ def progress_bar(total: int) -> Iterator[Callable[[str, int], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("", total=total)
-        yield lambda doing, done: bar.update(task, description=doing, completed=done)
+        yield lambda doing, done, of=None: bar.update(task, description=doing, completed=done, total=of)
 
 
 def _plain(value: Any) -> Any:

@@ -35,6 +35,7 @@ CANNOT_MATTER = (
     "workloads/bench/*",
     "workloads/experiments/*.toml",
     "workloads/measuring/*",
+    "workloads/sweep/*.toml",
     "results/exports/*",
     "results/gallery/*",
     "results/plots/*",
