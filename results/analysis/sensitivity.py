@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-MOST_GROUPS = 16
+MOST_GROUPS = 64
 """Groups into which the values of a parameter are sorted, at most."""
-_SMALLEST_GROUP = 4
+_SMALLEST_GROUP = 8
 """Points in a group of a continuous parameter, on average, at least."""
 
 

@@ -13,6 +13,7 @@ from uarch.files.keys import source_key
 
 _PACKAGES = ("uarch", "kernels", "workloads", "results")
 CONNECT_SECONDS = 20
+"""Time that a scheduler has to answer."""
 
 
 @contextmanager

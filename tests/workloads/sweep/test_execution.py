@@ -75,7 +75,7 @@ def test_progress_counts_to_the_total_and_knows_the_best(tmp_path: Path) -> None
 
 
 def test_halving_runs_the_best_points_again(tmp_path: Path) -> None:
-    sweep = run_sweep_of(tmp_path, points=4, fidelities=["analytical", "tile"], keep=0.5)
+    sweep = run_sweep_of(tmp_path, points=4, fidelities=["analytical", "lltile"], keep=0.5)
     table = run_sweep(sweep, tmp_path / "a.h5", workers=1)
     fidelity, seconds = table.column("fidelity"), table.column("decode.seconds")
     first = fidelity == "analytical"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.small_sweep import static_sweep
@@ -33,7 +34,7 @@ def test_a_search_that_is_interrupted_proposes_the_same_points(tmp_path: Path, s
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_a_search_comes_nearer_to_the_optimum_than_its_first_random_batch(tmp_path: Path) -> None:
+def test_a_search_is_nearer_to_the_optimum_than_its_first_random_batch(tmp_path: Path) -> None:
     # The area grows with the number of cores: the least is that of 8.
     sampling = {"method": "optimise", "points": 40, "batch": 8, "seed": 1}
     sweep = static_sweep(
@@ -41,5 +42,5 @@ def test_a_search_comes_nearer_to_the_optimum_than_its_first_random_batch(tmp_pa
     )
     table = run_sweep(sweep, tmp_path / "a.h5", workers=1)
     areas, cores = table.column("die_area_mm2"), table.column("core.count")
-    assert areas[8:].min() < areas[:8].min()
+    assert np.median(areas[8:]) < np.median(areas[:8])
     assert cores.min() <= 12

@@ -1,3 +1,5 @@
+"""Pictures of a table: front, value_map, parallel_coordinates and shares of :mod:`results.plots.of_arrays`."""
+
 from __future__ import annotations
 
 from pathlib import Path
