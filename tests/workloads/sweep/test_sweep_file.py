@@ -49,7 +49,7 @@ def test_shipped_sweeps_are_valid_and_have_points(name: str) -> None:
         ({"run": {"core": {"model": "llama-3-8b", "phase": "decode", "batch": 1, "seq": 1}}}, "no field of a chip"),
         (
             {"run": {"a": {"model": "llama-3-8b", "phase": "decode", "batch": 1, "seq": 1, "options": {"tq": 1}}}},
-            "'tp'",
+            "options.tq is not an option of a run",
         ),
         ({"run": {"a": {"model": "llama-9", "phase": "decode", "batch": 1, "seq": 1}}}, "llama-9"),
         ({"chip": "h200x"}, "h200x"),
