@@ -1,4 +1,4 @@
-"""Which of many alternatives no other one beats in every cost: the Pareto front, and the fronts behind it."""
+"""Pareto fronts: alternatives that no other one beats in every cost, and the fronts behind them."""
 
 from __future__ import annotations
 

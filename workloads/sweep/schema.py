@@ -79,7 +79,7 @@ class Objective(Section):
 
 
 class Sampling(Section):
-    """Which points of the space are run."""
+    """Choice of the points of the space that are run."""
 
     method: Method = "grid"
     points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None

@@ -67,7 +67,7 @@ class SweepTable:
         return [name for name in input_names(self.sweep) if name in self.names]
 
     def done(self) -> Array:
-        """Which rows have been run within the constraints, with the last fidelity that has such rows; bool ``(rows,)``."""
+        """Mark the rows that have been run within the constraints, with the last fidelity that has such rows; bool ``(rows,)``."""
         done: Array = self.rows["status"] == b"done"
         for fidelity in reversed(self.sweep.fidelities):
             found: Array = done & (self.rows["fidelity"] == fidelity.encode())
@@ -83,7 +83,7 @@ class SweepTable:
         return np.stack(columns, axis=1)
 
     def front(self) -> Array:
-        """Which of the rows that are done no other one beats in every objective; bool ``(rows,)``."""
+        """Mark those of the rows that are done which no other one beats in every objective; bool ``(rows,)``."""
         return on_front(np.where(self.done()[:, None], self.costs(), np.nan))
 
     def sensitivities(self, result: str) -> dict[str, Sensitivity]:
