@@ -67,7 +67,7 @@ class SweepTable:
         return [name for name in input_names(self.sweep) if name in self.names]
 
     def done(self) -> Array:
-        """Mark the rows that have been run within the constraints, with the last fidelity that has such rows; bool ``(rows,)``."""
+        """Mark rows that have been run within the constraints, with the last fidelity that has such rows; bool ``(rows,)``."""
         done: Array = self.rows["status"] == b"done"
         for fidelity in reversed(self.sweep.fidelities):
             found: Array = done & (self.rows["fidelity"] == fidelity.encode())
