@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from uarch.chip.die import YieldModel
 from uarch.chip.schema import Chip
-from uarch.energy.per_event import static_power
+from uarch.energy.static_power import static_power
 from uarch.power.peak import PeakPower, peak_power
 from uarch.silicon.area import area_breakdown_mm2, core_breakdown_mm2, die_area_mm2, modelled_die_area_mm2
 from uarch.silicon.cost import die_cost_usd, die_yield, dies_per_wafer, hardware_cost_usd, memory_cost_usd, wafer_usd

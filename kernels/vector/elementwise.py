@@ -111,6 +111,16 @@ def fill(name: str, chip: Chip, out: Tensor, *, dtype: str = "fp16") -> TileProg
     return writer.finish(0)
 
 
+def read(name: str, chip: Chip, x: Tensor, *, ops_per_element: float = 1.0, dtype: str = "fp16") -> TileProgram:
+    """Read ``x`` with ``ops_per_element`` lane-operations for each element and store nothing: a stream with arithmetic."""
+    writer = ProgramWriter(name, "read", f"{x.batch * x.rows} x {x.cols}", dtype)
+    tiles = cut_granules(chip, x, bits_per_element=x.element_bits)
+    grid = _one_tile_a_block(writer, tiles, x.element_bits)
+    box = tiles.box(x)
+    grid.vector(0, Function.IDENTITY, box, Slot(0), m=tiles.n_rows, n=tiles.n_cols, ops_per_element=ops_per_element)
+    return writer.finish(0)
+
+
 def soft_cap(name: str, chip: Chip, x: Tensor, *, cap: float, dtype: str = "fp16") -> TileProgram:
     """``x = cap * tanh(x / cap)`` in place."""
     writer = ProgramWriter(name, "activation", f"{x.batch * x.rows} x {x.cols}", dtype)

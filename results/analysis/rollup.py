@@ -18,6 +18,7 @@ def rollup(
     n_chips: int,
     peaks: Peaks,
     energy_ranges: Ranges | None = None,
+    delivery_efficiency: float = 1.0,
 ) -> dict[str, float | int | str]:
     """Roll the layers table of one chip up.
 
@@ -32,12 +33,15 @@ def rollup(
         n_chips: TP degree.
         peaks: of one chip.
         energy_ranges: how far the energy of each component may be off; without them the energies have no range.
+        delivery_efficiency: part of the board's power that reaches chip and memory; regulators take the rest.
 
     Returns:
         Flat dictionary; units are in the names (see :func:`results.trace.schema.unit_of`). ``utilization`` is useful FLOP
         over what the arrays can do in that time, ``<resource>_use_fraction`` how busy a resource is (see
-        :func:`results.analysis.bounds.resource_use`), ``cause_<cause>_seconds`` the mean core's time by stall cause,
-        ``kind_<kind>_seconds`` the time by op kind, ``energy_<component>_joules`` the energy by component.
+        :func:`results.analysis.bounds.resource_use`), ``mean_clock_hz`` the clock that the power cap left, as the mean over
+        time, ``average_power_watts`` the power of chip and memory, ``average_board_power_watts`` what a wattmeter shows,
+        ``cause_<cause>_seconds`` the mean core's time by stall cause, ``kind_<kind>_seconds`` the time by op kind,
+        ``energy_<component>_joules`` the energy by component.
     """
     seconds = float(layers["seconds"].sum())
     flops = float(layers["flops"].sum())
@@ -59,11 +63,17 @@ def rollup(
         "energy_joules": energy_joules,
         "energy_per_token_joules": _ratio(energy_joules * n_chips, tokens),
         "average_power_watts": _ratio(energy_joules, seconds),
+        "average_board_power_watts": _ratio(energy_joules, seconds * delivery_efficiency),
+        "board_energy_per_token_joules": _ratio(energy_joules * n_chips, tokens * delivery_efficiency),
+        "delivery_efficiency_fraction": delivery_efficiency,
+        "mean_clock_hz": _ratio(float((layers["seconds"] * layers["sustained_hz"]).sum()), seconds),
         "bound_by": bound_by(totals(layers), peaks),
         **{f"{name}_use_fraction": use for name, use in resource_use(totals(layers), peaks).items()},
         **peaks.fields(),
         **{f"energy_{name}_joules": value for name, value in joules.items()},
-        **(range_fields(joules, energy_ranges, seconds, tokens / n_chips) if energy_ranges else {}),
+        **(
+            range_fields(joules, energy_ranges, seconds, tokens / n_chips, delivery_efficiency) if energy_ranges else {}
+        ),
         **_seconds_by_cause(layers, clock_hz),
         **_seconds_by_kind(layers),
     }

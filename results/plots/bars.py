@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from results.plots.style import LIGHT_GREY, on_colour
+from results.plots.selection import op_names
+from results.plots.style import DARK_GREY, LIGHT_GREY, on_colour
+from results.trace.schema import Table
 
 _ROOM_PER_LETTER = 0.0095
 """Part of the axes' width that one letter inside a bar needs."""
@@ -75,3 +77,20 @@ def sequence_bar(
     for name, start, width, colour in zip(names, left, widths, colours, strict=True):
         if width / full_width > _ROOM_PER_LETTER * (len(name) + 1.5):
             ax.text(start + width / 2, position, name, ha="center", va="center", fontsize=8, color=on_colour(colour))
+
+
+_CHARACTER = 0.0078
+"""Width of a character of a name as part of the axes: names that are wider than their op would run into each other."""
+
+
+def name_ops(ax: Axes, layer: Table, edges: npt.NDArray[np.float64], above: float) -> None:
+    """Mark where ops begin and end on an axis of time, and write their names at the height ``above``.
+
+    ``edges``: in units of the axis, shape ``(len(layer) + 1,)``.
+    """
+    for edge in edges[1:-1]:
+        ax.axvline(float(edge), color=DARK_GREY, linewidth=0.5, linestyle=":")
+    for name, start, end in zip(op_names(layer), edges[:-1], edges[1:], strict=True):
+        if (end - start) / edges[-1] >= _CHARACTER * len(name):
+            place = float(start + end) / 2, above
+            ax.annotate(name, place, ha="center", va="bottom", fontsize=8, annotation_clip=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from results.analysis.side_by_side import comparison_rows
-from results.plots.of_traces import bandwidth, comparison, energy, gantt, l2, layers, roofline, utilization
+from results.plots.of_traces import bandwidth, comparison, energy, gantt, l2, layers, power, roofline, utilization
 from results.plots.quantities import quantity
 from results.plots.selection import run_name, run_setting
 from results.plots.style import PlotError
@@ -27,6 +27,7 @@ _PLOTS: tuple[tuple[str, Callable[[Trace], Figure]], ...] = (
     ("Use of each resource during each op", utilization.plot),
     ("Bandwidth over time", bandwidth.plot),
     ("L2 hit rate of each op", l2.plot),
+    ("Power of one layer over time, and the clock", power.plot),
     ("Energy by op kind and component", energy.plot),
 )
 

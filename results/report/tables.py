@@ -99,12 +99,19 @@ def summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "latency", f"{quantity(total['seconds'], 's')}, {total['cycles']:,} cycles"
     if total.get("tokens"):
         yield "throughput", f"{total['tokens_per_second']:,.0f} tokens/s of the group of {total['n_chips']}"
-        yield "energy", f"{quantity(total['energy_per_token_joules'], 'J')} per token, all chips of the group"
+        energy = f"{quantity(total['energy_per_token_joules'], 'J')} per token, all chips of the group"
+        board = total.get("board_energy_per_token_joules")
+        yield "energy", f"{energy}; {quantity(board, 'J')} at the boards" if board else energy
     yield "useful work", f"{quantity(total['flops'], 'FLOP')}, arrays used at {total['utilization']:.1%} of their peak"
     rate = quantity(total["dram_bytes_per_second"], "B/s")
     yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {rate}, {total['dram_bandwidth_fraction']:.1%} of the peak"
     yield "L2", f"{quantity(total['l2_bytes'], 'B')}, {total['l2_hit_rate']:.1%} of the loads hit"
-    yield "power", f"{quantity(total['average_power_watts'], 'W')} on average, one chip"
+    power = f"{quantity(total['average_power_watts'], 'W')} on average, one chip and its memory"
+    board = total.get("average_board_power_watts")
+    yield (
+        "power",
+        f"{power}; {quantity(board, 'W')} its board, at {quantity(total['mean_clock_hz'], 'Hz')}" if board else power,
+    )
     yield "bound by", str(total["bound_by"])
 
 

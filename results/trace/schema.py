@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of this layout, which a file carries; files of another version are refused."""
 
 Table = npt.NDArray[Any]
@@ -52,6 +52,7 @@ LAYER_DTYPE = np.dtype(
         ("start_cycle", np.int64),
         ("end_cycle", np.int64),
         ("seconds", np.float64),
+        ("sustained_hz", np.float64),  # tensor clock that the power cap left the op
         *((field, np.float64) for field in CAUSE_FIELDS),  # mean over the cores; add up to end_cycle - start_cycle
         *((field, np.float64) for field in _COUNT_FIELDS),
         *((field, np.float64) for field in ENERGY_FIELDS),

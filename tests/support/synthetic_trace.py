@@ -91,6 +91,7 @@ def _row(op: tuple[Any, ...], layer: int, tokens: int, chip: str, random: np.ran
         "shape": f"{tokens} tokens",
         "end_cycle": cycles,
         "seconds": seconds,
+        "sustained_hz": CLOCK_HZ,
         **{f"{cause}_cycles": value * scale for cause, value in by_cause.items()},
         "flops": (matrix_flops + vector_flops) * tokens,
         "macs": matrix_flops * tokens / 2 * 1.05,
@@ -172,6 +173,7 @@ def make_trace(
         tokens=tokens,
         n_chips=n_chips,
         peaks=peaks,
+        delivery_efficiency=0.9,
     )
     batch = 2 if phase == "prefill" else 32
     return Trace(

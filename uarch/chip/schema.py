@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
 from uarch.chip.die import Cost, Die
-from uarch.chip.voltage import VoltageFrequency
+from uarch.chip.power import Power
 from uarch.datatypes import MATRIX_DATATYPES, MatrixDatatype
 from uarch.dram.standards.standard import STANDARDS, load_standard
 from uarch.dram.standards.technology import load_technology
@@ -46,7 +46,6 @@ Hertz = Annotated[float, Field(ge=1e6, le=1e11)]
 BytesPerSecond = Annotated[float, Field(ge=1e6, le=1e16)]
 BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
 Seconds = Annotated[float, Field(ge=0, le=1)]
-Watts = Annotated[float, Field(ge=0, le=1e5)]
 FileName = Annotated[str, Field(min_length=1, max_length=1000)]
 """Name of a file that comes with the package, or path of a user's own."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
@@ -254,24 +253,6 @@ class Link(Section):
     latency_seconds: Seconds
     payload_bytes: Count
     header_bytes: Annotated[Whole, Field(ge=0, le=1 << 20)]
-
-
-class Power(Section):
-    """Power of the package."""
-
-    tdp_watts: Annotated[Watts, Field(gt=0)] | None = None
-    """Published TDP; if absent, SPAD's rule from die area and memory (:func:`uarch.silicon.tdp.tdp_watts`)."""
-    static_watts: Watts | None = None
-    """Power drawn whatever the chip does at its nominal clock, without device memory: leakage and clock tree.
-
-    If absent, it follows from die area, clock and energy table (:func:`uarch.energy.per_event.static_power`).
-    """
-    delivery_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Part of the board's power that reaches chip and memory; regulators take the rest. SPAD, section 6.1; 0.85 to 0.93."""
-    cap: bool | None = None
-    """Whether the clock falls where the TDP would be exceeded; if absent, it does on ``silicon``."""
-    voltage_frequency: VoltageFrequency | None = None
-    """Voltage that a clock needs; if absent, the curve of the energy table."""
 
 
 class Energy(Section):

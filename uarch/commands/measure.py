@@ -25,7 +25,10 @@ def measure(
     suite: Annotated[_SUITES | None, typer.Option("--suite", help="Only kernels of one suite.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time GEMM, attention, norms, activations, copies and all-reduces on this machine's GPU, with cold and warm L2."""
+    """Time GEMM, attention, norms, activations, copies and all-reduces on this machine's GPU, with cold and warm L2.
+
+    Where the board counts its joules (NVML), power and energy of kernels with a warm L2 are written beside their times.
+    """
     from uarch.files.writing import check_output
     from workloads.measuring.plan import measurement_plan
     from workloads.measuring.timing import measure as time_jobs

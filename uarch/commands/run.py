@@ -168,7 +168,9 @@ def _summary(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "DRAM", f"{quantity(total['dram_bytes'], 'B')}, {_bandwidth(total)}"
     yield "L2", f"{quantity(total['l2_bytes'], 'B')}, hit rate {percent(total['l2_hit_rate'])}"
     yield "energy", f"{_range(total, 'energy_per_token', 'joules', 'J/token')}: {shares(energy)}"
-    yield "power", f"{_range(total, 'average_power', 'watts', 'W')} per chip"
+    yield "power", f"{_range(total, 'average_power', 'watts', 'W')} of a chip and its memory"
+    clock = quantity(float(total["mean_clock_hz"]), "Hz")
+    yield "power of its board", f"{_range(total, 'average_board_power', 'watts', 'W')}, at {clock}"
     yield "time by kind", shares(kinds)
     yield "bound by", total["bound_by"]
     yield "resources busy", uses(use)

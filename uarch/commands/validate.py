@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from workloads.validation.suite import Judged
 
 SuiteArgument = Annotated[
-    Literal["gemm", "attention", "elementwise", "collective", "transformer"] | None,
-    typer.Argument(help="Rows of one suite; all if left out."),
+    Literal["gemm", "attention", "elementwise", "collective", "transformer", "power"] | None,
+    typer.Argument(help="Rows of one suite of times, all if left out; or power: watts and joules of boards."),
 ]
 
 SECTION = Section.ACCURACY
@@ -63,7 +63,13 @@ def validate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's."""
+    """Compare predictions with measured kernel times: error statistics by chip and size class, beside the roofline's.
+
+    With the suite power: board power and energy per token, by phase, chip and batch.
+    """
+    if suite == "power":
+        _validate_power(chip, reference, use, worst, workers, rows_to, as_json)
+        return
     from uarch.chip_file import load_chip
     from uarch.errors import InputError
     from uarch.files.writing import check_output
@@ -87,6 +93,33 @@ def validate(
         _write_summary(result["suites"], summary)
     farthest = sorted(judged, key=lambda row: -abs(row.error))[:worst]
     emit({**result, "worst": [_row_payload(row) for row in farthest]}, as_json, lambda: _render(result, farthest))
+
+
+def _validate_power(
+    chip: str | None,
+    reference: Path | None,
+    use: str | None,
+    worst: int,
+    workers: int | None,
+    rows_to: Path | None,
+    as_json: bool,
+) -> None:
+    from uarch.commands.power_tables import payload_of_row, render_power
+    from uarch.files.writing import check_output
+    from workloads.validation.power_rows import POWER_ROWS
+    from workloads.validation.power_suite import judge_power, power_report, select_power_rows
+
+    if rows_to is not None:
+        check_output(rows_to)
+    rows = select_power_rows(reference or POWER_ROWS, chip=chip, use=use)
+    with progress_bar(len(rows)) as show:
+        judged = judge_power(rows, workers=workers, progress=lambda done: show("rows", done))
+    report = power_report(judged)
+    if rows_to is not None:
+        _write_table([payload_of_row(each) for each in judged], rows_to)
+    farthest = sorted(judged, key=lambda each: -abs(each.error))[:worst]
+    payload = {**report, "worst": [payload_of_row(each) for each in farthest]}
+    emit(payload, as_json, lambda: render_power(report, farthest))
 
 
 def _row_payload(row: Judged) -> dict[str, Any]:
@@ -115,13 +148,17 @@ def _write_page(judged: Sequence[Judged], result: dict[str, Any], path: Path) ->
 
 
 def _write_rows(judged: Sequence[Judged], path: Path) -> None:
+    payloads = [_row_payload(row) for row in judged]
+    for payload in payloads:
+        payload |= {f"{cause}_share": share for cause, share in payload.pop("cause_shares").items()}
+    _write_table(payloads, path)
+
+
+def _write_table(payloads: Sequence[dict[str, Any]], path: Path) -> None:
     import csv
 
     from uarch.files.writing import output_file, text_of
 
-    payloads = [_row_payload(row) for row in judged]
-    for payload in payloads:
-        payload |= {f"{cause}_share": share for cause, share in payload.pop("cause_shares").items()}
     with output_file(path) as file, text_of(file) as text:
         writer = csv.DictWriter(text, payloads[0])
         writer.writeheader()

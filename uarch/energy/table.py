@@ -63,11 +63,15 @@ class EnergyTable(Section):
     voltage: VoltageFrequency
     """Supply for which dynamic energies are stated, and what clocks need."""
     matrix_mac: MultiplyEnergies
-    """One multiply-accumulate of a systolic array, with its operand and accumulator registers."""
+    """One multiply-accumulate of a systolic array with its operand and accumulator registers, operands being random."""
+    matrix_mac_padding: Factor
+    """A multiply-accumulate with an operand of zeros, such as a row that pads a tile, over one of random operands."""
     vector_op: EventEnergy
-    """One fp32 operation of a vector lane with its share of the instruction, without registers."""
+    """One fp32 operation of a vector lane: the arithmetic alone."""
     special_op: EventEnergy
-    """One special-function result, without registers."""
+    """One special-function result, without registers and without its instruction."""
+    instruction_lane: EventEnergy
+    """One lane's share of fetching, decoding, scheduling and issuing an instruction, and of collecting its operands."""
     register_byte: EventEnergy
     """One byte read from or written to the vector registers."""
     sram: SramEnergy
@@ -77,7 +81,9 @@ class EnergyTable(Section):
     l2_factor: Factor
     """L2 over its macros: tags, ECC, queues, wires in the slice."""
     noc_byte_mm: EventEnergy
-    """One byte over one mm of the network between a core and an L2 slice."""
+    """One byte over one mm of wire."""
+    noc_factor: Factor
+    """Network between a core and an L2 slice over its wires: requests and headers, switches, pipeline registers and ECC."""
     dram_device: dict[str, Factor]
     """Energy of DRAM commands over what the currents of the standard say, by memory technology."""
     dram_interface_byte: dict[str, EventEnergy]
@@ -85,9 +91,14 @@ class EnergyTable(Section):
     link_byte: EventEnergy
     """One byte on the chip-to-chip link, both ends."""
     leakage_per_mm2: Watts
-    """Leakage of a square millimetre at nominal voltage and operating temperature."""
+    """Leakage of a square millimetre at nominal voltage, the die being as cool as its coolant."""
+    leakage_per_kelvin: Factor
+    """Growth of leakage by kelvin."""
     clock_tree_per_mm2_ghz: Watts
-    """Power of the clock tree by square millimetre and GHz at nominal voltage."""
+    """Clock distribution of an idle chip, whose units gate theirs, by square millimetre and GHz at nominal voltage.
+
+    The energies of events include what the clocks of the units take.
+    """
 
     l1_byte: EventEnergy | None = None
     """One byte of L1, whatever its size; if absent, from ``sram`` and ``l1_factor``."""

@@ -25,7 +25,8 @@ __all__ = ["EnergyTable", "energy_table_names", "load_energy_table"]
 TABLES = Presets("energy table", Path(__file__).parent / "tables")
 """Energy tables that come with the package."""
 
-_LOGIC = ("matrix_mac", "vector_op", "special_op")
+_MATRIX = ("matrix_mac",)
+_LOGIC = ("vector_op", "special_op", "instruction_lane")
 _SRAM = ("register_byte", "sram")
 _WIRE = ("noc_byte_mm",)
 
@@ -34,6 +35,8 @@ class Scale(Section):
     """How a technology node differs from its base table."""
 
     logic: Factor
+    matrix: Factor | None = None
+    """Arithmetic of the arrays; as other logic if absent."""
     sram: Factor
     wire: Factor
 
@@ -100,7 +103,9 @@ def _scaled(derived: _Derived, name: str) -> dict[str, Any]:
     data = base.model_dump()
     if derived.scale is None:
         return data
-    for factor, sections in ((derived.scale.logic, _LOGIC), (derived.scale.sram, _SRAM), (derived.scale.wire, _WIRE)):
+    scale = derived.scale
+    groups = ((scale.matrix or scale.logic, _MATRIX), (scale.logic, _LOGIC), (scale.sram, _SRAM), (scale.wire, _WIRE))
+    for factor, sections in groups:
         note = f"; x {factor.factor:g} from {base.name} to {name}"
         for section in sections:
             entry = getattr(base, section)

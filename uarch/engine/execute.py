@@ -65,6 +65,10 @@ class TileProgramArrays(Protocol):
         """Rows of the parts of gathered boxes."""
 
     @property
+    def useful_flops(self) -> int:
+        """Operations that the operator needs: twice its multiply-accumulates, without padding and masked scores."""
+
+    @property
     def n_counters(self) -> int:
         """Counters that blocks wait for and signal."""
 

@@ -12,8 +12,7 @@ class OperatingPoint(NamedTuple):
     """Ratio of the core clocks to those of the chip file."""
     core_energy: float = 1.0
     """Ratio of the dynamic energy of the core's supply to the energy table's: (V / nominal V)^2."""
-    static_power: float = 1.0
-    """Ratio of the static power to that of the chip file."""
 
 
 NOMINAL = OperatingPoint()
+"""The chip file's clock at the energy table's voltage."""

@@ -1,9 +1,9 @@
 """The power cap: the clock that a chip sustains under its TDP.
 
-``static(f) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) <= delivery efficiency x TDP``. Core energy (arrays, vector
-units, SRAM, network) scales with the square of the voltage that the clock needs; memory and link have supplies of their own.
-Nothing here is particular to a chip but its TDP: energies, static power and the voltage-frequency curve are those of its
-energy table.
+``static(f, board) + (E_core V(f)^2 / V_nominal^2 + E_memory) / time(f) = delivery efficiency x board``, with a board that draws
+at most the TDP. Core energy (arrays, vector units, SRAM, network) scales with the square of the voltage that the clock needs;
+memory and link have supplies of their own; static power grows with the temperature that the board's power causes
+(:mod:`uarch.energy.static_power`). Nothing here is particular to a chip but its TDP and its voltage-frequency curve.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from math import ceil
 from typing import NamedTuple
 
 from uarch.chip.schema import Chip
-from uarch.chip.voltage import VoltageFrequency
-from uarch.energy.per_event import dram_background_watts, static_power
-from uarch.energy.tables_on_disk import load_energy_table
-from uarch.engine.operating_point import OperatingPoint
+from uarch.energy.static_power import board_watts, dram_background_watts, static_power
+from uarch.energy.supply_voltage import operating_point
 from uarch.errors import InputError
 from uarch.silicon.tdp import tdp_watts
 
@@ -43,32 +41,16 @@ class Draw(NamedTuple):
         return self.seconds * ((1 - self.core_share) * stretch + self.core_share * self.clock_ratio / clock_ratio)
 
 
-def voltage_frequency(chip: Chip) -> VoltageFrequency:
-    """The chip's own curve, or that of its energy table."""
-    return chip.power.voltage_frequency or load_energy_table(chip.energy.table).voltage
-
-
 def bandwidth_ratio(clock_ratio: float) -> float:
     """Bandwidth of memory and link at a clock, over that of the chip file."""
     return min(1.0, clock_ratio / LOWEST_CLOCK_RATIO)
 
 
-def operating_point(chip: Chip, clock_ratio: float) -> OperatingPoint:
-    """Voltage effects of running the core at ``clock_ratio`` of its nominal clock."""
-    curve, hz = voltage_frequency(chip), chip.clock.tensor_hz
-    relative = curve.energy_factor(hz * clock_ratio) / curve.energy_factor(hz)
-    clock_share = static_power(chip).clock_share
-    clocked = 1 - clock_share + clock_share * clock_ratio
-    return OperatingPoint(clock_ratio, curve.energy_factor(hz * clock_ratio), relative * clocked)
-
-
 def watts_at(chip: Chip, draw: Draw, clock_ratio: float) -> float:
     """Power of the board if the kernel of ``draw`` ran at another clock."""
     point = operating_point(chip, clock_ratio)
-    dynamic = draw.core_joules * point.core_energy + draw.memory_joules
-    always = static_power(chip).watts * point.static_power + dram_background_watts(chip)
-    watts = always + dynamic / draw.seconds_at(clock_ratio)
-    return watts / chip.power.delivery_efficiency
+    dynamic_joules = draw.core_joules * point.core_energy + draw.memory_joules
+    return board_watts(chip, point, dram_background_watts(chip) + dynamic_joules / draw.seconds_at(clock_ratio))
 
 
 def sustained_clock_ratio(chip: Chip, draw: Draw) -> float:

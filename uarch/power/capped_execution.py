@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from uarch.chip.schema import Chip
-from uarch.energy.account import OWN_SUPPLY, energy_joules
-from uarch.energy.per_event import dram_background_watts
+from uarch.energy.account import OWN_SUPPLY, dynamic_joules
+from uarch.energy.static_power import dram_background_watts
+from uarch.energy.supply_voltage import operating_point
 from uarch.engine.execute import KernelResult, TileProgramArrays, execute
 from uarch.engine.l2 import L2State
 from uarch.power.cap import (
@@ -19,7 +20,6 @@ from uarch.power.cap import (
     Draw,
     at_clock,
     highest_clock_ratio,
-    operating_point,
     sustained_clock_ratio,
     watts_at,
 )
@@ -55,14 +55,15 @@ def execute_capped(
         return execute(clocked, program, l2_state, launch_seconds=launch_seconds, fidelity=fidelity)
 
     if not chip.power_capped:
-        return run(1.0)
+        result, state = run(1.0)
+        return replace(result, point=operating_point(chip)), state
     highest, tdp = highest_clock_ratio(chip), tdp_watts(chip)
     attempts: list[_Attempt] = []
     ratio, within, above = highest, 0.0, highest * (1 + _NARROW)
     for _ in range(_ATTEMPTS):
         result, state = run(ratio)
         core_share = _core_share(attempts[0].draw, result.seconds, ratio) if attempts else 1.0
-        draw = _draw(chip, result, program.dtype, ratio, core_share)
+        draw = _draw(chip, result, program, ratio, core_share)
         attempts.append(_Attempt(result, state, draw, watts_at(chip, draw, ratio)))
         if attempts[-1].watts > tdp * (1 + _ABOVE):
             above = ratio
@@ -89,12 +90,11 @@ class _Attempt(NamedTuple):
     watts: float
 
 
-def _draw(chip: Chip, result: KernelResult, dtype: str, clock_ratio: float, core_share: float) -> Draw:
-    joules = energy_joules(chip, result, dtype)
+def _draw(chip: Chip, result: KernelResult, program: TileProgramArrays, clock_ratio: float, core_share: float) -> Draw:
+    joules = dynamic_joules(chip, result, program.dtype, program.useful_flops // 2)
     own_supply = sum(joules[part] for part in OWN_SUPPLY)
-    core_joules = sum(joules.values()) - own_supply - joules["static"]
     memory_joules = own_supply - dram_background_watts(chip) * result.seconds
-    return Draw(core_joules, memory_joules, result.seconds, clock_ratio, core_share)
+    return Draw(sum(joules.values()) - own_supply, memory_joules, result.seconds, clock_ratio, core_share)
 
 
 def _core_share(earlier: Draw, seconds: float, clock_ratio: float) -> float:

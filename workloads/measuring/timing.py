@@ -14,6 +14,9 @@ from workloads.measuring.plan import Job
 
 WARM_UPS = 3
 REPEATS = 20
+POWER_SECONDS = 2.0
+"""Kernel time for which a warm kernel is repeated while the board's joules are counted: sensors average over up to a second, of
+which the first half is let go by."""
 MEMORY_SHARE = 0.5
 """Share of the device's free memory that a job may take; larger ones are left out."""
 USABLE_SPREAD = 0.3
@@ -21,7 +24,22 @@ USABLE_SPREAD = 0.3
 
 COLUMNS = (
     *("suite", "chip", "source", "dtype", "M", "N", "K", "phase", "batch", "q_heads", "kv_heads", "head_dim", "q_len"),
-    *("kv_len", "causal", "op", "rows", "cols", "collective", "devices", "bytes", "l2", "time_us", "use", "note"),
+    *(
+        "kv_len",
+        "causal",
+        "op",
+        "rows",
+        "cols",
+        "collective",
+        "devices",
+        "bytes",
+        "l2",
+        "time_us",
+        "power_w",
+        "energy_j",
+        "use",
+        "note",
+    ),
 )
 
 
@@ -54,6 +72,9 @@ class Backend(Protocol):
     def seconds(self, launch: Callable[[], None]) -> float:
         """Device time of what ``launch`` queues, by events before and after it; waits for its end."""
 
+    def joules(self) -> float | None:
+        """Joules that the board has drawn since some moment in the past, after waiting for all launches; None if not known."""
+
     def state(self) -> str:
         """Clocks and power at the moment, as text; empty if they cannot be read."""
 
@@ -63,7 +84,8 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Time all jobs that fit the device: two rows each, with a cold L2 (flushed before each run) and with a warm one.
 
-    Times are medians of ``REPEATS`` runs. ``progress`` hears how many jobs are done.
+    Times are medians of ``REPEATS`` runs. With a warm L2, power and energy are those of the board while the kernel is repeated
+    without a pause, where the board counts its joules. ``progress`` hears how many jobs are done.
     """
     device = backend.device()
     for done, job in enumerate(jobs):
@@ -89,9 +111,32 @@ def _measure_one(backend: Backend, device: Device, job: Job) -> Iterator[dict[st
             **job.columns,
             "l2": l2,
             "time_us": round(median(times) * 1e6, 3),
+            **(_power(backend, launch, median(times)) if l2 == "warm" else {}),
             "use": "A" if _spread(times) <= USABLE_SPREAD else "B",
             "note": "; ".join(filter(None, (device.software, backend.state()))),
         }
+
+
+def _power(backend: Backend, launch: Callable[[], None], seconds: float) -> dict[str, float]:
+    """Board power and energy of one launch, measured over repeated ones; nothing if the board does not count."""
+    if backend.joules() is None:
+        return {}
+    launches = max(1, round(POWER_SECONDS / 2 / seconds))
+
+    def repeat() -> None:
+        for _ in range(launches):
+            launch()
+
+    backend.seconds(repeat)
+    before = backend.joules()
+    taken_seconds = backend.seconds(repeat)
+    after = backend.joules()
+    if before is None or after is None or not taken_seconds:
+        return {}
+    return {
+        "power_w": round((after - before) / taken_seconds, 2),
+        "energy_j": round((after - before) / launches, 9),
+    }
 
 
 def _spread(times: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from uarch.errors import InputError
+from workloads.measuring.nvml_meter import NvmlMeter
 from workloads.measuring.plan import Job
 from workloads.measuring.timing import Device
 
@@ -40,6 +41,7 @@ class TorchBackend:
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._cuda = torch.cuda
+        self._meter = NvmlMeter()
         l2_bytes = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or 64 << 20
         self._flushed = torch.empty(_FLUSH_L2_SIZES * l2_bytes, dtype=torch.int8, device="cuda")
 
@@ -77,6 +79,11 @@ class TorchBackend:
         end.record()
         end.synchronize()
         return float(start.elapsed_time(end)) * 1e-3
+
+    def joules(self) -> float | None:
+        """Joules by the board's own counter, once the device has nothing more to do."""
+        self._cuda.synchronize()
+        return self._meter.joules()
 
     def state(self) -> str:
         """Clocks and power by nvidia-smi."""

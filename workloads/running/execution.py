@@ -11,12 +11,13 @@ from kernels.program.tile_program import TileProgram
 from results.analysis.bounds import Peaks, bound_by
 from uarch.chip.schema import Chip
 from uarch.energy.account import energy_joules
+from uarch.energy.supply_voltage import operating_point
 from uarch.engine.execute import KernelResult, execute
 from uarch.engine.l2 import L2State
 from uarch.engine.roofline import execute_analytically
 from uarch.errors import InputError
 from uarch.events import CAUSES, Cause, Event
-from uarch.power.cap import at_clock, at_highest_clock
+from uarch.power.cap import at_clock, at_highest_clock, highest_clock_ratio
 from uarch.power.capped_execution import execute_capped
 from workloads.layers.operator import Operator
 from workloads.predictors.kernel import Kernel
@@ -29,8 +30,8 @@ from workloads.settings.stack import Stack
 
 Work = TileProgram | Kernel
 
-SUSTAINED_CLOCK = "tensor_hz"
-"""Field of an operator's row that is not part of a trace: its clock under the power cap, Hz."""
+SUSTAINED_CLOCK = "sustained_hz"
+"""Field of an operator's row: its clock under the power cap, Hz."""
 
 _COUNTED = {
     "macs": Event.MACS,
@@ -85,7 +86,8 @@ class Executor:
     def execute(self, program: TileProgram, l2: L2State, launch_seconds: float) -> tuple[KernelResult, L2State]:
         """One program at this fidelity; on the engine under the chip's power cap."""
         if not runs_engine(self.fidelity):
-            return execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds), l2
+            found = execute_analytically(at_highest_clock(self.chip), program, launch_seconds=launch_seconds)
+            return replace(found, point=operating_point(self.chip, highest_clock_ratio(self.chip))), l2
         engine = partial(execute_capped, self.chip, program, l2, launch_seconds=launch_seconds, fidelity=self.fidelity)
         result, l2_after = remembered(self.chip, program, l2, launch_seconds, self.fidelity, engine)
         if self.timeline is None or self.timeline.left <= 0:
@@ -111,7 +113,8 @@ class Executor:
             )
         predictor = FIDELITY_PREDICTORS[self.fidelity]
         for kernel in operator.kernels:
-            yield kernel, execute_predicted(self.chip, kernel, predictor, launch_seconds=launch_seconds)
+            found = execute_predicted(self.chip, kernel, predictor, launch_seconds=launch_seconds)
+            yield kernel, replace(found, point=operating_point(self.chip))
             launch_seconds = 0.0
 
     def _row(self, operator: Operator, results: Sequence[tuple[Work, KernelResult]]) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class Executor:
 
     def _fields(self, program: Work, result: KernelResult) -> dict[str, float]:
         """Fields that add up over the programs of an operator."""
-        energy = energy_joules(self.chip, result, program.dtype)
+        energy = energy_joules(self.chip, result, program.dtype, program.useful_flops // 2)
         hz = self.chip.clock.tensor_hz
         fields: dict[str, float] = {"seconds": result.seconds, "flops": program.useful_flops}
         fields |= {name: result.count(event) for name, event in _COUNTED.items()}
@@ -157,8 +160,7 @@ def in_sequence(rows: Sequence[tuple[int, Mapping[str, Any]]], tensor_hz: float)
     """Rows of a trace from (layer, fields): with start and end cycles, each beginning where the last one ended."""
     placed, now_seconds = [], 0.0
     for layer, fields in rows:
-        row = {name: value for name, value in fields.items() if name != SUSTAINED_CLOCK}
         start = round(now_seconds * tensor_hz)
-        now_seconds += row["seconds"]
-        placed.append({**row, "layer": layer, "start_cycle": start, "end_cycle": round(now_seconds * tensor_hz)})
+        now_seconds += fields["seconds"]
+        placed.append({**fields, "layer": layer, "start_cycle": start, "end_cycle": round(now_seconds * tensor_hz)})
     return placed

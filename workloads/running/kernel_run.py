@@ -77,6 +77,8 @@ class KernelRun:
     energy_high_joules: float
     tensor_hz: float
     """Clock under the power cap: the mean over the programs' time."""
+    delivery_efficiency: float
+    """Part of the board's power that reaches chip and memory."""
     seconds_by_cause: dict[str, float]
     """Mean over the cores; adds up to ``seconds``."""
     programs: tuple[ProgramRun, ...]
@@ -90,6 +92,11 @@ class KernelRun:
     def average_power_watts(self) -> float:
         """Average power of chip and memory."""
         return self.energy_joules / self.seconds
+
+    @property
+    def average_board_power_watts(self) -> float:
+        """Average power that the board draws, regulators included: what a wattmeter, or NVML, shows."""
+        return self.average_power_watts / self.delivery_efficiency
 
     def _repr_html_(self) -> str:
         """What a notebook shows: every number by its name."""
@@ -135,6 +142,7 @@ def run_programs(
         energy_low_joules=low,
         energy_high_joules=high,
         tensor_hz=sum(row["seconds"] * row[SUSTAINED_CLOCK] for row in rows) / seconds,
+        delivery_efficiency=chip.power.delivery_efficiency,
         seconds_by_cause=causes,
         programs=tuple(_program_run(row, search) for row, (_, search) in zip(rows, mapped, strict=True)),
     )

@@ -66,6 +66,7 @@ class KernelTracing:
                 n_chips=1,
                 peaks=peaks_of(chip, dtype),
                 energy_ranges=component_ranges(chip, dtype),
+                delivery_efficiency=chip.power.delivery_efficiency,
             ),
             timeline=np.concatenate(self._intervals) if self._intervals else None,
         )

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 """Trace fields of one operator instance, layer and start left out."""
 
 OUTSIDE_LAYERS = -1
-_NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by", "tensor_hz")
+_NOT_ADDED = ("name", "kind", "shape", "utilization", "bound_by", "sustained_hz")
 
 
 def check_pipeline(model: Model, pp: int, batch: int, micro_batches: int) -> None:
@@ -75,7 +75,7 @@ def group_joules(stages: Sequence[Sequence[tuple[int, Row]]], seconds: float, ch
 
 def energy_per_token(rollup: Mapping[str, Any], joules: float) -> dict[str, float]:
     """The roll-up's fields of energy per token, and of its range, for a group that spends ``joules`` in all."""
-    fields = [name for name in rollup if name.startswith("energy_per_token_")]
+    fields = [name for name in rollup if name.startswith(("energy_per_token_", "board_energy_per_token_"))]
     correction = joules / (rollup["tokens"] * rollup["energy_per_token_joules"])
     return {name: rollup[name] * correction for name in fields}
 
@@ -86,6 +86,7 @@ def _repeated(rows: Sequence[Row], times: int, peaks: Peaks) -> Row:
         "name": "other_micro_batches",
         "kind": "pipeline",
         "shape": f"{times} of a stage",
+        "sustained_hz": times * sum(row["seconds"] * row["sustained_hz"] for row in rows) / added["seconds"],
         "utilization": added["flops"] / (added["seconds"] * peaks.tensor_flops_per_second),
         "bound_by": bound_by(added, peaks),
     }

@@ -220,6 +220,7 @@ def _rolled_up(
         n_chips=shard.chips * work.pp,
         peaks=peaks,
         energy_ranges=component_ranges(chip, work.dtype),
+        delivery_efficiency=chip.power.delivery_efficiency,
     )
     if work.pp > 1:
         joules = group_joules(stages, float(rolled_up["seconds"]), shard.chips, work.micro_batches)

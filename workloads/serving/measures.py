@@ -9,12 +9,12 @@ import numpy as np
 
 from uarch.arrays import FloatArray
 from uarch.chip_file import load_chip
+from uarch.energy.static_power import idle_board_watts
 from uarch.silicon.cost import hardware_cost_usd
 from uarch.silicon.tdp import tdp_watts
 from workloads.serving.loop.records import FIRST_GAP_SECONDS, GAP_RATIO, StructArray
 from workloads.serving.lowering import LoweredCluster
 from workloads.serving.simulation import Served
-from workloads.serving.step_times.roofline import idle_watts
 
 PERCENTILES = (50, 90, 99)
 _REFERENCE_CHIPS = 8
@@ -176,7 +176,7 @@ def energy_joules(cluster: LoweredCluster, served: Served) -> float:
         part = cluster.pools[int(row["pool"])]
         chips = part.pool.tp * part.pool.ep * part.pool.pp
         computing = float(row["busy_seconds"] - row["steps"] * row["host_seconds"])
-        total += float(row["step_joules_total"]) + chips * idle_watts(part.chip) * max(0.0, duration - computing)
+        total += float(row["step_joules_total"]) + chips * idle_board_watts(part.chip) * max(0.0, duration - computing)
     return total
 
 

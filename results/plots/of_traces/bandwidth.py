@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from results.plots.bars import name_ops
 from results.plots.quantities import quantity, scale_of
-from results.plots.selection import layer_name, op_names, representative_layer, run_name, run_setting
-from results.plots.style import DARK_GREY, ORANGE, PURPLE, VERMILLION, PlotError, figure, legend_beside, styled
+from results.plots.selection import layer_name, representative_layer, run_name, run_setting
+from results.plots.style import ORANGE, PURPLE, VERMILLION, PlotError, figure, legend_beside, styled
 from results.trace.schema import Table
 from results.trace.trace import Trace
 
@@ -21,8 +22,6 @@ _LEVELS = {
     "l2": ("L2", ORANGE, ("l2_bytes",)),
     "link": ("link", PURPLE, ("link_bytes",)),
 }
-_CHARACTER = 0.0078
-"""Width of a character of a name as part of the axes: names that are wider than their op would run into each other."""
 
 
 @styled
@@ -45,7 +44,8 @@ def plot(trace: Trace) -> Figure:
     run.set_xlabel(run.get_xlabel() + " of the whole run, mean of each layer")
     _draw(one, [layer[i : i + 1] for i in range(len(layer))], trace)
     one.set_xlabel(one.get_xlabel() + f" of {layer_name(layer)}, mean of each op")
-    _name_ops(one, layer)
+    edges = _edges(layer["seconds"])
+    name_ops(one, layer, edges / scale_of(float(edges[-1]), "s")[0], above=102)
     legend_beside(run, _handles(trace), "level")
     return fig
 
@@ -74,17 +74,6 @@ def _draw(ax: Axes, groups: Sequence[Table], trace: Trace) -> None:
     ax.grid(axis="y")
     ax.set_ylabel("share of the peak (%)")
     ax.set_xlabel(f"time ({unit})")
-
-
-def _name_ops(ax: Axes, layer: Table) -> None:
-    edges = _edges(layer["seconds"])
-    factor, _ = scale_of(float(edges[-1]), "s")
-    for edge in edges[1:-1]:
-        ax.axvline(edge / factor, color=DARK_GREY, linewidth=0.5, linestyle=":")
-    for name, start, end in zip(op_names(layer), edges[:-1], edges[1:], strict=True):
-        if (end - start) / edges[-1] >= _CHARACTER * len(name):
-            place = (start + end) / 2 / factor, 102
-            ax.annotate(name, place, ha="center", va="bottom", fontsize=8, annotation_clip=False)
 
 
 def _handles(trace: Trace) -> list[Line2D]:

@@ -37,12 +37,14 @@ def test_a_sum_is_known_no_worse_than_if_all_parts_were_wrong_together(
 
 
 def test_fields_of_a_roll_up() -> None:
-    fields = range_fields({"dram": 10.0}, {"dram": (0.8, 1.1)}, seconds=2.0, tokens=5.0)
+    fields = range_fields({"dram": 10.0}, {"dram": (0.8, 1.1)}, seconds=2.0, tokens=5.0, delivery_efficiency=0.5)
     assert fields == {
         "energy_low_joules": pytest.approx(8),
         "energy_high_joules": pytest.approx(11),
         "average_power_low_watts": pytest.approx(4),
         "average_power_high_watts": pytest.approx(5.5),
+        "average_board_power_low_watts": pytest.approx(8),
+        "average_board_power_high_watts": pytest.approx(11),
         "energy_per_token_low_joules": pytest.approx(1.6),
         "energy_per_token_high_joules": pytest.approx(2.2),
         "energy_dram_low_fraction": 0.8,

@@ -43,11 +43,19 @@ def test_two_ops_by_hand() -> None:
     }
     layers = layer_table(
         [
-            {**gemm, "flops": 16e6, "dram_read_bytes": 3000, "l2_hits": 3, "l2_misses": 1, "matrix_joules": 4},
-            {**norm, "dram_write_bytes": 1000, "l2_hits": 2, "l2_misses": 2, "static_joules": 2},
+            {
+                **gemm,
+                "sustained_hz": 0.8e9,
+                "flops": 16e6,
+                "dram_read_bytes": 3000,
+                "l2_hits": 3,
+                "l2_misses": 1,
+                "matrix_joules": 4,
+            },
+            {**norm, "sustained_hz": 1e9, "dram_write_bytes": 1000, "l2_hits": 2, "l2_misses": 2, "static_joules": 2},
         ]
     )
-    numbers = rollup(layers, clock_hz=1e9, phase="decode", tokens=4, n_chips=2, peaks=PEAKS)
+    numbers = rollup(layers, clock_hz=1e9, phase="decode", tokens=4, n_chips=2, peaks=PEAKS, delivery_efficiency=0.75)
     expected = {
         "cycles": 4000,
         "seconds": 4e-6,
@@ -61,6 +69,9 @@ def test_two_ops_by_hand() -> None:
         "energy_joules": 6,
         "energy_per_token_joules": 3,
         "average_power_watts": 1.5e6,
+        "average_board_power_watts": 2e6,
+        "board_energy_per_token_joules": 4,
+        "mean_clock_hz": 0.85e9,
         "energy_matrix_joules": 4,
         "energy_static_joules": 2,
         "cause_matrix_seconds": 2e-6,

@@ -87,7 +87,7 @@ def test_equal_runs_give_equal_pages() -> None:
 
 
 def test_sections(page: str, traces: list[Trace]) -> None:
-    assert page.count("<svg ") == 1 + 6 + 1 + 6  # the comparison, six plots of each run, the timeline of one
+    assert page.count("<svg ") == 1 + 7 + 1 + 7  # the comparison, seven plots of each run, the timeline of one
     assert page.count("class='sortable'") == 3
     for trace in traces:
         assert f"<h1>{trace.workload['model']} {trace.workload['phase']} on {trace.chip['name']}</h1>" in page

@@ -17,7 +17,8 @@ from tests.support.small_programs import chips, gemm_program, programs, small_ch
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.energy.account import component_ranges, energy_joules
-from uarch.energy.per_event import dram_background_watts, event_energies, static_power
+from uarch.energy.per_event import event_energies
+from uarch.energy.static_power import dram_background_watts, static_watts
 from uarch.engine.execute import execute, resident_blocks
 from uarch.engine.l2 import L2State
 from uarch.engine.machine import lower
@@ -130,16 +131,19 @@ def test_energy_is_events_times_table_plus_static_power(program: TileProgram, ch
         "vector": result.count(Event.VECTOR_OPS) * each["vector_op"]
         + result.count(Event.SPECIAL_OPS) * each["special_op"],
         "l1": result.count(Event.L1_BYTES) * each["l1_byte"],
-        "l2": (result.count(Event.L2_READ_BYTES) + result.count(Event.L2_WRITE_BYTES)) * each["l2_byte"],
-        "noc": result.count(Event.NOC_BYTES) * each["noc_byte"],
+        "l2": (result.l2_bytes + result.dram_bytes)
+        * each["l2_byte"],  # what misses is written, what is written back read
+        # what several cores share leaves L2 once and is copied near them
+        "noc": result.l2_bytes * each["noc_byte"]
+        + (result.count(Event.NOC_BYTES) - result.l2_bytes) * each["noc_copy_byte"],
         "dram": result.count(Event.DRAM_READ_BYTES) * each["dram_read_byte"]
         + result.count(Event.DRAM_WRITE_BYTES) * each["dram_write_byte"]
         + activates * each["dram_activate"]
         + refreshes * each["dram_refresh"]
         + dram_background_watts(chip) * result.seconds * 1e12,
         "link": result.count(Event.LINK_BYTES) * each["link_byte"],
-        "static": static_power(chip).watts * result.seconds * 1e12,
     }
+    pj["static"] = static_watts(chip, result.point, sum(pj.values()) * 1e-12 / result.seconds) * result.seconds * 1e12
     assert set(energy) == set(COMPONENTS)
     for component, expected in pj.items():
         assert energy[component] == pytest.approx(expected * 1e-12, rel=1e-12), component

@@ -25,13 +25,17 @@ LARGE = Job("gemm", {"M": 1 << 16, "N": 1 << 16, "K": 1 << 16})
 
 
 class FakeDevice:
-    """Takes 3 us for a kernel with a cold L2 and 1 us with a warm one; the clock ticks with each launch."""
+    """Takes 3 us for a kernel with a cold L2 and 1 us with a warm one; the clock ticks with each launch.
 
-    def __init__(self, jitter: float = 0.0) -> None:
+    Draws ``watts`` while it works, if it counts its joules.
+    """
+
+    def __init__(self, jitter: float = 0.0, watts: float | None = None) -> None:
         self.warm = False
         self.launches = 0
         self.prepared: list[Job] = []
         self.jitter = jitter
+        self.watts = watts
 
     def device(self) -> Device:
         return Device("Fake 9000", 4, 1 << 30, "driver 1, fake 2")
@@ -50,10 +54,14 @@ class FakeDevice:
         pass
 
     def seconds(self, launch: Callable[[], None]) -> float:
+        before = self.launches
         launch()
-        taken = 1e-6 if self.warm else 3e-6
+        taken = (1e-6 if self.warm else 3e-6) * (self.launches - before)
         self.warm = True
         return taken * (1 + self.jitter * (self.launches % 2))
+
+    def joules(self) -> float | None:
+        return None if self.watts is None else self.watts * self.launches * 1e-6
 
     def state(self) -> str:
         return "SM 1 MHz"
@@ -70,6 +78,14 @@ def test_each_job_gives_a_cold_and_a_warm_row() -> None:
     assert (warm["l2"], warm["time_us"]) == ("warm", 1.0)
     assert cold["note"] == "driver 1, fake 2; SM 1 MHz"
     assert device.launches == WARM_UPS + 2 * REPEATS
+
+
+def test_a_board_that_counts_its_joules_gives_power_and_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """250 W for 1 us are 250 uJ; with a cold L2 the flush would be counted too."""
+    monkeypatch.setattr("workloads.measuring.timing.POWER_SECONDS", 1e-3)
+    cold, warm = rows_of(FakeDevice(watts=250.0), SMALL)
+    assert (warm["power_w"], warm["energy_j"]) == (pytest.approx(250), pytest.approx(250e-6))
+    assert "power_w" not in cold
 
 
 def test_unsteady_times_are_marked() -> None:

@@ -52,6 +52,7 @@ def test_the_shipped_models() -> None:
             "gemma-2-27b",
             "qwen3-32b",
         ),
+        *("qwen3-8b", "qwen3-14b"),
         *("mixtral-8x7b", "deepseek-v2", "deepseek-v3", "qwen3-30b-a3b"),
         *("llama-68m", "llama-160m", "llama-265m", "tinyllama-1.1b", "sheared-llama-1.3b"),
     }
@@ -84,6 +85,8 @@ def test_published_parameter_counts(name: str, parameters: int) -> None:
         ("deepseek-v2", 236, 21.4),  # arXiv 2405.04434: 236 B and 21 B
         ("deepseek-v3", 671, 37.6),  # arXiv 2412.19437: 671 B and 37 B, which leave out the embedding table
         ("qwen3-32b", 32.8, 32.8),  # arXiv 2505.09388 and the model's card
+        ("qwen3-8b", 8.19, 8.19),  # the card: 8.2 B
+        ("qwen3-14b", 14.77, 14.77),  # the card: 14.8 B
         ("qwen3-30b-a3b", 30.5, 3.35),  # the card: 30.5 B and 3.3 B
         ("gemma-2-27b", 27.2, 27.2),  # arXiv 2408.00118, Table 1: 1,180 M embedding and 26,047 M other parameters
         ("mistral-7b", 7.24, 7.24),

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from uarch.chip_file import load_chip
+from uarch.energy.static_power import idle_board_watts
 from uarch.errors import InputError
 from workloads.models.presets import load_model
 from workloads.serving.step_times.csv_table import TableStepTimes
 from workloads.serving.step_times.protocol import Extent, FunctionStepTimes, Steps, tabulate
-from workloads.serving.step_times.roofline import RooflineStepTimes, idle_watts
+from workloads.serving.step_times.roofline import RooflineStepTimes
 from workloads.serving.step_times.step_grid import JOULES, SECONDS, stack_tables, step_value
 
 pytestmark = pytest.mark.once("the jitted parts have tests of their own")
@@ -98,7 +99,7 @@ def test_the_roofline_of_a_decode_step_is_the_time_to_read_weights_and_cache() -
     (decode,) = times.seconds_and_joules(steps((8, 8, 8 * 1024, 0, 0)))
     size = 2 * 7.504e9 + 8 * 1024 * 131_072
     assert decode[0] == pytest.approx(size / chip.memory.bandwidth_bytes_per_second, rel=0.002)
-    assert decode[1] > idle_watts(chip) * decode[0]
+    assert decode[1] > idle_board_watts(chip) * decode[0]
 
 
 def test_the_roofline_of_a_prefill_is_the_time_to_multiply() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import kernels.mapping.mapper
 from kernels.attention.attention import Attention
 from uarch.chip_file import load_chip
-from uarch.energy.per_event import static_power
+from uarch.energy.static_power import static_power, static_watts
+from uarch.energy.supply_voltage import operating_point
 from uarch.errors import InputError
 from workloads.running.kernel_run import KernelRun
 from workloads.single.attention import simulate_attention
@@ -28,7 +29,12 @@ def assert_adds_up(run: KernelRun) -> None:
     assert sum(program.seconds for program in run.programs) == pytest.approx(run.seconds)
     assert run.cycles == pytest.approx(run.seconds * SMALL_CHIP.clock.tensor_hz, abs=1)
     assert run.energy_joules == sum(run.joules_by_component.values())
-    assert run.joules_by_component["static"] == pytest.approx(static_power(SMALL_CHIP).watts * run.seconds)
+    point = operating_point(SMALL_CHIP, run.tensor_hz / SMALL_CHIP.clock.tensor_hz)
+    static_joules = run.joules_by_component["static"]
+    assert static_joules >= static_power(SMALL_CHIP, point).watts * run.seconds
+    others = (run.energy_joules - static_joules) / run.seconds
+    assert static_joules == pytest.approx(static_watts(SMALL_CHIP, point, others) * run.seconds)
+    assert run.average_board_power_watts == pytest.approx(run.average_power_watts / 0.9)
     assert 2 * run.macs >= run.flops
     assert 0 < run.utilization <= 1
 

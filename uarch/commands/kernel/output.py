@@ -26,7 +26,11 @@ def payload(run: KernelRun) -> dict[str, Any]:
     """All fields of a run, its total energy and power, JSON-able, units in the keys."""
     from dataclasses import asdict
 
-    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    totals = {
+        "energy_joules": run.energy_joules,
+        "average_power_watts": run.average_power_watts,
+        "average_board_power_watts": run.average_board_power_watts,
+    }
     return {**asdict(run), **totals}
 
 
@@ -75,6 +79,7 @@ def _summary(run: KernelRun) -> Iterator[tuple[str, str]]:
     yield "L2", f"{quantity(run.l2_bytes, 'B')}, {quantity(run.l2_bytes / run.seconds, 'B/s')}"
     yield "energy", f"{_joules(run)}: {shares(run.joules_by_component)}"
     yield "power", f"{quantity(run.average_power_watts, 'W')} at {quantity(run.tensor_hz, 'Hz')}"
+    yield "power of the board", quantity(run.average_board_power_watts, "W")
     yield "bound by", run.bound_by
     yield "resources busy", uses(run.resource_use)
     yield "core time", shares(run.seconds_by_cause)

@@ -12,7 +12,9 @@ import numpy as np
 
 from uarch.arrays import FloatArray
 from uarch.chip.schema import Chip
-from uarch.energy.per_event import dram_background_watts, event_energies, static_power
+from uarch.energy.per_event import event_energies
+from uarch.energy.static_power import dram_background_watts, static_power
+from uarch.energy.supply_voltage import operating_point
 from workloads.models.model import Model
 from workloads.models.parallel import check_parallel
 from workloads.serving.step_times.protocol import Steps
@@ -100,19 +102,13 @@ class RooflineStepTimes:
     def _joules(self, macs: FloatArray, size: FloatArray, seconds: FloatArray) -> FloatArray:
         """Return the energy of one chip at the board: events of matrices and memories, and what is drawn all the time."""
         energies = {event: energy.pj * _PJ for event, energy in event_energies(self.chip, self.dtype).items()}
+        point = operating_point(self.chip)
+        static = static_power(self.chip, point)
         fetched = macs * self.element_bytes * (1 / _TILE_ROWS + 1 / _TILE_COLS) + size
         l1 = macs / (self.chip.peak_flops(self.dtype) / 2) * self.chip.l1_bytes_per_second
-        events = macs * energies["matrix_mac"] + l1 * energies["l1_byte"]
-        events += fetched * (energies["l2_byte"] + energies["noc_byte"])
-        events += size * (energies["dram_read_byte"] + energies["dram_activate"] / _ROW_BYTES)
-        return np.asarray((events + idle_watts_inside(self.chip) * seconds) / self.chip.power.delivery_efficiency)
-
-
-def idle_watts_inside(chip: Chip) -> float:
-    """Return what chip and memory draw whatever they do, watts."""
-    return static_power(chip).watts + dram_background_watts(chip)
-
-
-def idle_watts(chip: Chip) -> float:
-    """Return what the board of an idle chip draws, watts."""
-    return idle_watts_inside(chip) / chip.power.delivery_efficiency
+        core = macs * energies["matrix_mac"] + l1 * energies["l1_byte"]
+        core += fetched * (energies["l2_byte"] + energies["noc_byte"]) + size * energies["l2_byte"]
+        memory = size * (energies["dram_read_byte"] + energies["dram_activate"] / _ROW_BYTES)
+        always = (static.watts + dram_background_watts(self.chip)) * seconds
+        drawn = core * point.core_energy + memory + always
+        return np.asarray(drawn / (self.chip.power.delivery_efficiency - static.leakage_per_watt), np.float64)
