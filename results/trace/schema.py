@@ -137,6 +137,9 @@ def _names(dtype: np.dtype[Any]) -> tuple[str, ...]:
     return dtype.names or ()
 
 
+_LAYER_FIELDS = frozenset(_names(LAYER_DTYPE))
+
+
 def layer_table(rows: Sequence[Mapping[str, str | float]]) -> Table:
     """Table of ``LAYER_DTYPE`` from one mapping per op instance; absent fields are zero or empty.
 
@@ -145,11 +148,12 @@ def layer_table(rows: Sequence[Mapping[str, str | float]]) -> Table:
     """
     known = _names(LAYER_DTYPE)
     for index, row in enumerate(rows):
-        for field in row:
-            if field not in known:
-                raise ValueError(f"row {index}: no field {field!r} in the layers table")
+        if not row.keys() <= _LAYER_FIELDS:
+            field = next(name for name in row if name not in _LAYER_FIELDS)
+            raise ValueError(f"row {index}: no field {field!r} in the layers table")
+        for field in TEXT_FIELDS:
             limit = LAYER_DTYPE[field].itemsize
-            if field in TEXT_FIELDS and len(str(row[field]).encode()) > limit:
+            if len(str(row.get(field, "")).encode()) > limit:
                 raise ValueError(f"row {index}: {field} {row[field]!r} is longer than {limit} bytes")
     table = np.zeros(len(rows), LAYER_DTYPE)
     for field in known:

@@ -96,7 +96,8 @@ def _render(table: SweepTable, title: str, order: Any, messages: Sequence[str]) 
     screen = console()
     records = _records(table, order)
     if records:
-        screen.print(text_table(title, records[0], [_cells(each.values()) for each in records]))
+        columns = [name for name in records[0] if name not in table.sweep.derived]
+        screen.print(text_table(title, columns, [_cells(each[name] for name in columns) for each in records]))
     else:
         screen.print(f"{title}; nothing to show")
     for message in messages[:5]:
