@@ -45,6 +45,13 @@ class InputError(ValueError):
         return _SETTING.sub(lambda found: _spelled(found, flags), text) if first and first[1] in flags else text
 
 
+class InternalError(RuntimeError):
+    """A state that no input can lead to: a defect of the simulator. The message names the state.
+
+    The command line exits with code 70 and says how to report it.
+    """
+
+
 def _spelled(found: re.Match[str], flags: Mapping[str, str]) -> str:
     name, value = found.groups()
     if name not in flags:

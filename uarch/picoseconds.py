@@ -12,6 +12,7 @@ from uarch.jit import inline
 
 PS_PER_SECOND = 10**12
 _FRACTION_BITS = 20
+_SAFE_BITS = 62 - _FRACTION_BITS
 _ROUND_UP = (1 << _FRACTION_BITS) - 1
 
 
@@ -27,5 +28,21 @@ def picoseconds(seconds: float) -> int:
 
 @inline
 def duration_ps(units: int, rate: int) -> int:
-    """Time of ``units`` at a rate, rounded up to a picosecond."""
-    return (units * rate + _ROUND_UP) >> _FRACTION_BITS
+    """Time of ``units`` at a rate, rounded up to a picosecond.
+
+    Whole and broken picoseconds of the rate are multiplied apart: their product in one number would overflow after 8.8 s.
+    """
+    return units * (rate >> _FRACTION_BITS) + ((units * (rate & _ROUND_UP) + _ROUND_UP) >> _FRACTION_BITS)
+
+
+@inline
+def whole_units(time_ps: int, rate: int) -> int:
+    """Whole units at a rate (below 2^53) that a time holds: twice ten bits of a long division where one would overflow."""
+    if time_ps >> _SAFE_BITS == 0:
+        return (time_ps << _FRACTION_BITS) // rate
+    units, rest = time_ps // rate, time_ps % rate
+    for _ in range(2):
+        rest <<= _FRACTION_BITS // 2
+        units = (units << (_FRACTION_BITS // 2)) + rest // rate
+        rest %= rate
+    return units

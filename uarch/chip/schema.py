@@ -21,7 +21,7 @@ from uarch.files.frozen_table import FrozenTable
 from uarch.files.section import Section, Whole
 
 Dataflow = Literal["os", "ws", "is"]
-Rate = Annotated[float, Field(gt=0, le=64)]
+Rate = Annotated[float, Field(ge=1e-3, le=64)]
 
 
 def _power_of_two(value: int) -> int:
@@ -44,7 +44,7 @@ Interleave = Annotated[Whole, Field(ge=32, le=1 << 20), AfterValidator(_power_of
 Cycles = Annotated[Whole, Field(ge=0, le=1_000_000)]
 Hertz = Annotated[float, Field(ge=1e6, le=1e11)]
 BytesPerSecond = Annotated[float, Field(ge=1e6, le=1e16)]
-BytesPerCycle = Annotated[float, Field(gt=0, le=1e6)]
+BytesPerCycle = Annotated[float, Field(ge=1e-3, le=1e6)]
 Seconds = Annotated[float, Field(ge=0, le=1)]
 FileName = Annotated[str, Field(min_length=1, max_length=1000)]
 """Name of a file that comes with the package, or path of a user's own."""
@@ -89,9 +89,9 @@ class Vector(Section):
 
     width: Annotated[Whole, Field(ge=1, le=4096)]
     """fp32 fused multiply-adds per cycle."""
-    special_width: Annotated[float, Field(gt=0, le=4096)]
+    special_width: Annotated[float, Field(ge=1e-3, le=4096)]
     """Special-function results (exp, rsqrt, tanh, reciprocal) per cycle."""
-    issue_width: Annotated[float | None, Field(gt=0, le=4096)] = None
+    issue_width: Annotated[float | None, Field(ge=1e-3, le=4096)] = None
     """Lanes for which an instruction of any kind is issued per cycle; ``width`` if absent."""
 
 

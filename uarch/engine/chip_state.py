@@ -59,6 +59,7 @@ SHARED = np.dtype(
         ("link_free_ps", np.int64),
         ("free_waiter", np.int64),
         ("free_fetch", np.int64),
+        ("turns_left", np.int64),  # of the event loop, before it is taken for endless
     ]
 )
 
@@ -112,11 +113,13 @@ def open_chip(
     n_granules: int,
     n_counters: int,
     n_waiters: int,
+    n_stores: int,
     l1_cache_bytes: int = 0,
     most_intervals: int = 0,
 ) -> ChipState:
     """An idle chip with a given L2 content and room for ``resident_blocks`` on each core.
 
+    ``n_waiters`` and ``n_stores``: granules for which all contexts together can wait, and that they can store at a time.
     ``l1_cache_bytes``: L1 of each core for loads that are cached. ``most_intervals``: room in its timeline; 0 records none.
     """
     n_contexts = machine.cores * resident_blocks
@@ -131,7 +134,7 @@ def open_chip(
     return ChipState(
         machine=machine,
         dram_timing=dram_timing,
-        dram=open_dram(dram_timing, n_waiters),
+        dram=open_dram(dram_timing, n_waiters, n_stores),
         granules=granules,
         groups=groups,
         users=users,

@@ -7,7 +7,7 @@ arrays and vector units are resources with a clock of their own: who asks first 
 
 from __future__ import annotations
 
-from uarch.dram.channels.interface import next_completion, pop_completion
+from uarch.dram.channels.interface import failure, next_completion, pop_completion
 from uarch.engine.chip_state import ChipState, Program, charge, set_cause
 from uarch.engine.identical_waves import Waves, end_of_wave
 from uarch.engine.memory_path import fill, move_box
@@ -36,8 +36,14 @@ _MATRIX, _VECTOR, _L1, _L2_NOC, _DRAM, _LINK, _DEPENDENCY, _LAUNCH, _IDLE = (con
 _MACS, _VECTOR_OPS, _SPECIAL_OPS = int(Event.MACS), int(Event.VECTOR_OPS), int(Event.SPECIAL_OPS)
 _L1_BYTES, _STEPS = int(Event.L1_BYTES), int(Event.STEPS)
 
-DEADLOCK, PAUSED = -1, -2
-"""Values that :func:`run` returns instead of a time: blocks wait for each other, the recorder's buffer is full."""
+DEADLOCK, PAUSED, ENDLESS, TOO_LONG, DRAM_FAILED = -1, -2, -3, -4, -5
+"""Values that :func:`run` returns instead of a time.
+
+Blocks wait for each other; the recorder's buffer is full; there were more turns than the program can have; time has come to
+``LATEST_PS``; DRAM cannot go on.
+"""
+LATEST_PS = NEVER // 2
+"""Longest execution in picoseconds, 27 days: later times of resources that are reserved from then on still fit."""
 
 
 @inline
@@ -236,7 +242,7 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
 
     The launch of the kernel takes the first ``launch_ps``. All other results are in the arrays of ``chip``. Returns
     ``DEADLOCK`` if blocks wait for counters that nobody is left to signal, and ``PAUSED`` when the recorder's buffer is full:
-    call it again, with ``launch_ps`` below 0, when that has been emptied.
+    call it again, with ``launch_ps`` below 0, when that has been emptied. All other values below 0 are failures.
     """
     if launch_ps >= 0:
         for c in range(len(chip.contexts)):
@@ -250,8 +256,15 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
             return PAUSED
         wake_ps = chip.wake[1]
         completion_ps = next_completion(chip.dram, chip.dram_timing, wake_ps, chip.events)
+        if failure(chip.dram) != 0:
+            return DRAM_FAILED
         if wake_ps == NEVER and completion_ps == NEVER:
             return DEADLOCK
+        if min(wake_ps, completion_ps) > LATEST_PS:
+            return TOO_LONG
+        shared["turns_left"] -= 1
+        if shared["turns_left"] < 0:
+            return ENDLESS
         if completion_ps <= wake_ps:
             fill(chip, pop_completion(chip.dram), completion_ps)
         else:
@@ -264,4 +277,6 @@ def run(chip: ChipState, program: Program, waves: Waves, launch_ps: int) -> int:
         charge(chip, core, now_ps)
     # What still waits to be written counts, but takes no time.
     next_completion(chip.dram, chip.dram_timing, NEVER, chip.events)
+    if failure(chip.dram) != 0:
+        return DRAM_FAILED
     return int(now_ps + waves.taken[1])

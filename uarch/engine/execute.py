@@ -10,26 +10,31 @@ import numpy as np
 
 from uarch.arrays import IntArray
 from uarch.chip.schema import Chip
-from uarch.engine.chip_state import Program, open_chip
-from uarch.engine.event_loop import PAUSED, run
+from uarch.dram.channels.interface import failure
+from uarch.dram.channels.visits import STANDSTILL
+from uarch.engine.chip_state import WAITER, ChipState, Program, open_chip
+from uarch.engine.event_loop import DEADLOCK, ENDLESS, LATEST_PS, PAUSED, TOO_LONG, run
 from uarch.engine.identical_waves import longest_identical_run, watch_waves
 from uarch.engine.inline_ecc import check_share_of_program
-from uarch.engine.l2 import L2State, close_l2
+from uarch.engine.l1_cache import LINE
+from uarch.engine.l2 import GRANULE, L2State, close_l2
 from uarch.engine.machine import Machine, lower, lower_dram
 from uarch.engine.operating_point import NOMINAL, OperatingPoint
 from uarch.engine.recorder import take
-from uarch.engine.resident_blocks import MAX_STAGES
+from uarch.engine.resident_blocks import MAX_STAGES, PHASES, STAGE
 from uarch.engine.step_costs import step_costs
-from uarch.errors import InputError
+from uarch.errors import InputError, InternalError
 from uarch.events import Cause, Event
 from uarch.picoseconds import PS_PER_SECOND, picoseconds, rate_of
-from uarch.program.records import NONE, LinkUse, Op, StructArray
+from uarch.program.records import GRANULE_ROW_BYTES, NONE, LinkUse, Op, StructArray, executions
 from uarch.wake_tree import NEVER
 
 FEWEST_WAVES = 1024
 """Least number of waves of a kernel that is worth extrapolating."""
 _RESUME = -1
 """Launch time that tells the event loop to go on where it paused."""
+MOST_STATE_BYTES = 1 << 34
+"""Largest state of a chip and its program, in bytes, that is simulated."""
 ENGINE_FIDELITIES = ("tile", "burst")
 
 
@@ -196,7 +201,8 @@ def execute(
         )
     machine = _with_link(lower(chip, program.dtype), chip, program.link)
     resident = resident_blocks(machine, program, chip.name)
-    waiters = machine.cores * resident * _granules_per_context(program)
+    contexts = machine.cores * resident
+    _check_memory(chip, machine, program, resident)
     check_share = check_share_of_program(chip.memory, program.tensors, program.steps, program.operands)
     dram_timing = lower_dram(chip, fidelity, check_share)
     state = open_chip(
@@ -206,16 +212,18 @@ def execute(
         resident,
         program.n_granules,
         program.n_counters,
-        waiters,
+        contexts * _granules_per_context(program),
+        contexts * int(granules_of_steps(program, stored=True).max()),
         _l1_cache_bytes(machine, program, resident) if chip.core.l1.keeps_loads else 0,
         most_intervals if record else 0,
     )
     costs = step_costs(machine, program.tensors, program.steps, program.operands)
     arrays = Program(program.tensors, program.blocks, program.steps, program.operands, program.tables, costs)
     run_of_equals = (0, 0)
-    if extrapolate and record is None and len(program.blocks) >= FEWEST_WAVES * machine.cores * resident:
+    if extrapolate and record is None and len(program.blocks) >= FEWEST_WAVES * contexts:
         run_of_equals = longest_identical_run(arrays)
-    blocks_per_wave = machine.cores * resident if record is None else NEVER
+    state.shared["turns_left"] = _most_turns(program, contexts)
+    blocks_per_wave = contexts if record is None else NEVER
     waves = watch_waves(blocks_per_wave, machine.cores, arrays, run_of_equals)
     total_ps = run(state, arrays, waves, picoseconds(launch_seconds) + device_launch_ps(machine, program))
     while total_ps == PAUSED and record is not None:
@@ -224,7 +232,7 @@ def execute(
     if record is not None:
         record(take(state.recorder))
     if total_ps < 0:
-        raise RuntimeError(f"{program.name}: blocks wait for counters that no block signals")
+        raise _failure(total_ps, program.name, state)
     result = KernelResult(
         total_ps=total_ps,
         causes_ps=state.cores["cause_ps"].copy(),
@@ -233,6 +241,55 @@ def execute(
         extrapolated_ps=int(waves.taken[1]),
     )
     return result, close_l2(state.granules, state.groups, state.users)
+
+
+def _failure(code: int, name: str, state: ChipState) -> Exception:
+    """The error that a failed run ends in: a program that takes too long is the caller's, anything else is a defect."""
+    phases = np.bincount(state.contexts["phase"], minlength=len(PHASES))
+    doing = ", ".join(f"{count} {phase}" for phase, count in zip(PHASES, phases, strict=True) if count)
+    ended, wake_ps = int(state.shared["ended_blocks"][0]), int(state.wake[1])
+    lists = state.dram.waiting.lists["bursts"].sum(axis=0)
+    where = (
+        f"{ended} blocks have ended; contexts: {doing}; bursts that wait for DRAM: {lists[0]} reads, {lists[1]} writes"
+    )
+    late = (state.wake > LATEST_PS) & (state.wake != NEVER)
+    if code == TOO_LONG or (code == DEADLOCK and late.any()):
+        return InputError(
+            f"{name}: takes longer than {LATEST_PS / PS_PER_SECOND:.3g} s on this chip, the longest time that is simulated"
+        )
+    if code == DEADLOCK:
+        return InternalError(f"{name}: blocks wait for counters that no block signals; {where}")
+    if code == ENDLESS:
+        return InternalError(f"{name}: more turns than the program has work for, at {wake_ps} ps; {where}")
+    reason = "DRAM serves none of its requests" if failure(state.dram) == STANDSTILL else "no room for writes to DRAM"
+    return InternalError(f"{name}: {reason}, at {wake_ps} ps; {where}")
+
+
+def _most_turns(program: TileProgramArrays, contexts: int) -> int:
+    """Upper bound of the event loop's turns: each wakes a context, whose phases are few, or completes a fetch.
+
+    A step wakes its context when its operands are there, when it is done and when its result is taken; a block when it
+    starts, when it is launched, and whenever a counter is signalled.
+    """
+    of_steps = np.append(0, np.cumsum(executions(program.steps) * (4.0 + granules_of_steps(program))))
+    blocks = program.blocks
+    first = blocks["first_step"]
+    turns = float((of_steps[first + blocks["n_steps"]] - of_steps[first]).sum()) + 4.0 * len(blocks) + contexts
+    turns += contexts * float((blocks["signal_counter"] != NONE).sum())
+    return int(min(2 * turns + 1000, NEVER))
+
+
+def _check_memory(chip: Chip, machine: Machine, program: TileProgramArrays, resident: int) -> None:
+    """Refuse a chip whose state would not fit into this computer's memory, before any of it is taken."""
+    needed = machine.cores * resident * (MAX_STAGES * STAGE.itemsize + _granules_per_context(program) * WAITER.itemsize)
+    needed += program.n_granules * (GRANULE.itemsize + 8 * machine.l2_partitions)
+    if chip.core.l1.keeps_loads:
+        needed += machine.cores * _l1_cache_bytes(machine, program, resident) // GRANULE_ROW_BYTES * LINE.itemsize
+    if needed > MOST_STATE_BYTES:
+        raise InputError(
+            f"{program.name}: {chip.name} with core.count = {machine.cores} takes {needed >> 20} MiB to simulate; "
+            f"at most {MOST_STATE_BYTES >> 20} MiB are allowed"
+        )
 
 
 def _with_link(machine: Machine, chip: Chip, use: LinkUse | None) -> Machine:

@@ -16,6 +16,8 @@ MAX_STAGES = 16
 
 NO_BLOCK, STARTING, READY, EXECUTING, STORING, WAITING_COUNTER, FINISHED = 0, 1, 2, 3, 4, 5, 6
 """Phases of a context."""
+PHASES = ("without a block", "starting", "ready", "executing", "storing", "waiting for a counter", "finished")
+"""Names of the phases, for messages."""
 
 CONTEXT = np.dtype(
     [

@@ -14,12 +14,15 @@ from uarch.arrays import IntArray
 from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import Placement, location_of
 from uarch.dram.channels.visits import (
+    MOST_IDLE_TURNS,
     NO_VISIT,
+    STANDSTILL,
     Waiting,
     append_visit,
     bursts_came,
     bursts_of,
     expect_read,
+    give_up,
     open_waiting,
     piece_of,
     remove_visit,
@@ -51,7 +54,7 @@ from uarch.dram.standards.speed_grade import at_bandwidth
 from uarch.dram.standards.standard import Standard
 from uarch.events import Event
 from uarch.jit import inline, sub_kernel
-from uarch.picoseconds import duration_ps, rate_of
+from uarch.picoseconds import duration_ps, rate_of, whole_units
 from uarch.wake_tree import NEVER, earliest_sleeper, set_wake
 
 _FRACTION_BITS = 20
@@ -109,7 +112,7 @@ def lower_burst_channels(
     Raises :class:`InputError` if the standard does not have the mapping or the refresh.
     """
     check_options(standard, options)
-    grade, tick = at_bandwidth(standard, bytes_per_second)
+    grade, tick = at_bandwidth(standard, bytes_per_second, options.refresh)
     idle_channel = new_channel(grade, options, tags=0)
     first_data = int(idle_channel[T.READ_LATENCY]) - 1  # rounding of arrivals and completions to ticks
     return BurstTiming(
@@ -125,14 +128,17 @@ def lower_burst_channels(
     )
 
 
-def open_burst_channels(timing: BurstTiming, n_fetches: int) -> BurstChannels:
-    """Idle channels, with room for ``n_fetches`` reads; groups of channels refresh one after the other."""
+def open_burst_channels(timing: BurstTiming, n_fetches: int, n_stores: int = 0) -> BurstChannels:
+    """Idle channels with room for ``n_fetches`` reads and as many granules as cores store at a time.
+
+    Groups of channels refresh one after the other.
+    """
     channels, width = timing.place.channels, timing.place.width
     states = np.repeat(timing.idle_channel[np.newaxis], channels, axis=0)
     group = np.arange(channels) // width + 1
     if states[0, NEXT_REFRESH] < NEVER // 4:
         states[:, NEXT_REFRESH] = group * states[:, NEXT_REFRESH] // (channels // width)
-    return BurstChannels(states, open_waiting(timing.place, n_fetches))
+    return BurstChannels(states, open_waiting(timing.place, timing.place.piece_bytes, n_fetches, n_stores))
 
 
 @inline
@@ -177,9 +183,15 @@ def next_burst_completion(dram: BurstChannels, timing: BurstTiming, before_ps: i
 @sub_kernel
 def _catch_up(dram: BurstChannels, timing: BurstTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
+    turns, served = 0, events[_BUS_PS]
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
         channel = earliest_sleeper(dram.waiting.due)
         _simulate(dram, timing, channel, dram.waiting.due[1], events)
+        turns = turns + 1 if events[_BUS_PS] == served else 0
+        served = events[_BUS_PS]
+        if turns > MOST_IDLE_TURNS:
+            give_up(dram.waiting, STANDSTILL)
+            return
 
 
 @inline
@@ -188,7 +200,8 @@ def _append(
 ) -> int:
     """Let a visit wait; returns its bursts."""
     count = bursts_of(local, size, timing.burst_bytes)
-    tick = ((now_ps << _FRACTION_BITS) + timing.tick - 1) // timing.tick
+    tick = whole_units(now_ps, timing.tick)
+    tick += tick * timing.tick != now_ps << _FRACTION_BITS  # equal or less than a tick apart, also where both overflow
     append_visit(dram.waiting, channel, kind, fetch, local // timing.burst_bytes, count, tick)
     due = dram.waiting.due
     if due[len(due) // 2 + channel] == NEVER:
@@ -200,7 +213,7 @@ def _append(
 def _simulate(dram: BurstChannels, timing: BurstTiming, channel: int, now_ps: int, events: IntArray) -> None:
     """Bring a channel up to the present, and say when it must be looked at again."""
     state = dram.states[channel]
-    until = (now_ps << _FRACTION_BITS) // timing.tick
+    until = whole_units(now_ps, timing.tick)
     activates, hits, refreshes = state[ACTIVATES], state[HITS], state[REFRESHES]
     accesses, reads = state[READS] + state[WRITES], state[READS]
     while True:

@@ -27,17 +27,18 @@ from uarch.dram.channels.tile import (
     open_tile_channels,
 )
 from uarch.dram.channels.tile_timing import TileTiming
+from uarch.dram.channels.visits import NO_VISIT
 from uarch.jit import by_type, inline
 
 DramTiming = TileTiming | BurstTiming
 Dram = TileChannels | BurstChannels
 
 
-def open_dram(timing: DramTiming, n_fetches: int) -> Dram:
-    """Idle channels with room for ``n_fetches`` reads at a time."""
+def open_dram(timing: DramTiming, n_fetches: int, n_stores: int = 0) -> Dram:
+    """Idle channels with room for ``n_fetches`` reads at a time, and for writes of as many granules as cores store at a time."""
     if isinstance(timing, BurstTiming):
-        return open_burst_channels(timing, n_fetches)
-    return open_tile_channels(timing, n_fetches)
+        return open_burst_channels(timing, n_fetches, n_stores)
+    return open_tile_channels(timing, n_fetches, n_stores)
 
 
 @by_type({TileChannels: enqueue_read_visits, BurstChannels: enqueue_read_bursts})
@@ -57,6 +58,12 @@ def enqueue_write(dram: Any, timing: Any, address: int, size_bytes: int, now_ps:
 def next_completion(dram: Any, timing: Any, before_ps: int, events: IntArray) -> int:
     """Time of the next read completion, or NEVER; exact if it is not after ``before_ps``."""
     raise NotImplementedError
+
+
+@inline
+def failure(dram: Dram) -> int:
+    """Why DRAM cannot go on (``STANDSTILL``, ``NO_ROOM``), or 0."""
+    return int(dram.waiting.visits[NO_VISIT]["burst"])
 
 
 @inline

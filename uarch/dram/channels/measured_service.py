@@ -25,6 +25,7 @@ from uarch.arrays import FloatArray, IntArray
 from uarch.dram.controller.addresses import AddressMapping
 from uarch.dram.controller.options import ControllerOptions, RefreshMode
 from uarch.dram.standards.standard import Standard
+from uarch.errors import InputError, InternalError
 from uarch.files.derived import Arrays, array_store, checked
 
 LARGEST_SET = 512
@@ -119,9 +120,19 @@ class _Bench:
         self.set_bursts = 1 << bits
         count = standard.capacity_bytes // standard.burst_bytes >> bits
         first = np.arange(min(count, 1 << 14), dtype=np.int64) * self.set_bursts
-        of_set = bank_sets[self.mapping.locate(first * standard.burst_bytes).bank]
-        self.rows_of = [first[of_set == number] for number in range(int(bank_sets.max()) + 1)]
+        self.rows_of = self.by_set(first, bank_sets)
+        if any(len(rows) < 2 for rows in self.rows_of):  # a mapping with bits of banks far up
+            self.rows_of = self.by_set(np.arange(count, dtype=np.int64) * self.set_bursts, bank_sets)
+        if any(len(rows) < 2 for rows in self.rows_of):
+            raise InputError(
+                f"memory.mapping = {mapping!r}: {standard.name} has fewer than 2 rows in a bank; at least 2 are needed"
+            )
         """Numbers of the first bursts of sets of rows, by set of banks."""
+
+    def by_set(self, first: IntArray, bank_sets: IntArray) -> list[IntArray]:
+        """First bursts of sets of rows, by set of banks."""
+        of_set = bank_sets[self.mapping.locate(first * self.standard.burst_bytes).bank]
+        return [first[of_set == number] for number in range(int(bank_sets.max()) + 1)]
 
     def measure(self) -> ServiceTicks:
         """All times, at runs of powers of two and interpolated between them."""
@@ -224,4 +235,9 @@ class _Bench:
         location = self.mapping.locate(bursts * self.standard.burst_bytes)
         written = np.zeros(len(bursts), dtype=np.int64) if is_write is None else is_write
         reads, writes = np.flatnonzero(written == 0), np.flatnonzero(written)
-        return float(serve(state, *location, reads, writes) - start)
+        end = serve(state, *location, reads, writes)
+        if end < 0:
+            raise InternalError(
+                f"{self.standard.name}: a controller with {self.options!r} does not serve {len(bursts)} bursts"
+            )
+        return float(end - start)

@@ -18,6 +18,8 @@ from uarch.dram.controller.state import (
 from uarch.jit import loop_kernel
 
 _READ, _WRITE = typed(0), typed(1)
+_MOST_STEPS = 10_000
+"""Most steps of a controller for each burst; refreshes of every bank between two bursts take less."""
 
 
 @loop_kernel
@@ -25,10 +27,10 @@ def serve(state: IntArray, bank: IntArray, row: IntArray, column: IntArray, read
     """Serve a stream to its end; returns the tick of the last read's data, or of the last command if that is later.
 
     ``bank``, ``row`` and ``column``: shape ``(n,)``, by burst; ``reads`` and ``writes``: the bursts of each kind, in the
-    order in which they are asked for.
+    order in which they are asked for. Returns -1 if the controller does not get on with them.
     """
     next_read, next_write = 0, 0
-    while True:
+    for _ in range(_MOST_STEPS * (len(bank) + 1)):
         while next_read < len(reads) and state[READS_WAITING] < state[O_READ_QUEUE]:
             i = reads[next_read]
             enqueue(state, i, _READ, bank[i], row[i], column[i])
@@ -41,3 +43,4 @@ def serve(state: IntArray, bank: IntArray, row: IntArray, column: IntArray, read
         if waiting == 0 and next_read == len(reads) and next_write == len(writes):
             return int(max(state[NOW], state[LAST_DATA]))
         step(state, next_event(state))
+    return -1

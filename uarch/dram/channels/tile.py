@@ -1,4 +1,4 @@
-"""The ``tile`` fidelity: a channel serves a granule's bursts as one visit, in a time that its model was measured to take.
+"""The ``tile`` fidelity: a channel serves what a granule has in a set of rows as one visit, in a time that was measured.
 
 A channel chooses among the visits in its queues as its controller does among requests: the visit that can start first,
 the oldest among equals; reads, until the write queue is filled beyond its high watermark or no read waits, then writes
@@ -21,12 +21,15 @@ from uarch.dram.channels.completions import first_completion
 from uarch.dram.channels.placement import location_of, stripe_of
 from uarch.dram.channels.tile_timing import TileTiming
 from uarch.dram.channels.visits import (
+    MOST_IDLE_TURNS,
     NO_VISIT,
+    STANDSTILL,
     Waiting,
     append_visit,
     bursts_came,
     bursts_of,
     expect_read,
+    give_up,
     open_waiting,
     piece_of,
     remove_visit,
@@ -95,8 +98,11 @@ class TileChannels(NamedTuple):
     waiting: Waiting
 
 
-def open_tile_channels(timing: TileTiming, n_fetches: int) -> TileChannels:
-    """Idle channels with closed rows and room for ``n_fetches`` reads; groups of channels refresh one after the other."""
+def open_tile_channels(timing: TileTiming, n_fetches: int, n_stores: int = 0) -> TileChannels:
+    """Idle channels with closed rows and room for ``n_fetches`` reads and as many granules as cores store at a time.
+
+    Groups of channels refresh one after the other.
+    """
     place = timing.place
     n_groups = place.channels // place.width
     channels = np.zeros(place.channels, CHANNEL)
@@ -104,7 +110,8 @@ def open_tile_channels(timing: TileTiming, n_fetches: int) -> TileChannels:
     channels["next_refresh_ps"] = timing.refresh_interval_ps // n_groups * group
     rows = np.zeros((place.channels, int(timing.bank_sets.max()) + 1), ROWS)
     rows["row"] = NONE
-    waiting = open_waiting(place, n_fetches)
+    set_bytes = timing.burst_bytes << timing.set_bits
+    waiting = open_waiting(place, min(place.piece_bytes, set_bytes), n_fetches, n_stores)
     targets = np.empty(len(waiting.visits), TARGET)
     alike = np.ones(n_groups, np.int64)
     return TileChannels(channels, rows, np.zeros((place.channels, 2), QUEUE), targets, alike, waiting)
@@ -141,9 +148,15 @@ def next_tile_completion(dram: TileChannels, timing: TileTiming, before_ps: int,
 @loop_kernel
 def _catch_up(dram: TileChannels, timing: TileTiming, before_ps: int, events: IntArray) -> None:
     """Simulate channels until none can complete a read before ``before_ps`` and before the first known completion."""
+    turns, served = 0, events[_BUS_PS]
     while dram.waiting.due[1] < min(first_completion(dram.waiting.completions), before_ps):
         channel = earliest_sleeper(dram.waiting.due)
         _simulate(dram, timing, channel, dram.waiting.due[1], events)
+        turns = turns + 1 if events[_BUS_PS] == served else 0
+        served = events[_BUS_PS]
+        if turns > MOST_IDLE_TURNS:
+            give_up(dram.waiting, STANDSTILL)
+            return
 
 
 @inline
@@ -165,27 +178,49 @@ def _ask(
             end, moved = channel + 1, piece_bytes
             if dram.alike[channel // place.width]:
                 _tell_apart(dram, timing, channel // place.width)
-        count = bursts_of(local, piece_bytes, timing.burst_bytes)
         first = local // timing.burst_bytes
-        row = (first & (timing.bursts - 1)) >> timing.set_bits
-        bank = (location_of(timing.locations, row << timing.set_bits) >> BANK_SHIFT) & 0xFFFF
-        banks = timing.bank_sets[bank]
-        for c in range(channel, end):
-            visit = append_visit(dram.waiting, c, kind, fetch, first, count, now_ps)
-            target, queue = dram.targets[visit], dram.queues[c, kind]
-            target["row"] = row
-            target["banks"] = banks
-            if queue["next"] == NO_VISIT:
-                queue["next"] = visit
-            if kind == _WRITE:
-                written = dram.channels[c]
-                burst_ps = duration_ps(count * timing.burst_bytes, timing.byte)
-                written["written_ps"] = max(written["written_ps"], now_ps) + burst_ps
-                taken_ps = max(taken_ps, written["written_ps"] - timing.write_queue_ps)
-            _look_again(dram, timing, c, now_ps)
-        if kind == _READ:
-            dram.waiting.pending[fetch]["bursts"] += count * (end - channel)
+        end_burst = first + bursts_of(local, piece_bytes, timing.burst_bytes)
+        while first < end_burst:
+            count = min(end_burst, ((first >> timing.set_bits) + 1) << timing.set_bits) - first
+            visited_ps = _visit(dram, timing, kind, fetch, channel, end, first, count, now_ps)
+            taken_ps = max(taken_ps, visited_ps)
+            first += count
         offset += moved
+    return taken_ps
+
+
+@inline
+def _visit(
+    dram: TileChannels,
+    timing: TileTiming,
+    kind: int,
+    fetch: int,
+    channel: int,
+    end: int,
+    first: int,
+    count: int,
+    now_ps: int,
+) -> int:
+    """Let bursts of one set of rows wait in each channel up to ``end``; returns when the write queues have room for them."""
+    taken_ps = now_ps
+    row = (first & (timing.bursts - 1)) >> timing.set_bits
+    bank = (location_of(timing.locations, row << timing.set_bits) >> BANK_SHIFT) & 0xFFFF
+    banks = timing.bank_sets[bank]
+    for c in range(channel, end):
+        visit = append_visit(dram.waiting, c, kind, fetch, first, count, now_ps)
+        target, queue = dram.targets[visit], dram.queues[c, kind]
+        target["row"] = row
+        target["banks"] = banks
+        if queue["next"] == NO_VISIT:
+            queue["next"] = visit
+        if kind == _WRITE:
+            written = dram.channels[c]
+            burst_ps = duration_ps(count * timing.burst_bytes, timing.byte)
+            written["written_ps"] = max(written["written_ps"], now_ps) + burst_ps
+            taken_ps = max(taken_ps, written["written_ps"] - timing.write_queue_ps)
+        _look_again(dram, timing, c, now_ps)
+    if kind == _READ:
+        dram.waiting.pending[fetch]["bursts"] += count * (end - channel)
     return taken_ps
 
 

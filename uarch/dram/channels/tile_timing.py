@@ -86,7 +86,7 @@ def lower_tile_channels(
     Raises :class:`InputError` if the standard does not have the mapping or the refresh.
     """
     check_options(standard, options)
-    grade, tick = at_bandwidth(standard, bytes_per_second)
+    grade, tick = at_bandwidth(standard, bytes_per_second, options.refresh)
     address_mapping = AddressMapping(grade, mapping)
     set_bits, bank_sets = address_mapping.row_sets(LARGEST_SET)
     ticks = service_ticks(grade, mapping, options)

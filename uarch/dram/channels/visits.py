@@ -20,8 +20,12 @@ from uarch.jit import constant, inline
 from uarch.program.records import GRANULE_BYTES, StructArray
 from uarch.wake_tree import new_wake_tree
 
-MAX_WRITE_VISITS = 1 << 20
-"""Visits of writes that can wait at a time; cores wait for room long before."""
+FEWEST_WRITE_VISITS, MOST_WRITE_VISITS = 1 << 20, 1 << 26
+"""Visits of writes that can wait at a time: cores wait for room when each of them has stored one box."""
+MOST_IDLE_TURNS = 1 << 22
+"""Turns of channels, one after the other, in which none of them serves a burst: more of them mean that none ever will."""
+STANDSTILL, NO_ROOM = constant(1), constant(2)
+"""Why DRAM cannot go on: requests wait and none is served, more writes wait than there is room for."""
 NO_VISIT = constant(0)
 
 VISIT = np.dtype(
@@ -43,7 +47,8 @@ class Waiting(NamedTuple):
     lists: StructArray
     """Records ``LIST``, shape ``(channels, 2)``: visits of reads and of writes, oldest first."""
     visits: StructArray
-    """Records ``VISIT``; ``visits[0]["next"]`` is the first free one, ``visits[0]["count"]`` how many were ever used."""
+    """Records ``VISIT``. ``visits[0]`` is none: its ``next`` is the first free one, its ``count`` how many were ever used, its
+    ``burst`` why DRAM cannot go on."""
     due: IntArray
     """Tournament tree over channels: when each must be simulated at the latest; NEVER if it has nothing to do."""
     pending: StructArray
@@ -51,10 +56,11 @@ class Waiting(NamedTuple):
     completions: StructArray
 
 
-def open_waiting(place: Placement, n_fetches: int) -> Waiting:
-    """Nothing waits; there is room for ``n_fetches`` reads at a time."""
-    visits_of_granule = GRANULE_BYTES // place.piece_bytes + 2
-    visits = np.empty((n_fetches + 1) * visits_of_granule + MAX_WRITE_VISITS, VISIT)
+def open_waiting(place: Placement, visit_bytes: int, n_fetches: int, n_stores: int) -> Waiting:
+    """Nothing waits; there is room for ``n_fetches`` reads and ``n_stores`` writes of granules, by ``visit_bytes``."""
+    visits_of_granule = GRANULE_BYTES // visit_bytes + 2
+    n_writes = min(max(2 * n_stores * visits_of_granule, FEWEST_WRITE_VISITS), MOST_WRITE_VISITS)
+    visits = np.empty((n_fetches + 1) * visits_of_granule + n_writes, VISIT)
     visits[0] = (0, 0, 1, 0, NO_VISIT)
     return Waiting(
         np.zeros((place.channels, 2), LIST),
@@ -80,11 +86,14 @@ def bursts_of(local: int, size_bytes: int, burst_bytes: int) -> int:
 
 @inline
 def append_visit(waiting: Waiting, channel: int, kind: int, fetch: int, burst: int, count: int, arrival: int) -> int:
-    """Let ``count`` bursts from ``burst`` on wait; returns the number of the visit."""
+    """Let ``count`` bursts from ``burst`` on wait; returns the number of the visit, NO_VISIT if there is no room."""
     head = waiting.visits[0]
     number = head["next"]
     if number == NO_VISIT:
         number = head["count"]
+        if number == len(waiting.visits):
+            give_up(waiting, NO_ROOM)
+            return int(NO_VISIT)
         head["count"] += 1
     else:
         head["next"] = waiting.visits[number]["next"]
@@ -101,6 +110,12 @@ def append_visit(waiting: Waiting, channel: int, kind: int, fetch: int, burst: i
     line["last"] = number
     line["bursts"] += count
     return int(number)
+
+
+@inline
+def give_up(waiting: Waiting, reason: int) -> None:
+    """Note why DRAM cannot go on."""
+    waiting.visits[0]["burst"] = reason
 
 
 @inline
