@@ -59,6 +59,10 @@ def load_chip(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
     stated = deepcopy(data)
     changed = {_apply(data, override) for override in overrides}
     chip = validate(Chip, data, source)
+    if chip.die.cores is not None and chip.die.cores < chip.core.count and ("core", "count") not in changed:
+        raise InputError(
+            f"{source}: die.cores = {chip.die.cores}: must be at least core.count = {chip.core.count}, or left out"
+        )
     if changed and _DIE_AREA not in changed and chip.die.area_mm2 is not None:
         return _rescaled(chip, chip.die.area_mm2, validate(Chip, stated, source))
     return chip
@@ -98,6 +102,6 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str, ...]:
 def _value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if len(parsed) == 1 else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from uarch.dram.channels.placement import channel_of
 from uarch.dram.channels.tile_timing import TileTiming
@@ -154,12 +155,13 @@ class NaiveTileChannels:
             while start < end:
                 stop = min(end, start - start % place.piece_bytes + place.piece_bytes)
                 c, local = (int(part) for part in channel_of(place, start))
-                first = local // timing.burst_bytes
-                count = (local + stop - start - 1) // timing.burst_bytes - first + 1
-                visit = Visit(number, int(is_write), now_ps, first, count)
-                self.channels[c].coming[visit.kind].append(visit)
-                if not is_write:
-                    reads.append(visit)
+                bursts = range(local // timing.burst_bytes, (local + stop - start - 1) // timing.burst_bytes + 1)
+                for _, alike in groupby(bursts, lambda burst: burst >> timing.set_bits):
+                    first, *others = alike
+                    visit = Visit(number, int(is_write), now_ps, first, 1 + len(others))
+                    self.channels[c].coming[visit.kind].append(visit)
+                    if not is_write:
+                        reads.append(visit)
                 start = stop
         for channel in self.channels:
             channel.run()

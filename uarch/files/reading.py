@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
@@ -17,6 +18,8 @@ from uarch.errors import InputError, unknown_name
 from uarch.files.frozen_table import FrozenTable
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_BYTES = 1 << 28
+"""Largest text file that is read: it stays in memory as a whole."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = read_text(path)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a syntax error, or an integer of thousands of digits
         raise InputError(f"{one_line(str(path))}: not valid TOML: {one_line(str(error))}") from error
 
 
@@ -71,6 +74,22 @@ def field_names(model: type[BaseModel], path: tuple[str, ...]) -> list[str] | No
     return list(node.FIELD_NAMES) if _is_frozen_table(node) else None
 
 
+@contextmanager
+def refusing(source: str) -> Iterator[None]:
+    """Whatever the body raises over what it reads from ``source`` is a mistake in that: :class:`InputError`, in one line.
+
+    The bodies of readers of foreign formats stand in it, so that no damage of a file can look like a defect of the simulator.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{one_line(source)}: cannot be read: {one_line(str(error)) or type(error).__name__}"
+        ) from error
+
+
 def one_line(text: str) -> str:
     """``text`` with its line breaks and runs of blanks turned into single blanks."""
     return " ".join(text.split())
@@ -82,10 +101,16 @@ def _reworded(message: str) -> str:
     return re.sub(r"\b[A-Z]\w* should\b", "must", message)
 
 
-def read_text(path: Path) -> str:
-    """Contents of a text file; ``InputError`` if it cannot be read or is not UTF-8."""
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Contents of a text file; ``InputError`` if it cannot be read, is not UTF-8 or has more than ``MOST_BYTES``."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"{one_line(str(path))}: more than {MOST_BYTES >> 20} MiB; at most that many are read")
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         raise InputError(f"{one_line(str(path))}: not a text file in UTF-8 (byte {error.start})") from error
     except (OSError, ValueError) as error:  # ValueError: a path that no system allows

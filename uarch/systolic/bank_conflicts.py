@@ -32,6 +32,8 @@ class Layout(IntEnum):
 PADDED = int(Layout.PADDED)
 SWIZZLED = int(Layout.SWIZZLED)
 NOWHERE = -1
+LARGEST_PAD = 1 << 16
+"""Most banks, and most bytes of one."""
 
 
 class Scratchpad(NamedTuple):
@@ -56,8 +58,8 @@ class Vectors(NamedTuple):
 def check_scratchpad(pad: Scratchpad, layout: Layout, element_bytes: int) -> None:
     """Raise ``InputError`` if the banks cannot work like that."""
     for name, value in zip(pad._fields, pad, strict=True):
-        if value < 1:
-            raise must_be(name, value, "at least 1")
+        if not 1 <= value <= LARGEST_PAD:
+            raise must_be(name, value, f"at least 1 and at most {LARGEST_PAD}")
     if pad.bank_bytes % element_bytes:
         raise must_be("bank_bytes", pad.bank_bytes, f"a multiple of the element's {element_bytes} bytes")
     if layout == Layout.SWIZZLED and pad.banks & (pad.banks - 1):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from uarch.errors import InputError, unknown_name
-from uarch.files.reading import one_line
+from uarch.files.reading import one_line, read_text
 from uarch.systolic.cycles import Dataflow, ceil_div
 from uarch.systolic.sparsity import DENSE, Structure, parse_structure
 
@@ -25,7 +25,11 @@ CONV_COLUMNS = (
     "Strides",
 )
 SPARSITY_COLUMN = "Sparsity"
+MOST_MACS = 1 << 53
+"""Largest layer, in multiply-accumulates."""
 
+_MOST_LAYERS = 1 << 16
+_MOST_DIGITS = 12
 _KB = 1024
 _WORD_BYTES = 1
 _LEAST_SRAM_CYCLES = 4
@@ -113,12 +117,7 @@ def _ini_entries(path: Path) -> dict[str, _Entry]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start})") from error
+    return read_text(path, "utf-8-sig").splitlines()
 
 
 def _required(path: Path, entries: dict[str, _Entry], key: str) -> _Entry:
@@ -128,9 +127,13 @@ def _required(path: Path, entries: dict[str, _Entry], key: str) -> _Entry:
 
 
 def _integer(path: Path, entry: _Entry) -> int:
-    if not entry.text.isdecimal() or int(entry.text) < 1:
-        raise InputError(f"{path}:{entry.line}: {entry.key} = {entry.text!r}: must be a whole number of at least 1")
-    return int(entry.text)
+    return _whole(entry.text, f"{path}:{entry.line}: {entry.key}")
+
+
+def _whole(text: str, where: str) -> int:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < 1:
+        raise InputError(f"{where} = {text[:60]!r}: must be a whole number from 1 to {'9' * _MOST_DIGITS}")
+    return int(text)
 
 
 def _flag(path: Path, entry: _Entry) -> bool:
@@ -188,6 +191,8 @@ def read_topology(path: Path, kind: str | None = None, exact_output_size: bool =
             layers.append(Layer(fields[0], values[0], values[1], values[2], sparsity))
         else:
             layers += _convolution(where, fields[0], values, sparsity, exact_output_size)
+        if layers[-1].m * layers[-1].n * layers[-1].k > MOST_MACS or len(layers) > _MOST_LAYERS:
+            raise InputError(f"{where}: at most {MOST_MACS} MACs in a layer and {_MOST_LAYERS} layers are allowed")
     return layers
 
 
@@ -203,9 +208,7 @@ def _parse_row(where: str, fields: list[str], columns: tuple[str, ...]) -> tuple
         raise InputError(f"{where}: {len(fields)} columns; allowed: {', '.join(columns)} and {SPARSITY_COLUMN} (N:M)")
     values = []
     for column, text in zip(columns[1:], fields[1:], strict=False):
-        if not text.isdecimal() or int(text) < 1:
-            raise InputError(f"{where}: {column} = {text!r}: must be a whole number of at least 1")
-        values.append(int(text))
+        values.append(_whole(text, f"{where}: {column}"))
     if len(fields) == len(columns):
         return values, DENSE
     return values, parse_structure(fields[-1], f"{where}: {SPARSITY_COLUMN}")
@@ -223,6 +226,8 @@ def _convolution(where: str, name: str, values: list[int], sparsity: Structure, 
     out_height, out_width = ((extent if exact else extent + stride - 1) // stride + 1 for extent in extents)
     window = filter_height * filter_width
     if _DEPTHWISE_MARK in name:
+        if channels > _MOST_LAYERS:
+            raise InputError(f"{where}: column {CONV_COLUMNS[5]}: {channels}; at most {_MOST_LAYERS} are allowed")
         layer = Layer(name, out_height * out_width, filters, window, sparsity)
         return [layer._replace(name=f"{name}Channel_{channel}") for channel in range(channels)]
     return [Layer(name, out_height * out_width, filters, window * channels, sparsity)]

@@ -97,7 +97,7 @@ def test_gemm_topology_is_read_with_and_without_last_comma(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GEMM.replace("33", "x"), r"input:4: N = 'x': must be a whole number of at least 1"),
+        (GEMM.replace("33", "x"), r"input:4: N = 'x': must be a whole number from 1 to 9"),
         (GEMM.replace("7,33,41,1:4", "7,33"), r"input:4: column K is missing"),
         (GEMM.replace("1:4", "4:1"), r"input:4: Sparsity = '4:1': must be N:M"),
         (GEMM.replace("1:4", "1:4,9"), r"input:4: 6 columns"),

@@ -35,7 +35,7 @@ Dram = TileChannels | BurstChannels
 
 
 def open_dram(timing: DramTiming, n_fetches: int, n_stores: int = 0) -> Dram:
-    """Idle channels with room for ``n_fetches`` reads at a time, and for writes of as many granules as cores store at a time."""
+    """Idle channels with room for ``n_fetches`` reads at a time, and for writes of ``n_stores`` granules."""
     if isinstance(timing, BurstTiming):
         return open_burst_channels(timing, n_fetches, n_stores)
     return open_tile_channels(timing, n_fetches, n_stores)

@@ -16,6 +16,8 @@ from uarch.files.reading import read_text
 PatternName = Literal["sequential", "random", "strided", "mix"]
 LAST_ARRIVAL = 2**40
 """Five minutes of HBM3: what refreshes until then takes seconds."""
+MOST_REQUESTS = 1 << 24
+"""Requests of a pattern: their arrays stay in memory, 100 bytes for each."""
 _ARRIVAL = re.compile(r"[0-9]{1,20}")
 _ADDRESS = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 
@@ -89,11 +91,11 @@ def make_pattern(
     ``sequential``: reads, burst by burst. ``random``: reads of bursts drawn by splitmix64 of the request's number.
     ``strided``: reads ``stride_bytes`` apart (a row, if None). ``mix``: sequential, every third request a write.
     """
-    if requests < 1:
-        raise must_be("requests", requests, "at least 1")
+    if not 1 <= requests <= MOST_REQUESTS:
+        raise must_be("requests", requests, f"at least 1 and at most {MOST_REQUESTS}")
     stride = standard.row_bytes if stride_bytes is None else stride_bytes
-    if stride < 1:
-        raise must_be("stride_bytes", stride, "at least 1")
+    if not 1 <= stride <= standard.capacity_bytes:
+        raise must_be("stride_bytes", stride, f"at least 1 and at most the capacity, {standard.capacity_bytes}")
     index = np.arange(requests, dtype=np.int64)
     bursts = standard.capacity_bytes // standard.burst_bytes
     if name == "random":

@@ -5,6 +5,9 @@ Exercised with it: completions, interface, saturated_stream and visits.
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +17,7 @@ from tests.conftest import WITHOUT_JIT
 from tests.oracles.dram_driver import served
 from tests.oracles.tile_channels import NaiveTileChannels
 from uarch.chip_file import load_chip, preset_names
+from uarch.dram.channels.burst import lower_burst_channels
 from uarch.dram.channels.measured_service import LARGEST_SET, service_ticks
 from uarch.dram.channels.placement import placement
 from uarch.dram.channels.tile_timing import TileTiming, lower_tile_channels
@@ -37,6 +41,8 @@ TIMINGS = [
     for name, channels, interleave_bytes, refresh, queue in (
         ("hbm3-5200", 32, 512, "all", 64),
         ("gddr7-32000", 6, 256, "none", 20),
+        ("hbm3-5200", 6, 4096, "all", 20),
+        ("hbm3-5200", 5, 1 << 20, "bank", 64),
     )[: 1 if WITHOUT_JIT else None]
 ]
 gaps_ps = st.one_of(st.just(0), st.integers(0, 30_000), st.integers(0, 10_000_000))
@@ -132,6 +138,63 @@ def test_sets_of_rows() -> None:
     bits, bank_sets = AddressMapping(load_standard("hbm3-5200"), "ro-sid-ba^ro-co-bg").row_sets(512)
     assert bits == 7
     assert bank_sets.tolist() == [0, 1, 2, 3] * 4 + [4, 5, 6, 7] * 4
+
+
+@pytest.mark.compiled("replays long streams")
+@pytest.mark.parametrize("name", ["hbm3-5200", "gddr6x-21000", "ddr5-5600"])
+@pytest.mark.parametrize("interleave_bytes", [32, 1024, 4096, 1 << 20])
+def test_visits_of_any_size_take_as_long_as_their_bursts(name: str, interleave_bytes: int) -> None:
+    """A stream of granules: within 5 % of the command-level model, however many bursts a channel has of each."""
+    standard = load_standard(name)
+    place = placement(4, interleave_bytes, hashed=True)
+    table = [(0, i * GRANULE_BYTES, GRANULE_BYTES, 0) for i in range(200)]
+    done_ps = []
+    for lower in (lower_tile_channels, lower_burst_channels):
+        timing = lower(
+            standard,
+            place,
+            mapping="interleaved",
+            options=ControllerOptions(refresh="none", queue=64),
+            bytes_per_second=standard.bytes_per_second,
+            latency_ps=90_000,
+        )
+        done_ps.append(served(timing, table).done_ps)
+    tile, burst = done_ps
+    assert tile.max() == pytest.approx(burst.max(), rel=0.05)
+
+
+def test_mappings_with_the_banks_on_top_are_measured() -> None:
+    """Consecutive rows lie in one bank: all sets of banks have rows, however far apart."""
+    standard = load_standard("hbm3-5200")
+    ticks = service_ticks(standard, "sid-bg-ba-ro-co", ControllerOptions(refresh="none"))
+    assert (np.diff(ticks.run) >= 0).all()
+
+
+@pytest.mark.parametrize(("name", "refresh"), [("hbm3-5200", "bank"), ("hbm3-5200", "all"), ("ddr5-5600", "all")])
+def test_a_rate_at_which_refreshes_take_all_time_is_refused(name: str, refresh: Literal["all", "bank"]) -> None:
+    """The message says the lowest rate: at that the channel works, a little below it is refused as well."""
+    place, options = placement(1, 512, hashed=False), ControllerOptions(refresh=refresh)
+
+    def lowered(bytes_per_second: float) -> TileTiming:
+        return lower_tile_channels(
+            load_standard(name),
+            place,
+            mapping="interleaved",
+            options=options,
+            bytes_per_second=bytes_per_second,
+            latency_ps=0,
+        )
+
+    with pytest.raises(InputError, match=r"memory.bandwidth_bytes_per_second: 1000 for each") as raised:
+        lowered(1e3)
+    found = re.search(r"at less than ([0-9.e+]+),", str(raised.value))
+    assert found is not None
+    limit = float(found[1])
+    timing = lowered(1.01 * limit)
+    result = served(timing, [(0, 0, GRANULE_BYTES, 0)])
+    assert GRANULE_BYTES / (result.done_ps[0] * 1e-12) > 0.1 * limit
+    with pytest.raises(InputError, match="has no time beside its refreshes"):
+        lowered(0.98 * limit)
 
 
 def test_a_rate_that_no_such_memory_has_is_refused() -> None:
