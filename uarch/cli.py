@@ -3,29 +3,38 @@
 Modules of that folder that have a function ``register`` are commands: no list names them. ``--help`` shows them by
 :class:`uarch.commands.sections.Section`, and by name in each.
 
-Exit codes: 0, 2 for wrong input (one line on standard error), 130 when interrupted, 1 when the reader of a pipe left.
-Anything else that is raised is a defect and keeps its traceback.
+Exit codes: 0, 2 for wrong input (one line on standard error), 70 for a defect (one line that names the log with its
+traceback), 130 when interrupted, 1 when the reader of a pipe left.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast, get_args
 
 import typer
 
 import uarch.commands
 from uarch.commands.sections import Section
 from uarch.errors import InputError, unknown_name
+from uarch.files.writing import write_output
 
 WRONG_INPUT = 2
+DEFECT = 70
 INTERRUPTED = 130
 PIPE_CLOSED = 1
+LARGEST_NUMBER = 1 << 53
+"""Largest whole number that an option takes, unless it has a limit of its own: readers of JSON keep all up to it."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -102,7 +111,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     app = build_app(_needed(arguments))
     try:
-        code = app(args=list(arguments), prog_name="uarch", standalone_mode=False)
+        command = typer.main.get_command(app)
+        _limit_numbers(command)
+        code = command.main(args=list(arguments), prog_name="uarch", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InputError as error:
@@ -114,22 +125,62 @@ def run(arguments: Sequence[str]) -> int:
         return PIPE_CLOSED
     except OSError as error:
         if error.strerror is None:
-            raise
+            return _report_defect(error, arguments)
         if error.filename is None:
             _discard_standard_output()
         return _refuse(f"{error.filename or 'output'}: {error.strerror}")
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError:
+        return _refuse("takes more memory than this computer has; smaller sizes or files take less")
+    except Exception as error:
+        return _report_defect(error, arguments)
 
 
 def main() -> None:
     """Entry point of ``uarch`` and ``python -m uarch``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show must not stop a run
     sys.exit(run(sys.argv[1:]))
 
 
 def _refuse(message: str) -> int:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {_shown(message)}", err=True)
     return WRONG_INPUT
+
+
+def _shown(text: str) -> str:
+    """One line that any stream takes: names of files need not be Unicode."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
+def _report_defect(error: Exception, arguments: Sequence[str]) -> int:
+    """Put the traceback into a log, and say in one line what happened and what to report."""
+    command = _shown(shlex.join(["uarch", *arguments]))
+    try:
+        log = Path(tempfile.mkdtemp(prefix="uarch-")) / "error.log"
+        write_output(
+            log, f"{command}\n\n{''.join(traceback.format_exception(error))}".encode(errors="backslashreplace")
+        )
+        where = f"with its input and {log}"
+    except OSError:
+        where = "with its input"
+    message = (
+        f"internal error: {type(error).__name__}: {_shown(str(error))[:300]}; please report {where}: {command[:300]}"
+    )
+    typer.echo(message, err=True)
+    return DEFECT
+
+
+def _limit_numbers(command: Any) -> None:
+    """Give every option for a whole number without an upper limit ``LARGEST_NUMBER``, in all commands below one."""
+    for parameter in command.params:
+        kind = parameter.type_descriptor
+        if kind.parameter_info.max is None and int in (kind.annotation, *get_args(kind.annotation)):
+            kind.parameter_info.max = LARGEST_NUMBER
+    for each in getattr(command, "commands", {}).values():
+        _limit_numbers(each)
 
 
 def _flags(app: typer.Typer, arguments: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,31 @@ def test_mistakes_exit_with_2(
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("defect"), ValueError("defect"), OSError("defect"), KeyError("defect")]
 )
-def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_defects_exit_with_70_and_one_line_that_names_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, error: Exception
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     fail_with(monkeypatch, error)
-    with pytest.raises(type(error), match="defect"):
-        uarch.cli.run([])
+    assert uarch.cli.run([]) == 70
+    printed = capsys.readouterr()
+    (log,) = tmp_path.glob("*/error.log")
+    assert printed.out == ""
+    said = f"internal error: {type(error).__name__}: {error}; please report with its input and {log}: uarch\n"
+    assert printed.err == said
+    assert log.read_text(encoding="utf-8").startswith("uarch\n\nTraceback (most recent call last)")
+
+
+def test_too_little_memory_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with(monkeypatch, MemoryError())
+    assert uarch.cli.run([]) == 2
+    assert capsys.readouterr().err.startswith("error: takes more memory than")
+
+
+def test_whole_numbers_have_an_upper_limit_in_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those with thousands of digits, which Python itself refuses."""
+    for value in (str((1 << 53) + 1), "9" * 5000):
+        assert uarch.cli.run(["dram", "--standard", "hbm3-6400", "--pattern", "random", "--requests", value]) == 2
+        assert "--requests" in capsys.readouterr().err
 
 
 def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
