@@ -33,6 +33,8 @@ LARGEST_SET = 512
 _BURSTS = 8192
 """Number of bursts of a measurement, large enough for its start and end not to matter."""
 _SHORTEST_STREAM = 512
+_MOST_BURSTS = 1 << 20
+"""Of a measurement of refreshes, unless three of them are farther apart: as at a hundred times a standard's speed."""
 _REFRESHES = 24
 _PAUSE_TICKS = 100_000
 
@@ -191,15 +193,18 @@ class _Bench:
         from uarch.dram.controller.state import RD, WR, command_log
 
         half = max(1, self.set_bursts // 2)
-        index = np.arange(_BURSTS)
+        index = np.arange(max(_BURSTS, 8 * self.options.queue))  # more writes than the queue takes before it must serve them
         bursts = self.rows_of[0][0] + index // 2 % half + half * (index % 2)
-        state = self.new_state("none", log_commands=2 * _BURSTS)
+        state = self.new_state("none", log_commands=4 * len(index))
         self.serve(bursts, index % 2, state)
         commands = command_log(state)
         commands = commands[(commands[:, 1] == RD) | (commands[:, 1] == WR)]
         gaps, after = np.diff(commands[:, 0]), commands[1:, 1]
         turns = np.diff(commands[:, 1]) != 0
-        return np.array([np.median(gaps[turns & (after == kind)]) - self.burst_ticks for kind in (RD, WR)])
+        turned = [gaps[turns & (after == kind)] for kind in (RD, WR)]
+        if not all(map(len, turned)):
+            raise InternalError(f"{self.standard.name}: the bus does not turn round with {self.options!r}")
+        return np.array([np.median(each) - self.burst_ticks for each in turned])
 
     def refresh_ticks(self) -> float:
         """Ticks that a refresh costs a sequential stream of reads."""
@@ -210,7 +215,8 @@ class _Bench:
             return 0.0
         timing, organisation = self.standard.timing, self.standard.organisation
         interval = timing.nREFI if refresh == "all" else timing.nREFIpb * 8
-        count = _REFRESHES * interval // max(timing.nBL, timing.nCCD_S)
+        burst = max(timing.nBL, timing.nCCD_S)
+        count = max(min(_REFRESHES * interval // burst, _MOST_BURSTS), 3 * interval // burst)
         bursts = np.arange(count, dtype=np.int64) % (self.standard.capacity_bytes // organisation.burst_bytes)
         state = self.new_state(refresh)
         with_refresh = self.serve(bursts, state=state)
