@@ -2,6 +2,7 @@
 #
 #   make demo       two models in both phases on three chips: a table, traces and a picture in demo/
 #   make test       lint, types, and the tests: compiled, interpreted, and with array bounds checked
+#   make fuzz       random chips and kernels: N of each kind from SEED, each of which a failure names
 #   make benchmark  how fast the simulator is
 #   make clean      remove what these made, the environment included
 
@@ -27,7 +28,7 @@ INTERPRETED := NUMBA_OPT=$(OPT) NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(CACHE)/int
 # Where several targets are made at once, what each says comes in one piece.
 TOGETHER := $(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: demo test test-quick lint types compiled bounds-checked tests-compiled tests-interpreted tests-bounds-checked benchmark clean
+.PHONY: demo fuzz test test-quick lint types compiled bounds-checked tests-compiled tests-interpreted tests-bounds-checked benchmark clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -64,6 +65,12 @@ tests-interpreted: $(INSTALLED)
 
 tests-bounds-checked: bounds-checked
 	$(CHECKED) $(BIN)/pytest $(REPEATED)
+
+N := 1000
+SEED := $(shell date +%s)
+fuzz: compiled
+	@echo "SEED=$(SEED)"
+	FUZZ_CASES=$(N) FUZZ_SEED=$(SEED) $(COMPILED) $(BIN)/pytest -n $(WORKERS) tests/robustness
 
 benchmark: $(INSTALLED)
 	NUMBA_CACHE_DIR=$(CACHE)/compiled $(BIN)/pytest tests/benchmarks --benchmark-only
