@@ -34,7 +34,7 @@ _BURSTS = 8192
 """Number of bursts of a measurement, large enough for its start and end not to matter."""
 _SHORTEST_STREAM = 512
 _MOST_BURSTS = 1 << 20
-"""Most bursts of a measurement of refreshes, unless three of them are farther apart, as at a hundred times a standard's speed."""
+"""Most bursts of a measurement of refreshes, unless three of them are farther apart: memories far above their standard."""
 _REFRESHES = 24
 _PAUSE_TICKS = 100_000
 
