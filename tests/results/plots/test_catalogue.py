@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Rectangle, StepPatch
 
 from results.plots.of_traces import (
     bandwidth,
@@ -22,6 +22,7 @@ from results.plots.of_traces import (
     l2,
     layers,
     pareto,
+    power,
     roofline,
     stalls,
     sweep,
@@ -140,6 +141,20 @@ def test_l2_hit_rates() -> None:
     (ax,) = l2.plot(trace).axes
     assert bar_widths(ax)[-1] == pytest.approx(100 * float(trace.rollup["l2_hit_rate"]))
     assert len(bar_widths(ax)) == 12 + 2
+
+
+def test_power_over_a_layer_is_that_of_its_components_and_of_the_board() -> None:
+    """The stack ends at joules over seconds, the line at 1 / 0.9 of it; the clock is the trace's."""
+    trace = make_trace()
+    layer = representative_layer(trace)
+    watts = matrix(layer, ENERGY_FIELDS).sum(axis=1) / layer["seconds"]
+    drawn, clock = power.plot(trace).axes
+    *components, board = [patch.get_data() for patch in drawn.patches if isinstance(patch, StepPatch)]
+    assert len(components) == len(ENERGY_COMPONENTS)
+    assert components[-1].values == pytest.approx(watts)
+    assert board.values == pytest.approx(watts / 0.9)
+    (line,) = [patch.get_data() for patch in clock.patches if isinstance(patch, StepPatch)]
+    assert line.values == pytest.approx(layer["sustained_hz"] / 1e9)
 
 
 def test_nothing_to_plot_is_refused() -> None:

@@ -1,7 +1,4 @@
-"""Static power: what idle boards draw, how leakage follows voltage, and where a warm die settles.
-
-Exercised with it: supply_voltage.
-"""
+"""Static power: what idle boards draw, how leakage follows voltage, and where a warm die settles."""
 
 from __future__ import annotations
 

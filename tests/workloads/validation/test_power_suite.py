@@ -1,7 +1,5 @@
-"""Measured power: the rows that come with the package, mistakes in files, and statistics derived on paper.
-
-Exercised with it: power_rows, power_prediction and power_tables.
-"""
+"""Measured power: the rows that come with the package, mistakes in files, statistics derived on paper, and the tables of
+the command (power_tables)."""
 
 from __future__ import annotations
 
