@@ -32,17 +32,17 @@ def pareto_figure(table: SweepTable, x: str | None = None, y: str | None = None)
 
 
 def parallel_figure(table: SweepTable) -> Figure:
-    """Draw the rows that are done as lines through all inputs and objectives, the front in colour."""
+    """Draw the rows that are done as lines through all parameters and objectives, the front in colour."""
     rows = np.flatnonzero(table.done())
     _check_some(table, len(rows))
-    names = [*table.inputs, *(each.column for each in table.sweep.objective)]
+    names = [*table.parameters, *(each.column for each in table.sweep.objective)]
     columns = {name: table.column(name)[rows] for name in dict.fromkeys(names)}
     return parallel_coordinates.plot(table.sweep.title, columns, table.front()[rows])
 
 
 def heatmap_figure(table: SweepTable, x: str | None = None, y: str | None = None, result: str | None = None) -> Figure:
     """Draw the mean of a result over all values of two inputs, by default the first objective over the first two inputs."""
-    inputs = [name for name in table.inputs if len(np.unique(table.rows[name][table.done()])) > 1]
+    inputs = [name for name in table.parameters if len(np.unique(table.rows[name][table.done()])) > 1]
     if len(inputs) < 2 and (x is None or y is None):
         raise InputError(f"kind = 'heatmap': needs two parameters that vary, {table.sweep.name} has {len(inputs)}")
     first = x or inputs[0]

@@ -66,6 +66,16 @@ class SweepTable:
         """Columns of the fields that differ between points."""
         return [name for name in input_names(self.sweep) if name in self.names]
 
+    @property
+    def parameters(self) -> list[str]:
+        """Columns of what is varied on its own; without parameters those of the fields of the points that the file lists."""
+        derived = set(self.sweep.derived)
+        return [
+            name
+            for name in self.inputs
+            if name in self.sweep.parameter or not (self.sweep.parameter or name in derived)
+        ]
+
     def done(self) -> Array:
         """Mark rows that have been run within the constraints, with the last fidelity that has such rows; bool ``(rows,)``."""
         done: Array = self.rows["status"] == b"done"
@@ -87,15 +97,17 @@ class SweepTable:
         return on_front(np.where(self.done()[:, None], self.costs(), np.nan))
 
     def sensitivities(self, result: str) -> dict[str, Sensitivity]:
-        """What each input does to a column of numbers over the rows that are done, the strongest first."""
+        """What each parameter does to a column of numbers over the sampled rows that are done, the strongest first."""
         done = self.done()
+        if self.sweep.parameter:
+            done &= self.rows["point"] >= len(self.sweep.point)
         numbers = self.column(result)
         if numbers.dtype.kind != "f":
             raise InputError(f"{result}: is a text; allowed: a column of numbers")
         done &= np.isfinite(numbers)
         found = {
             name: sensitivity(values, numbers[done])
-            for name in self.inputs
+            for name in self.parameters
             if len(np.unique(values := self.column(name)[done])) > 1
         }
         return dict(sorted(found.items(), key=lambda item: -item[1].first_order))

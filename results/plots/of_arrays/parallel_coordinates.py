@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from results.plots.style import BLUE, DARK_GREY, LIGHT_GREY, figure, styled
 
@@ -63,7 +64,15 @@ def _draw_axis(ax: Axes, at: int, values: npt.NDArray[np.generic]) -> None:
         shown, where = shown[[0, -1]], where[[0, -1]]
     for value, place in zip(shown.tolist(), where.tolist(), strict=True):
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        ax.text(at + 0.03, place, text, size=7, va="center", zorder=5)
+        ax.text(
+            at + 0.03,
+            place,
+            text,
+            size=7,
+            va="center",
+            zorder=5,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
 
 
 def _broken(name: str) -> str:
