@@ -2,7 +2,7 @@
 #
 #   make demo       two models in both phases on three chips: a table, traces and a picture in demo/
 #   make test       lint, types, and the tests: compiled, interpreted, and with array bounds checked
-#   make fuzz       random chips and kernels: N of each kind from SEED, each of which a failure names
+#   make fuzz       random chips, kernels and arguments: N of each from SEED
 #   make benchmark  how fast the simulator is
 #   make clean      remove what these made, the environment included
 
