@@ -57,7 +57,11 @@ def changed(arguments: list[str], option: str, value: str) -> list[str]:
 def test_a_gemm_as_json_is_what_the_function_returns(capsys: pytest.CaptureFixture[str]) -> None:
     payload = json_of(capsys, *GEMM, "--dtype", "bf16", "--fidelity", "burst")
     run = simulate_gemm(load_chip("h100", ["core.count=4"]), 96, 64, 128, dtype="bf16", fidelity="burst")
-    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    totals = {
+        "energy_joules": run.energy_joules,
+        "average_power_watts": run.average_power_watts,
+        "average_board_power_watts": run.average_board_power_watts,
+    }
     assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
@@ -76,7 +80,11 @@ def test_attention_as_json_is_what_the_function_returns(capsys: pytest.CaptureFi
         kv_len=64,
         schedule=schedule,
     )
-    totals = {"energy_joules": run.energy_joules, "average_power_watts": run.average_power_watts}
+    totals = {
+        "energy_joules": run.energy_joules,
+        "average_power_watts": run.average_power_watts,
+        "average_board_power_watts": run.average_board_power_watts,
+    }
     assert payload == {**json.loads(json.dumps(asdict(run))), **totals}
     assert set(payload) > KEYS
 
