@@ -24,6 +24,8 @@ PUBLIC = {
     "load_model": "workloads.models.presets",
     "load_suite": "workloads.bench.suite",
     "plot": "results.plots.catalogue",
+    "read_sweep": "workloads.sweep.table",
+    "run_sweep": "workloads.sweep.execution",
     "save": "results.plots.style",
     "scalesim_chip": "uarch.importers.scalesim",
     "simulate": "workloads.running.runner",

@@ -67,6 +67,11 @@ def run_sweep(
     progress
         Function to call after each point.
 
+    Returns
+    -------
+    SweepTable
+        Table that is in the file now.
+
     Raises
     ------
     InputError

@@ -164,10 +164,27 @@ def write_table(path: Path, sweep: Sweep, rows: Iterable[Row]) -> None:
 def read_sweep(path: str | Path) -> SweepTable:
     """Read the table of a sweep, finished or not.
 
+    Parameters
+    ----------
+    path
+        HDF5 file of ``uarch sweep`` or :func:`workloads.sweep.execution.run_sweep`.
+
+    Returns
+    -------
+    SweepTable
+        Rows that are known, the sweep, and what made them.
+
     Raises
     ------
     InputError
         The file cannot be read, or is no table of a sweep.
+
+    Examples
+    --------
+    >>> import uarch
+    >>> table = uarch.run_sweep("decode-bandwidth", "sweep.h5", workers=1)
+    >>> len(uarch.read_sweep("sweep.h5").rows) == len(table.rows)
+    True
     """
     try:
         with h5py.File(path, "r") as file:
