@@ -9,6 +9,7 @@ import pytest
 from kernels.gemm.gemm import GemmMapping, GemmShape, Operand, Output, gemm
 from kernels.program.address_space import AddressSpace
 from kernels.program.tile_program import TileProgram
+from tests.support.forgetful import forget_mappings
 from uarch.chip.schema import Chip
 from uarch.chip_file import load_chip
 from uarch.engine.execute import execute
@@ -26,7 +27,7 @@ def h100() -> Chip:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No mapping is remembered: every search is made anew."""
-    monkeypatch.setattr("kernels.mapping.mapper.recall", lambda key: None)
+    forget_mappings(monkeypatch)
 
 
 def large_gemm() -> TileProgram:

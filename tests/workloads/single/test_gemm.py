@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import kernels.mapping.mapper
 from kernels.attention.attention import Attention
+from tests.support.forgetful import forget_mappings
 from uarch.chip_file import load_chip
 from uarch.energy.static_power import static_power, static_watts
 from uarch.energy.supply_voltage import operating_point
@@ -81,7 +81,7 @@ def test_scores_stay_in_l2_from_one_kernel_to_the_next() -> None:
 def test_a_search_and_its_recall_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     first = simulate_gemm(SMALL_CHIP, 130, 70, 90)
     assert simulate_gemm(SMALL_CHIP, 130, 70, 90) == first
-    monkeypatch.setattr(kernels.mapping.mapper, "recall", lambda key: None)
+    forget_mappings(monkeypatch)
     assert simulate_gemm(SMALL_CHIP, 130, 70, 90) == first
 
 
