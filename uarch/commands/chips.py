@@ -111,5 +111,5 @@ def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "\n".join(value)
+        return "\n".join(map(_text, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)

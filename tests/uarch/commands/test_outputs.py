@@ -15,6 +15,7 @@ from tests.support.full_disk import largest_file
 from tests.support.scaled_table import write_scaled_table
 from uarch.cli import run
 from uarch.dram.channels.measured_service import _SERVICE, _service_ticks
+from uarch.engine.machine import _lower_dram, lower
 
 GEMM = ["kernel", "gemm", "--chip", "spad-decode", "-m", "64", "-n", "64", "-k", "64", "--json"]
 DRAM = ["dram", "--standard", "hbm3-5200", "--pattern", "random", "--requests", "500", "--commands"]
@@ -32,7 +33,8 @@ def printed(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[st
 def forget(directory: Path | None, patch: pytest.MonkeyPatch) -> None:
     """Go on as a new process does whose cache is ``directory``."""
     keep_in(directory, patch, *_SEARCHES.values(), _SERVICE)
-    _service_ticks.cache_clear()
+    for kept_in_memory in (lower, _lower_dram, _service_ticks):
+        kept_in_memory.cache_clear()
 
 
 def test_a_missing_and_a_full_cache_only_cost_time(

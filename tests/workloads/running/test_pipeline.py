@@ -37,7 +37,8 @@ def tiny(tmp_path: Path) -> str:
 
 def row(seconds: float, name: str = "op") -> dict[str, Any]:
     work = dict.fromkeys(WORK_FIELDS, 0.0) | {"flops": 0.0, "seconds": seconds}
-    return work | {"name": name, "kind": "gemm", "shape": "", "static_joules": 2 * seconds, "dram_joules": 1.0}
+    named = {"name": name, "kind": "gemm", "shape": "", "sustained_hz": 1e9}
+    return work | named | {"static_joules": 2 * seconds, "dram_joules": 1.0}
 
 
 @given(n_layers=st.integers(1, 200), pp=st.integers(1, 200))
