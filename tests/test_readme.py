@@ -11,6 +11,8 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,12 @@ def run_line(line: str) -> None:
     PROGRAMS[words[0]](*words[1:])
 
 
+def run_program(example: Example) -> None:
+    with redirect_stdout(StringIO()) as printed:
+        exec(compile(example.text, example.place, "exec"), {"__name__": "__main__"})
+    assert printed.getvalue(), f"{example.place} prints nothing"
+
+
 def run_example(example: Example, workplace: Workplace) -> None:
     for before in example.needs:
         run_example(before, workplace)
@@ -84,7 +92,7 @@ def run_example(example: Example, workplace: Workplace) -> None:
         if example.language == "sh":
             run_line(example.text)
         else:
-            exec(compile(example.text, example.place, "exec"), {"__name__": "__main__"})
+            run_program(example)
         workplace.done.add(example.place)
 
 
@@ -105,11 +113,8 @@ def test_every_command(
 
 
 @pytest.mark.parametrize("example", examples_in("python"))
-def test_every_program(
-    example: Example, workplace_of: Callable[[Example], Workplace], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_program(example: Example, workplace_of: Callable[[Example], Workplace]) -> None:
     run_example(example, workplace_of(example))
-    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("example", examples_in("toml"))
